@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# `make help` lists what there is.
+
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+SOVERSION := 0
+
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+CARGO ?= cargo
+CC ?= cc
+LD ?= ld
+AR ?= ar
+OBJCOPY ?= objcopy
+INSTALL ?= install
+
+BUILD := build
+CACHE := .cache
+SO := libstubguard.so.$(VERSION)
+LIBS := $(addprefix $(BUILD)/lib/,$(SO) libstubguard.so.$(SOVERSION) libstubguard.so libstubguard.a) \
+	$(BUILD)/include/stubguard.h
+
+.DELETE_ON_ERROR:
+.PHONY: all lib help header install uninstall clean distclean
+
+all: lib
+
+lib: $(LIBS)
+
+## ---- the library
+
+RUST_SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src -name '*.rs')
+ARCHIVE := target/release/libstubguard.a
+EXPORTS := $(shell sed -n 's/^\t\([a-z_]*\);$$/\1/p' stubguard.map)
+
+$(ARCHIVE): $(RUST_SOURCES)
+	$(CARGO) rustc --release --locked --quiet --lib --crate-type staticlib
+	@touch $@
+
+# One object is both forms: what our functions reach, and no global name but theirs, so that it can
+# be linked into a kernel. Of Rust's std nothing is left but a constructor for the command line.
+$(BUILD)/stubguard.o: $(ARCHIVE) stubguard.map Makefile
+	@mkdir -p $(@D)
+	$(LD) -r --gc-sections -o $@.tmp $(addprefix -u ,$(EXPORTS)) $(ARCHIVE)
+	$(OBJCOPY) $(addprefix --keep-global-symbol=,$(EXPORTS)) $@.tmp
+	$(OBJCOPY) -w --strip-unneeded-symbol='!*stubguard*' --strip-unneeded-symbol='*' \
+		--remove-section='.init_array*' --remove-section='.rela.init_array*' $@.tmp $@
+	@rm -f $@.tmp
+
+$(BUILD)/lib/libstubguard.a: $(BUILD)/stubguard.o
+	@mkdir -p $(@D)
+	rm -f $@
+	$(AR) rcsD $@ $<
+
+$(BUILD)/lib/$(SO): $(BUILD)/stubguard.o stubguard.map
+	@mkdir -p $(@D)
+	$(CC) -shared -o $@ $< -Wl,-soname,libstubguard.so.$(SOVERSION) \
+		-Wl,--version-script=stubguard.map -Wl,--gc-sections -Wl,-z,relro,-z,now,-z,noexecstack
+
+$(BUILD)/lib/libstubguard.so.$(SOVERSION) $(BUILD)/lib/libstubguard.so: $(BUILD)/lib/$(SO)
+	ln -sf $(SO) $@
+
+$(BUILD)/include/stubguard.h: include/stubguard.h
+	@mkdir -p $(@D)
+	cp $< $@
+
+header:
+	STUBGUARD_BLESS=1 $(CARGO) test --locked --quiet --test header
+
+## ---- installation
+
+define PKGCONFIG
+prefix=$(PREFIX)
+libdir=$(LIBDIR)
+includedir=$(INCLUDEDIR)
+
+Name: stubguard
+Description: Hardens the seccomp userspace stub of User Mode Linux
+Version: $(VERSION)
+Cflags: -I$${includedir}
+Libs: -L$${libdir} -lstubguard
+Libs.private: -lpthread
+endef
+export PKGCONFIG
+
+install: lib
+	$(INSTALL) -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR)
+	$(INSTALL) -m 644 include/stubguard.h $(DESTDIR)$(INCLUDEDIR)/
+	$(INSTALL) -m 644 $(BUILD)/lib/libstubguard.a $(DESTDIR)$(LIBDIR)/
+	$(INSTALL) -m 755 $(BUILD)/lib/$(SO) $(DESTDIR)$(LIBDIR)/
+	ln -sf $(SO) $(DESTDIR)$(LIBDIR)/libstubguard.so.$(SOVERSION)
+	ln -sf $(SO) $(DESTDIR)$(LIBDIR)/libstubguard.so
+	printf '%s\n' "$$PKGCONFIG" > $(DESTDIR)$(LIBDIR)/pkgconfig/stubguard.pc
+
+uninstall:
+	rm -f $(DESTDIR)$(INCLUDEDIR)/stubguard.h $(DESTDIR)$(LIBDIR)/pkgconfig/stubguard.pc \
+		$(addprefix $(DESTDIR)$(LIBDIR)/,libstubguard.a $(SO) libstubguard.so.$(SOVERSION) libstubguard.so)
+
+clean:
+	rm -rf $(BUILD) target
+
+distclean: clean
+	rm -rf $(CACHE)

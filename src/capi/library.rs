@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The library as a whole: start, features, counters.
+
+use super::ret;
+use crate::config::{self, Config, LogFn, STUBGUARD_LOG_INFO, STUBGUARD_LOG_WARNING, STUBGUARD_REQUIRE, STUBGUARD_TIME_TRAVEL};
+use crate::counters::{self, Stats};
+use crate::host::probe::{
+    self, Host, STUBGUARD_F_LISTENER, STUBGUARD_F_SYNC_WAKE_UP, STUBGUARD_F_WAIT_KILLABLE, STUBGUARD_F_WATCHDOG,
+};
+use crate::log::Line;
+use crate::policy::Denial;
+use crate::{Errno, Result};
+use core::ffi::{c_char, c_int, c_void};
+use core::sync::atomic::{AtomicU32, Ordering};
+
+static FEATURES: AtomicU32 = AtomicU32::new(0);
+
+/// What [`Line`] says of each feature.
+const NAMES: [(u32, &str); 4] = [
+    (STUBGUARD_F_LISTENER, "listener"),
+    (STUBGUARD_F_WATCHDOG, "watchdog"),
+    (STUBGUARD_F_WAIT_KILLABLE, "wait-killable"),
+    (STUBGUARD_F_SYNC_WAKE_UP, "sync-wake-up"),
+];
+
+/// Starts the library: checks the configuration, finds out what the host offers, and says so in
+/// one line (level `STUBGUARD_LOG_INFO`, or `STUBGUARD_LOG_WARNING` if protection lacks something).
+///
+/// `config`: copied. Call it once, before all other functions, while the process has one thread.
+/// It makes and ends a process, and takes a few milliseconds; it uses about 1 KiB of stack.
+///
+/// Returns 0; -EINVAL for a configuration that cannot be meant; -E2BIG if it is larger than this
+/// library knows and the rest is not zero; -EALREADY if the library has been started; -EOPNOTSUPP
+/// if the host lacks what `STUBGUARD_REQUIRE` asks for (then it may be called again without).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn stubguard_init(config: *const Config) -> c_int {
+    ret::call(|| {
+        // SAFETY: the caller's promise.
+        let config = unsafe { read_config(config) }?.validated()?;
+        config::install(config, |config| {
+            let host = probe::host();
+            report(config, &host);
+            let needed = if config.has(STUBGUARD_TIME_TRAVEL) {
+                STUBGUARD_F_LISTENER
+            } else {
+                STUBGUARD_F_LISTENER | STUBGUARD_F_WATCHDOG
+            };
+            if config.has(STUBGUARD_REQUIRE) && host.features & needed != needed {
+                return Err(Errno::EOPNOTSUPP);
+            }
+            FEATURES.store(host.features, Ordering::Relaxed);
+            Ok(())
+        })
+    })
+}
+
+/// # Safety
+/// `config` is NULL, or points to as many bytes as its first member says.
+unsafe fn read_config(config: *const Config) -> Result<Config> {
+    const KNOWN: usize = size_of::<Config>();
+    if config.is_null() || !config.is_aligned() {
+        return Err(Errno::EINVAL);
+    }
+    // SAFETY: the first member is there whatever the size.
+    let size = unsafe { config.cast::<usize>().read() };
+    if size < KNOWN {
+        // There is no older version yet.
+        return Err(Errno::EINVAL);
+    }
+    if size > 4096 {
+        return Err(Errno::E2BIG);
+    }
+    for offset in KNOWN..size {
+        // SAFETY: within the size that the caller has stated.
+        if unsafe { config.cast::<u8>().add(offset).read() } != 0 {
+            return Err(Errno::E2BIG);
+        }
+    }
+    // SAFETY: large enough; every member may have any value (a log function that is none is NULL).
+    Ok(unsafe { config.read() })
+}
+
+/// The one line.
+fn report(config: &Config, host: &Host) {
+    let list = |line: Line, there: bool| {
+        let mut names = NAMES.iter().filter(|(bit, _)| (host.features & bit != 0) == there).map(|(_, name)| *name);
+        let Some(first) = names.next() else { return line.str("nothing") };
+        names.fold(line.str(first), |line, name| line.str(", ").str(name))
+    };
+    let mut line = list(Line::new().str(concat!(env!("CARGO_PKG_VERSION"), ": the host offers ")), true);
+    line = list(line.str("; lacks "), false);
+    if let Some((step, error)) = host.no_listener {
+        line = line.str("; no listener: ").str(step).str(" gives errno ").num(error as i64);
+        if error == Errno::EBUSY {
+            line = line.str(" (a sandbox around this process has one already)");
+        }
+    }
+    if let Some(error) = host.no_watchdog {
+        line = line.str("; no watchdog: /proc gives errno ").num(error as i64);
+    }
+    let level = if host.no_listener.is_some() || host.no_watchdog.is_some() { STUBGUARD_LOG_WARNING } else { STUBGUARD_LOG_INFO };
+    line.send(config.log, level);
+}
+
+/// What the host offers: `STUBGUARD_F_*`; 0 before stubguard_init().
+///
+/// Any thread, at any time; a signal handler too.
+#[unsafe(no_mangle)]
+pub extern "C" fn stubguard_features() -> u32 {
+    FEATURES.load(Ordering::Relaxed)
+}
+
+/// The library's version, as in "0.1.0". A constant, never freed.
+#[unsafe(no_mangle)]
+pub extern "C" fn stubguard_version() -> *const c_char {
+    concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
+}
+
+/// Copies the counters.
+///
+/// `out`: at least `size` bytes. `size`: sizeof(struct stubguard_stats) as the caller knows it; an
+/// older, smaller one gets what it knows. All counters are 64 bits and only grow. Any thread, at
+/// any time.
+///
+/// Returns 0; -EINVAL for NULL, or a size that is 0, no multiple of 8, or larger than the library's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn stubguard_stats_get(out: *mut Stats, size: usize) -> c_int {
+    ret::call(|| {
+        if out.is_null() || !out.is_aligned() || size == 0 || !size.is_multiple_of(8) || size > size_of::<Stats>() {
+            return Err(Errno::EINVAL);
+        }
+        let stats = counters::snapshot();
+        // SAFETY: the caller has room for `size` bytes, and the structure has as many.
+        unsafe { out.cast::<u8>().copy_from_nonoverlapping((&raw const stats).cast(), size) };
+        Ok(())
+    })
+}
+
+/// What `stubguard_stats.denied[index]` counts, as in "page_table"; NULL if there is no such
+/// reason. A constant, never freed.
+#[unsafe(no_mangle)]
+pub extern "C" fn stubguard_denial_name(index: usize) -> *const c_char {
+    Denial::ALL.get(index).map_or(core::ptr::null(), |denial| denial.name().as_ptr())
+}
+
+// The ABI: c-tests/layout.c says the same of the header.
+const _: () = {
+    use core::mem::offset_of;
+    assert!(size_of::<Config>() == 120 && align_of::<Config>() == 8);
+    assert!(offset_of!(Config, size) == 0);
+    assert!(offset_of!(Config, stub_start) == 16);
+    assert!(offset_of!(Config, log) == 48);
+    assert!(offset_of!(Config, layout) == 56);
+    assert!(size_of::<config::Layout>() == 64);
+    assert!(size_of::<Stats>() == 144 && align_of::<Stats>() == 8);
+    assert!(offset_of!(Stats, denied) == 16);
+    assert!(offset_of!(Stats, resynchronised) == 112);
+    assert!(size_of::<LogFn>() == size_of::<*const c_void>());
+};

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! A stub's filter, and the life of its listener.
+
+use super::{borrow, ret};
+use crate::host::probe::{STUBGUARD_LISTENER_FD, STUBGUARD_F_WAIT_KILLABLE};
+use crate::host::{pidfd, seccomp};
+use crate::stub::filter;
+use crate::{Errno, config, counters};
+use core::ffi::c_int;
+use std::os::fd::{AsFd, IntoRawFd};
+
+/// Writes the seccomp filter that a stub must install, with the flags stubguard_filter_flags(), as
+/// its last step before it runs the guest.
+///
+/// `out`: room for `capacity` instructions; `STUBGUARD_FILTER_MAX` are always enough. The stub must
+/// have closed all fds but fd 0 before, so that its listener becomes fd 1. Any thread.
+///
+/// Returns the number of instructions; -ENODEV before stubguard_init(); -EINVAL for NULL; -ENOSPC.
+/// Series: patches 1, 2, 5.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn stubguard_filter(out: *mut libc::sock_filter, capacity: usize) -> c_int {
+    ret::call(|| {
+        let config = config::get()?;
+        if out.is_null() || !out.is_aligned() {
+            return Err(Errno::EINVAL);
+        }
+        let mut program = [const { libc::sock_filter { code: 0, jt: 0, jf: 0, k: 0 } }; filter::STUBGUARD_FILTER_MAX];
+        let room = program.get_mut(..capacity.min(filter::STUBGUARD_FILTER_MAX)).unwrap_or_default();
+        let len = filter::build(config, room)?;
+        // SAFETY: the caller has room for `capacity` instructions, and `len` is not more.
+        unsafe { out.copy_from_nonoverlapping(program.as_ptr(), len) };
+        c_int::try_from(len).map_err(|_| Errno::EIO)
+    })
+}
+
+/// The flags for seccomp(SECCOMP_SET_MODE_FILTER) in a stub: NEW_LISTENER, and WAIT_KILLABLE_RECV
+/// where the host has it. seccomp(2) then returns the stub's listener, or fails with EBUSY in a
+/// sandbox that has one.
+///
+/// Any thread, after stubguard_init().
+#[unsafe(no_mangle)]
+pub extern "C" fn stubguard_filter_flags() -> u32 {
+    let killable = super::library::stubguard_features() & STUBGUARD_F_WAIT_KILLABLE != 0;
+    let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER
+        | if killable { libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV } else { 0 };
+    flags as u32
+}
+
+/// Gets the listener of a stub that has installed its filter, as a new fd of the calling process:
+/// close-on-exec, in SYNC_WAKE_UP mode where the host has that. The stub keeps its own, which is of
+/// no use to it: its filter has no ioctl.
+///
+/// `pid`: the stub, a child that cannot be reaped meanwhile (or the pid could have become another
+/// process's). `identity`: where to store what tells this process from all others, for
+/// seccomp_wd_enter() and stubguard_kill_stub(). Any thread; does not block.
+///
+/// Returns the fd, to be closed with put_stub_listener(); -EINVAL; -ENODEV before
+/// stubguard_init(); -ESRCH if there is no such process; -EBADF or -ENOTTY if it has no listener
+/// (yet); -EPERM if the host lets nobody look into it; -EMFILE. On failure nothing stays open and
+/// `identity` is not written. Series: patch 1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn get_stub_listener(pid: c_int, identity: *mut u64) -> c_int {
+    ret::call(|| {
+        config::get()?;
+        if pid <= 0 || identity.is_null() || !identity.is_aligned() {
+            return Err(Errno::EINVAL);
+        }
+        let process = pidfd::open(pid)?;
+        let number = pidfd::identity(process.as_fd(), pid)?;
+        let listener = pidfd::getfd(process.as_fd(), STUBGUARD_LISTENER_FD)?;
+        if !seccomp::is_listener(listener.as_fd()) {
+            return Err(Errno::ENOTTY);
+        }
+        // An older host: slower, not weaker.
+        let _ = seccomp::set_sync_wake_up(listener.as_fd());
+        // SAFETY: the caller's, not NULL, aligned.
+        unsafe { identity.write(number) };
+        Ok(listener.into_raw_fd())
+    })
+}
+
+/// Closes a listener.
+///
+/// `listener`: from get_stub_listener(), and used by nobody any more. A call of the stub that is
+/// suspended then fails with ENOSYS. Any thread.
+///
+/// Returns 0; -EBADF for what is not open; -ENOTTY for what is no listener, which stays open.
+#[unsafe(no_mangle)]
+pub extern "C" fn put_stub_listener(listener: c_int) -> c_int {
+    ret::call(|| {
+        let fd = borrow(listener)?;
+        nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_GETFD)?;
+        if !seccomp::is_listener(fd) {
+            return Err(Errno::ENOTTY);
+        }
+        nix::unistd::close(listener)
+    })
+}
+
+/// Kills a stub that has broken the protocol.
+///
+/// `pid`, `identity`: as of get_stub_listener(). Only that process can be hit, even if the pid has
+/// been reaped and given to another. Any thread; does not wait for the end.
+///
+/// Returns 0; -EINVAL; -ESRCH if it is gone.
+#[unsafe(no_mangle)]
+pub extern "C" fn stubguard_kill_stub(pid: c_int, identity: u64) -> c_int {
+    ret::call(|| {
+        if pid <= 0 {
+            return Err(Errno::EINVAL);
+        }
+        let process = pidfd::open_identified(pid, identity)?;
+        pidfd::kill(process.as_fd())?;
+        counters::KILLS.bump();
+        Ok(())
+    })
+}

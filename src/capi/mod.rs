@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The C functions. Each turns its arguments into the types of the modules below, and their result
+//! into a return value; nothing is decided here.
+//!
+//! What holds for all of them, and stands at the head of the generated header: see `ABOUT` in
+//! cbindgen.toml.
+
+#![allow(unsafe_code)]
+
+pub mod library;
+pub mod listener;
+pub mod notify;
+pub mod report;
+pub mod ret;
+pub mod watchdog;
+
+use crate::{Errno, Result};
+use core::ffi::{c_int, c_ulong};
+use std::os::fd::BorrowedFd;
+
+/// UML's `struct mm_id`, by which the hook finds the guest's page table.
+#[repr(C)]
+pub struct MmId {
+    _opaque: [u8; 0],
+}
+
+#[cfg(not(test))]
+unsafe extern "C" {
+    /// Provided by the caller, not by the library: does the guest's page table grant this page?
+    ///
+    /// Asked once for each page of each mmap call of a stub, on the thread that called
+    /// seccomp_notify_serve(), seccomp_notify_drain() or seccomp_serve_stub_syscalls().
+    ///
+    /// `mm_id`: as given to that function. `addr`: the page's address in the guest. `prot`:
+    /// `PROT_READ | PROT_WRITE | PROT_EXEC`, or less. `offset`: where the page would be in the
+    /// memory file, in bytes, or in pages with `STUBGUARD_MMAP2`. Returns 0 for no; anything else
+    /// for: the page is present, its frame is at that offset, and each right in `prot` is granted.
+    /// It must not block, and not call the library. Series: patch 3.
+    pub fn stub_mmap_allowed(mm_id: *mut MmId, addr: c_ulong, prot: c_ulong, offset: c_ulong) -> c_int;
+}
+
+/// The tests' page table grants everything.
+#[cfg(test)]
+#[allow(clippy::missing_safety_doc, missing_docs)]
+pub unsafe fn stub_mmap_allowed(_: *mut MmId, _: c_ulong, _: c_ulong, _: c_ulong) -> c_int {
+    1
+}
+
+/// An fd of the caller's, for the time of a call.
+fn borrow<'a>(fd: c_int) -> Result<BorrowedFd<'a>> {
+    if fd < 0 {
+        return Err(Errno::EBADF);
+    }
+    // SAFETY: not -1. Whether it is open the host will say; it is the caller's, and is not closed
+    // meanwhile (documented).
+    Ok(unsafe { BorrowedFd::borrow_raw(fd) })
+}

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Notifications.
+
+use super::{MmId, borrow, ret, stub_mmap_allowed};
+use crate::monitor::notification::{Monitor, Origin};
+use crate::{Errno, Result, config};
+use core::ffi::c_int;
+
+/// A monitor that asks the C hook. A caller's `listener` stays open during the call.
+fn monitor<'a>(mm_id: *mut MmId, listener: c_int) -> Result<Monitor<'a, impl FnMut(u64, u64, u64) -> bool>> {
+    if mm_id.is_null() {
+        return Err(Errno::EINVAL);
+    }
+    Ok(Monitor {
+        config: config::get()?,
+        listener: borrow(listener)?,
+        // SAFETY: `mm_id` is the caller's, for the caller's hook.
+        granted: move |addr, prot, offset| unsafe { stub_mmap_allowed(mm_id, addr, prot, offset) } != 0,
+    })
+}
+
+/// Answers one suspended call of a stub that nobody has asked for: one receive, one decision, one
+/// answer.
+///
+/// `mm_id`: passed through to stub_mmap_allowed(). `listener`: from get_stub_listener().
+/// `timeout_ms`: how long to wait for a call, 0 to 1000; 0 does not wait. The monitor's thread of
+/// that stub; two threads must not serve one listener at a time.
+///
+/// Returns 1 if a call was answered; 0 if none came; -EINTR if a signal was handled (look around,
+/// call again); -ESRCH if the stub is dead; -EINVAL, -EBADF, -ENOTTY for bad arguments; -ENODEV
+/// before stubguard_init(). A denied call is answered too: it fails in the stub with EPERM.
+/// Series: patches 2, 3, 5.
+#[unsafe(no_mangle)]
+pub extern "C" fn seccomp_notify_serve(mm_id: *mut MmId, listener: c_int, timeout_ms: c_int) -> c_int {
+    ret::call(|| {
+        let timeout = u16::try_from(timeout_ms).ok().filter(|timeout| *timeout <= 1000).ok_or(Errno::EINVAL)?;
+        monitor(mm_id, listener)?.serve(timeout, Origin::Stray)
+    })
+}
+
+/// Answers the calls that are suspended now, a few at most; does not wait.
+///
+/// To be called whenever the monitor wakes, and at least every tenth of a second while it waits:
+/// a call that nobody has asked for stays suspended until then.
+///
+/// Arguments, thread and errors as seccomp_notify_serve(). Returns the number of calls answered.
+/// Series: patch 4.
+#[unsafe(no_mangle)]
+pub extern "C" fn seccomp_notify_drain(mm_id: *mut MmId, listener: c_int) -> c_int {
+    ret::call(|| monitor(mm_id, listener)?.drain())
+}
+
+/// Answers the calls of a batch that the stub works on.
+///
+/// `calls`: how many there are to come, from the monitor's own memory. Waits for each a few
+/// hundredths of a second at most, so a stub that ends the batch early, or dies, holds nobody up:
+/// look whether it has reported, and call again for the rest if not.
+///
+/// A call that the page table does not grant any more, as another thread of the guest process
+/// has unmapped the page meanwhile, is not run and *succeeds* in the stub: the page stays as it is
+/// until that change is synchronised in its turn. All other denials fail with EPERM.
+///
+/// Other arguments, thread and errors as seccomp_notify_serve(). Returns the number of calls
+/// answered, which may be less than `calls`. Series: patches 2, 5.
+#[unsafe(no_mangle)]
+pub extern "C" fn seccomp_serve_stub_syscalls(mm_id: *mut MmId, listener: c_int, calls: c_int) -> c_int {
+    ret::call(|| {
+        let calls = u32::try_from(calls).map_err(|_| Errno::EINVAL)?;
+        let mut monitor = monitor(mm_id, listener)?;
+        if calls > monitor.config.layout.calls_max {
+            return Err(Errno::EINVAL);
+        }
+        monitor.batch(calls)
+    })
+}

@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What only the caller knows: validated once, constant afterwards.
+
+use crate::{Errno, Result};
+use core::cell::UnsafeCell;
+use core::ffi::{c_char, c_int};
+use core::sync::atomic::{AtomicU8, Ordering};
+
+/// The most CPUs that a guest may have: the upper end of UML's `NR_CPUS` range.
+pub const STUBGUARD_MAX_CPUS: u32 = 64;
+
+/// `stubguard_config.flags`: fail `stubguard_init()` if the host lacks anything that protection
+/// needs. Without it the library runs with what there is; `stubguard_features()` tells.
+pub const STUBGUARD_REQUIRE: u32 = 1;
+/// `stubguard_config.flags`: the guest's time is not the host's (UML's time-travel modes), so
+/// nothing can be concluded from a stub's silence: there is no watchdog.
+pub const STUBGUARD_TIME_TRAVEL: u32 = 2;
+/// `stubguard_config.flags`: stubs call mmap2(2), whose offset counts pages (32-bit).
+pub const STUBGUARD_MMAP2: u32 = 4;
+
+/// Log level of a line that reports something wrong, as in `<linux/kern_levels.h>`.
+pub const STUBGUARD_LOG_ERR: c_int = 3;
+/// Log level of a line that reports something to look at.
+pub const STUBGUARD_LOG_WARNING: c_int = 4;
+/// Log level of a line that only informs.
+pub const STUBGUARD_LOG_INFO: c_int = 6;
+
+/// Takes one line, NUL-terminated, without a newline.
+///
+/// `level` is one of `STUBGUARD_LOG_*`. `message` is valid only until the function returns. It is
+/// called on the thread that had something to say, which may be the watchdog's: that thread has
+/// all signals blocked and its own seccomp filter, so no kernel code may run on it, and of system
+/// calls just write(2) and writev(2) work.
+pub type LogFn = Option<unsafe extern "C" fn(level: c_int, message: *const c_char)>;
+
+/// Where things are in the stub's data, the memory that monitor and stub share; all in bytes.
+///
+/// UML's `struct stub_data`. Nothing of it is ever read but by `stubguard_collect()`, which bounds
+/// every value, and nothing written but by `stubguard_publish()`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Layout {
+    /// Size of all stub data; it starts one page after the stub's code.
+    pub size: u32,
+    /// `err`: C `long`.
+    pub err: u32,
+    /// `syscall_data_len`: C `int`.
+    pub calls_len: u32,
+    /// `syscall_data[]`: the batch.
+    pub calls: u32,
+    /// Size of one entry of the batch.
+    pub call_size: u32,
+    /// How many entries there are.
+    pub calls_max: u32,
+    /// `restart_wait`: C `short`.
+    pub restart_wait: u32,
+    /// `futex`: C `unsigned int`. The monitor hands over by it; the library only tells the stub's
+    /// filter its address.
+    pub futex: u32,
+    /// `signal`: C `int`.
+    pub signal: u32,
+    /// `si_offset`: C `unsigned short`, counted from `sigstack`.
+    pub si_offset: u32,
+    /// `mctx_offset`: C `unsigned short`, counted from `sigstack`.
+    pub mctx_offset: u32,
+    /// `arch_data`: what the stub restores besides the signal frame.
+    pub arch_data: u32,
+    /// Size of `arch_data`.
+    pub arch_size: u32,
+    /// `sigstack`: the stub's signal stack.
+    pub sigstack: u32,
+    /// Size of `sigstack`.
+    pub sigstack_size: u32,
+    /// Size of the floating-point state in a signal frame, without the trailing magic number.
+    pub fp_size: u32,
+}
+
+/// What `stubguard_init()` is told. Members that are zero take the default named there.
+///
+/// The size comes first and is the version: members are only ever added at the end, and a
+/// library takes any size that it knows.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Config {
+    /// sizeof(struct stubguard_config).
+    pub size: usize,
+    /// `STUBGUARD_REQUIRE`, `STUBGUARD_TIME_TRAVEL`, `STUBGUARD_MMAP2`.
+    pub flags: u32,
+    /// Number of CPUs that the guest has, 1 to `STUBGUARD_MAX_CPUS`.
+    pub cpus: u32,
+    /// Where the stub's code page is in each stub (UML's `STUB_START`). What lies below is the
+    /// guest's, what is mapped from here on is the stub's own.
+    pub stub_start: u64,
+    /// Bytes in a guest page; a power of two, 4096 at least.
+    pub page_size: u32,
+    /// The lowest number under which a stub can hold an fd of the guest's memory.
+    pub mmap_fd_first: i32,
+    /// The highest such number.
+    pub mmap_fd_last: i32,
+    /// How often the watchdog looks, in milliseconds; default 1000.
+    pub watchdog_tick_ms: u32,
+    /// How long a stub may keep the monitor waiting, in milliseconds of its own CPU time or of
+    /// sleep; default 5000; at least two ticks.
+    pub watchdog_budget_ms: u32,
+    /// A signal that nobody else uses, by which the watchdog gets a monitor out of a host call
+    /// that does not return; 0 for none. UML's own signals do not: their handlers restart calls.
+    pub kick_signal: i32,
+    /// Where lines go; may be NULL.
+    pub log: LogFn,
+    /// The stub data's layout.
+    pub layout: Layout,
+}
+
+const DEFAULT_TICK_MS: u32 = 1000;
+const DEFAULT_BUDGET_MS: u32 = 5000;
+const MAX_BUDGET_MS: u32 = 3_600_000;
+const KNOWN_FLAGS: u32 = STUBGUARD_REQUIRE | STUBGUARD_TIME_TRAVEL | STUBGUARD_MMAP2;
+
+impl Config {
+    /// Fills in the defaults and refuses what cannot be meant.
+    ///
+    /// # Errors
+    /// `EINVAL`.
+    pub fn validated(mut self) -> Result<Self> {
+        if self.watchdog_tick_ms == 0 {
+            self.watchdog_tick_ms = DEFAULT_TICK_MS;
+        }
+        if self.watchdog_budget_ms == 0 {
+            self.watchdog_budget_ms = DEFAULT_BUDGET_MS.max(self.watchdog_tick_ms.saturating_mul(2));
+        }
+        let page = u64::from(self.page_size);
+        let stub = self.stub_start.checked_add(page).and_then(|data| data.checked_add(u64::from(self.layout.size)));
+        let valid = self.flags & !KNOWN_FLAGS == 0
+            && (1..=STUBGUARD_MAX_CPUS).contains(&self.cpus)
+            && self.page_size.is_power_of_two()
+            && self.page_size >= 4096
+            && self.stub_start != 0
+            && self.stub_start.is_multiple_of(page)
+            && stub.is_some()
+            // 0 is the stub's socket, 1 its listener: never memory.
+            && self.mmap_fd_first >= 2
+            && self.mmap_fd_first <= self.mmap_fd_last
+            && self.watchdog_budget_ms <= MAX_BUDGET_MS
+            && self.watchdog_tick_ms.checked_mul(2).is_some_and(|two| two <= self.watchdog_budget_ms)
+            && (0..=64).contains(&self.kick_signal)
+            && self.layout.is_valid();
+        if valid { Ok(self) } else { Err(Errno::EINVAL) }
+    }
+
+    /// Whether a `STUBGUARD_*` flag is set.
+    #[must_use]
+    pub fn has(&self, flag: u32) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// The stub's address of the word at `offset` of its data.
+    #[must_use]
+    pub fn stub_data_address(&self, offset: u32) -> u64 {
+        self.stub_start.saturating_add(u64::from(self.page_size)).saturating_add(u64::from(offset))
+    }
+}
+
+impl Layout {
+    fn is_valid(&self) -> bool {
+        let fits = |offset: u32, size: u32, align: u32| {
+            offset.is_multiple_of(align) && offset.checked_add(size).is_some_and(|end| end <= self.size)
+        };
+        fits(self.err, 8, 8)
+            && fits(self.calls_len, 4, 4)
+            && self.calls_max > 0
+            && self.call_size > 0
+            && self.call_size.checked_mul(self.calls_max).is_some_and(|all| fits(self.calls, all, 8))
+            && fits(self.restart_wait, 2, 2)
+            && fits(self.futex, 4, 4)
+            && fits(self.signal, 4, 4)
+            && fits(self.si_offset, 2, 2)
+            && fits(self.mctx_offset, 2, 2)
+            && fits(self.arch_data, self.arch_size, 1)
+            && fits(self.sigstack, self.sigstack_size, 8)
+            // The offsets into it are C unsigned short.
+            && self.sigstack_size <= 1 << 16
+            && self.fp_size >= 512
+            && self.fp_size < self.sigstack_size
+    }
+}
+
+/// Written once, before `state` says so; only read afterwards.
+struct Global {
+    state: AtomicU8,
+    config: UnsafeCell<Option<Config>>,
+}
+
+const UNSET: u8 = 0;
+const SETTING: u8 = 1;
+const SET: u8 = 2;
+
+#[allow(unsafe_code)]
+// SAFETY: `config` is written by the one thread that moved `state` from UNSET to SETTING, and read
+// only after an Acquire load of SET, which that thread stored with Release afterwards.
+unsafe impl Sync for Global {}
+
+static GLOBAL: Global = Global { state: AtomicU8::new(UNSET), config: UnsafeCell::new(None) };
+
+/// Becomes the configuration of this process, if `prepare` succeeds.
+///
+/// # Errors
+/// `EALREADY` if there is one; what `prepare` returns.
+pub fn install(config: Config, prepare: impl FnOnce(&Config) -> Result<()>) -> Result<()> {
+    GLOBAL
+        .state
+        .compare_exchange(UNSET, SETTING, Ordering::Acquire, Ordering::Relaxed)
+        .map_err(|_| Errno::EALREADY)?;
+    if let Err(error) = prepare(&config) {
+        GLOBAL.state.store(UNSET, Ordering::Release);
+        return Err(error);
+    }
+    #[allow(unsafe_code)]
+    // SAFETY: this thread alone is in SETTING; nobody reads before SET.
+    unsafe {
+        *GLOBAL.config.get() = Some(config);
+    }
+    GLOBAL.state.store(SET, Ordering::Release);
+    Ok(())
+}
+
+/// The configuration of this process.
+///
+/// # Errors
+/// `ENODEV` before `stubguard_init()` has succeeded.
+pub fn get() -> Result<&'static Config> {
+    if GLOBAL.state.load(Ordering::Acquire) != SET {
+        return Err(Errno::ENODEV);
+    }
+    #[allow(unsafe_code)]
+    // SAFETY: SET was loaded with Acquire: nobody writes any more.
+    let config = unsafe { &*GLOBAL.config.get() };
+    config.as_ref().ok_or(Errno::ENODEV)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// What UML on x86-64 says.
+    pub(crate) fn example() -> Config {
+        Config {
+            size: size_of::<Config>(),
+            flags: 0,
+            cpus: 2,
+            stub_start: 0x7fff_ffff_c000,
+            page_size: 4096,
+            mmap_fd_first: 2,
+            mmap_fd_last: 2,
+            watchdog_tick_ms: 0,
+            watchdog_budget_ms: 0,
+            kick_signal: 0,
+            log: None,
+            layout: Layout {
+                size: 8192,
+                err: 0,
+                calls_len: 8,
+                calls: 16,
+                call_size: 48,
+                calls_max: 82,
+                restart_wait: 3952,
+                futex: 3956,
+                signal: 3960,
+                si_offset: 3964,
+                mctx_offset: 3966,
+                arch_data: 3968,
+                arch_size: 24,
+                sigstack: 4096,
+                sigstack_size: 4096,
+                fp_size: 2696,
+            },
+        }
+    }
+
+    #[test]
+    fn defaults_are_filled_in() {
+        let config = example().validated().unwrap_or_else(|_| unreachable!());
+        assert_eq!((config.watchdog_tick_ms, config.watchdog_budget_ms), (1000, 5000));
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        let bad: [fn(&mut Config); 22] = [
+            |c| c.flags = 8,
+            |c| c.cpus = 0,
+            |c| c.cpus = 65,
+            |c| c.stub_start = 0,
+            |c| c.stub_start += 1,
+            |c| c.stub_start = 0u64.wrapping_sub(8192),
+            |c| c.page_size = 0,
+            |c| c.page_size = 4097,
+            |c| c.page_size = 512,
+            |c| c.mmap_fd_first = 1,
+            |c| c.mmap_fd_last = 1,
+            |c| c.watchdog_tick_ms = 4000,
+            |c| c.watchdog_budget_ms = u32::MAX,
+            |c| c.kick_signal = -1,
+            |c| c.kick_signal = 65,
+            |c| c.layout.err = 4,
+            |c| c.layout.futex = 8190,
+            |c| c.layout.calls_max = 0,
+            |c| c.layout.calls_max = u32::MAX,
+            |c| c.layout.sigstack = u32::MAX,
+            |c| c.layout.fp_size = 4096,
+            |c| c.layout = Layout::default(),
+        ];
+        for (index, change) in bad.iter().enumerate() {
+            let mut config = example();
+            change(&mut config);
+            assert_eq!(config.validated().err(), Some(Errno::EINVAL), "change {index}");
+        }
+    }
+}

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What an administrator wants to count. Relaxed atomics: each is right, no two are in step.
+
+use crate::policy::Denial;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// How many reasons for a denial there are: see `stubguard_denial_name()`.
+pub const STUBGUARD_DENIALS: usize = 12;
+
+/// All counters since the process started, as `stubguard_stats_get()` returns them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Stats {
+    /// Notifications answered.
+    pub served: u64,
+    /// Calls let through.
+    pub allowed: u64,
+    /// Calls denied, by reason; `stubguard_denial_name(i)` names entry i.
+    pub denied: [u64; STUBGUARD_DENIALS],
+    /// Notifications that the host withdrew before they were answered.
+    pub resynchronised: u64,
+    /// Reports that broke the protocol.
+    pub breaches: u64,
+    /// Waits in which a stub kept the monitor waiting for a watchdog's tick and more.
+    pub stalls: u64,
+    /// Stubs killed, by the watchdog or through `stubguard_kill_stub()`.
+    pub kills: u64,
+}
+
+/// One counter.
+#[derive(Debug)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// Adds one.
+    pub fn bump(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Notifications answered.
+pub static SERVED: Counter = Counter::new();
+/// Calls let through.
+pub static ALLOWED: Counter = Counter::new();
+/// Notifications that the host withdrew.
+pub static RESYNCHRONISED: Counter = Counter::new();
+/// Reports that broke the protocol.
+pub static BREACHES: Counter = Counter::new();
+/// Waits that the watchdog had to look at.
+pub static STALLS: Counter = Counter::new();
+/// Stubs killed.
+pub static KILLS: Counter = Counter::new();
+
+static DENIED: [Counter; STUBGUARD_DENIALS] = [const { Counter::new() }; STUBGUARD_DENIALS];
+
+/// Counts a call denied for that reason.
+pub fn denied(reason: Denial) {
+    if let Some(counter) = DENIED.get(reason as usize) {
+        counter.bump();
+    }
+}
+
+/// All counters now.
+#[must_use]
+pub fn snapshot() -> Stats {
+    let mut denied = [0; STUBGUARD_DENIALS];
+    for (value, counter) in denied.iter_mut().zip(&DENIED) {
+        *value = counter.get();
+    }
+    Stats {
+        served: SERVED.get(),
+        allowed: ALLOWED.get(),
+        denied,
+        resynchronised: RESYNCHRONISED.get(),
+        breaches: BREACHES.get(),
+        stalls: STALLS.get(),
+        kills: KILLS.get(),
+    }
+}

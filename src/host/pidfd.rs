@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Processes, by pidfd: a number that cannot come to mean another process.
+
+use super::{check, procfs};
+use crate::{Errno, Result};
+use core::ffi::c_int;
+use nix::sys::stat::fstat;
+use nix::sys::statfs::{FsType, fstatfs};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// `PID_FS_MAGIC`: here a pidfd's inode number names one process, for ever (Linux 6.9).
+const PIDFS: FsType = FsType(0x5049_4446);
+
+fn owned(fd: libc::c_long) -> Result<OwnedFd> {
+    // OwnedFd panics at -1: let it be seen that this is none.
+    let fd = RawFd::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or(Errno::EIO)?;
+    // SAFETY: the host has just opened it for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A process by its number.
+///
+/// # Errors
+/// As pidfd_open(2): `ESRCH`, `EMFILE`, ...
+pub fn open(pid: c_int) -> Result<OwnedFd> {
+    // SAFETY: takes numbers. The fd is close-on-exec.
+    owned(check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?)
+}
+
+/// A copy of another process's fd, close-on-exec.
+///
+/// # Errors
+/// As pidfd_getfd(2): `EBADF`, `EPERM`, `ESRCH`, `EMFILE`.
+pub fn getfd(process: BorrowedFd<'_>, number: c_int) -> Result<OwnedFd> {
+    // SAFETY: takes numbers.
+    owned(check(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), number, 0) })?)
+}
+
+/// Ends a process.
+///
+/// # Errors
+/// `ESRCH` if it has ended.
+pub fn kill(process: BorrowedFd<'_>) -> Result<()> {
+    let info = core::ptr::null::<libc::siginfo_t>();
+    // SAFETY: takes numbers and a null pointer.
+    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), libc::SIGKILL, info, 0) })?;
+    Ok(())
+}
+
+/// Whether a process can still be signalled: not reaped, at least.
+///
+/// # Errors
+/// `ESRCH` if not.
+pub fn is_alive(process: BorrowedFd<'_>) -> Result<()> {
+    let info = core::ptr::null::<libc::siginfo_t>();
+    // SAFETY: takes numbers and a null pointer.
+    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), 0, info, 0) })?;
+    Ok(())
+}
+
+/// A number that no other process with this pid will ever have.
+///
+/// The pidfd's inode on hosts that number them for ever; on others the time when the process
+/// started: a pid comes back only after the host has given out all others, which takes it longer
+/// than a clock tick.
+///
+/// # Errors
+/// `ESRCH` if the process has been reaped; what the host says of the files.
+pub fn identity(process: BorrowedFd<'_>, pid: c_int) -> Result<u64> {
+    if fstatfs(process)?.filesystem_type() == PIDFS {
+        return Ok(fstat(process)?.st_ino);
+    }
+    Ok(procfs::process(pid)?.started)
+}
+
+/// The process that has both this pid and this identity.
+///
+/// # Errors
+/// `ESRCH` if there is none (any more).
+pub fn open_identified(pid: c_int, expected: u64) -> Result<OwnedFd> {
+    let process = open(pid)?;
+    if identity(process.as_fd(), pid)? == expected { Ok(process) } else { Err(Errno::ESRCH) }
+}

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What the host offers, found out once at start: by doing all of it with a process made for that.
+
+use super::{check, pidfd, procfs, seccomp};
+use crate::{Errno, Result};
+use core::ffi::{c_int, c_ulong, c_void};
+use core::sync::atomic::{AtomicI32, Ordering};
+use std::os::fd::AsFd;
+
+/// `stubguard_features()`: stubs can have listeners, and the monitor can get hold of them (Linux
+/// 5.9). Without it there is no protection at all.
+pub const STUBGUARD_F_LISTENER: u32 = 1;
+/// `stubguard_features()`: the host tells what the watchdog must know (/proc). Without it a stub
+/// can keep the monitor waiting for ever.
+pub const STUBGUARD_F_WATCHDOG: u32 = 2;
+/// `stubguard_features()`: a suspended stub is not disturbed by signals (Linux 5.19). Without it
+/// more notifications are withdrawn: slower, not weaker.
+pub const STUBGUARD_F_WAIT_KILLABLE: u32 = 4;
+/// `stubguard_features()`: monitor and stub take turns on one CPU (Linux 6.6). Without it slower,
+/// not weaker.
+pub const STUBGUARD_F_SYNC_WAKE_UP: u32 = 8;
+
+/// The fd under which a stub holds its own listener: it has closed all but fd 0 before, and the
+/// host gives the lowest number that is free.
+pub const STUBGUARD_LISTENER_FD: c_int = 1;
+
+/// What was found.
+#[derive(Clone, Copy, Debug)]
+pub struct Host {
+    /// `STUBGUARD_F_*`.
+    pub features: u32,
+    /// Why there are no listeners: the step, and the host's answer to it.
+    pub no_listener: Option<(&'static str, Errno)>,
+    /// Why there can be no watchdog.
+    pub no_watchdog: Option<Errno>,
+}
+
+type Step<T> = core::result::Result<T, (&'static str, Errno)>;
+
+/// Looks at the host.
+#[must_use]
+pub fn host() -> Host {
+    let mut found = Host { features: 0, no_listener: None, no_watchdog: None };
+    match listener() {
+        Ok(features) => found.features |= features,
+        Err(why) => found.no_listener = Some(why),
+    }
+    match procfs::own_thread(super::thread::own_tid()) {
+        Ok(_) => found.features |= STUBGUARD_F_WATCHDOG,
+        Err(why) => found.no_watchdog = Some(why),
+    }
+    found
+}
+
+/// Makes a process with a listener, gets the listener, and tries it.
+fn listener() -> Step<u32> {
+    seccomp::check_sizes().map_err(|error| ("SECCOMP_GET_NOTIF_SIZES", error))?;
+    let mut features = STUBGUARD_F_LISTENER;
+    let mut flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    if seccomp::knows_filter_flag(libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV) {
+        flags |= libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+        features |= STUBGUARD_F_WAIT_KILLABLE;
+    }
+    let child = Child::start(flags).map_err(|error| ("clone", error))?;
+    let tried = child.try_out();
+    let ended = child.end().map_err(|error| ("waitid", error));
+    features |= tried?;
+    ended?;
+    Ok(features)
+}
+
+/// What the child shares with us: it runs in our memory, on a stack of its own.
+struct Shared {
+    flags: c_ulong,
+    /// `WAITING`, then the child's listener or its negative errno.
+    answer: AtomicI32,
+}
+
+const WAITING: i32 = i32::MIN;
+const STACK: usize = 64 * 1024;
+
+struct Child {
+    stack: *mut c_void,
+    shared: *const Shared,
+    pid: c_int,
+}
+
+extern "C" fn child_main(shared: *mut c_void) -> c_int {
+    // SAFETY: Child::start() gave it, and unmaps it only after this process has ended.
+    let shared = unsafe { &*shared.cast::<Shared>() };
+    // SAFETY: takes numbers. Should the parent die, so does this.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
+    let allow = [libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: libc::SECCOMP_RET_ALLOW }];
+    let answer = match seccomp::install_filter(&allow, shared.flags) {
+        Ok(fd) => fd,
+        Err(error) => (error as i32).saturating_neg(),
+    };
+    shared.answer.store(answer, Ordering::Release);
+    // SAFETY: a word that outlives the call.
+    unsafe { libc::syscall(libc::SYS_futex, shared.answer.as_ptr(), libc::FUTEX_WAKE, 1) };
+    loop {
+        // SAFETY: takes nothing. The parent ends this.
+        unsafe { libc::pause() };
+    }
+}
+
+impl Child {
+    /// Not fork(2): UML's memory, stacks and all, is shared with whoever it forks.
+    fn start(flags: c_ulong) -> Result<Self> {
+        let prot = libc::PROT_READ | libc::PROT_WRITE;
+        let map = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // SAFETY: a new mapping, nobody else's.
+        let stack = unsafe { libc::mmap(core::ptr::null_mut(), STACK, prot, map, -1, 0) };
+        if stack == libc::MAP_FAILED {
+            return Err(Errno::last());
+        }
+        let shared = stack.cast::<Shared>();
+        // SAFETY: the start of the mapping, aligned; the stack grows down from its end.
+        unsafe { shared.write(Shared { flags, answer: AtomicI32::new(WAITING) }) };
+        // SAFETY: the end of the mapping.
+        let top = unsafe { stack.byte_add(STACK) };
+        // SAFETY: `child_main` uses that stack and `shared`, which live until end(). No exit signal:
+        // nobody's SIGCHLD handler shall reap it.
+        let pid = unsafe { libc::clone(child_main, top, libc::CLONE_VM, shared.cast()) };
+        if pid < 0 {
+            let error = Errno::last();
+            // SAFETY: mapped above, used by nobody.
+            unsafe { libc::munmap(stack, STACK) };
+            return Err(error);
+        }
+        Ok(Self { stack, shared, pid })
+    }
+
+    /// What the child's filter brought, waited for a few seconds at most.
+    fn answer(&self) -> Result<c_int> {
+        let timeout = libc::timespec { tv_sec: 5, tv_nsec: 0 };
+        // SAFETY: lives until end().
+        let shared = unsafe { &*self.shared };
+        for _ in 0..100 {
+            let answer = shared.answer.load(Ordering::Acquire);
+            if answer != WAITING {
+                return if answer < 0 { Err(Errno::from_raw(answer.saturating_neg())) } else { Ok(answer) };
+            }
+            // SAFETY: a word and a timeout that outlive the call.
+            let ret = unsafe {
+                libc::syscall(libc::SYS_futex, shared.answer.as_ptr(), libc::FUTEX_WAIT, WAITING, &raw const timeout)
+            };
+            if check(ret) == Err(Errno::ETIMEDOUT) {
+                break;
+            }
+        }
+        Err(Errno::ETIMEDOUT)
+    }
+
+    fn try_out(&self) -> Step<u32> {
+        let number = self.answer().map_err(|error| ("SECCOMP_FILTER_FLAG_NEW_LISTENER", error))?;
+        let process = pidfd::open(self.pid).map_err(|error| ("pidfd_open", error))?;
+        pidfd::identity(process.as_fd(), self.pid).map_err(|error| ("identity of a process", error))?;
+        let listener = pidfd::getfd(process.as_fd(), number).map_err(|error| ("pidfd_getfd", error))?;
+        if !seccomp::is_listener(listener.as_fd()) {
+            return Err(("SECCOMP_IOCTL_NOTIF_ID_VALID", Errno::ENOTTY));
+        }
+        let sync = seccomp::set_sync_wake_up(listener.as_fd()).is_ok();
+        Ok(if sync { STUBGUARD_F_SYNC_WAKE_UP } else { 0 })
+    }
+
+    fn end(self) -> Result<()> {
+        // SAFETY: our own child that nobody has reaped: it has no exit signal.
+        unsafe { libc::kill(self.pid, libc::SIGKILL) };
+        let reaped = loop {
+            // SAFETY: takes numbers and a null pointer.
+            let ret = unsafe { libc::waitpid(self.pid, core::ptr::null_mut(), libc::__WALL) };
+            match check(ret.into()) {
+                Err(Errno::EINTR) => {}
+                other => break other,
+            }
+        };
+        reaped?;
+        // SAFETY: the child has ended; nobody else knows of the mapping.
+        unsafe { libc::munmap(self.stack, STACK) };
+        Ok(())
+    }
+}

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What /proc says of a process: proc_pid_stat(5), proc_pid_wchan(5).
+
+use crate::{Errno, Result};
+use core::ffi::{CStr, c_int};
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::sys::stat::Mode;
+use nix::unistd::read;
+
+/// The host's clock tick in /proc, USER_HZ: 100 a second on every architecture that UML has.
+const TICK_NS: u64 = 10_000_000;
+
+/// One look at a process or thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// The state's letter.
+    pub state: u8,
+    /// User and system time that it has had, in nanoseconds (in steps of a tick).
+    pub cpu_ns: u64,
+    /// When it started, in ticks since the host's boot.
+    pub started: u64,
+}
+
+/// Looks at a process.
+///
+/// # Errors
+/// `ENOENT`, `ESRCH` if there is none; `EPROTO` if the text is not understood.
+pub fn process(pid: c_int) -> Result<Stat> {
+    stat(&Path::new().text(b"/proc/").number(pid).text(b"/stat"))
+}
+
+/// Looks at a thread of this process.
+///
+/// # Errors
+/// As [`process`].
+pub fn own_thread(tid: c_int) -> Result<Stat> {
+    stat(&Path::new().text(b"/proc/self/task/").number(tid).text(b"/stat"))
+}
+
+/// Whether a sleeping process is held by the freezer of a cgroup (v2): that shows as any sleep.
+#[must_use]
+pub fn is_frozen(pid: c_int) -> bool {
+    let mut buffer = [0; 64];
+    let path = Path::new().text(b"/proc/").number(pid).text(b"/wchan");
+    slurp(&path, &mut buffer).is_ok_and(|text| text == b"do_freezer_trap")
+}
+
+fn stat(path: &Path) -> Result<Stat> {
+    let mut buffer = [0; 512];
+    parse(slurp(path, &mut buffer)?).ok_or(Errno::EPROTO)
+}
+
+/// Field 2 is the name, in parentheses: it may hold anything, so what counts is after the last one.
+fn parse(text: &[u8]) -> Option<Stat> {
+    let name_end = text.iter().rposition(|byte| *byte == b')')?;
+    let mut fields = text.get(name_end..)?.split(|byte| *byte == b' ').skip(1);
+    let state = *fields.next()?.first()?;
+    // Fields 14 and 15 are the times, 22 is the start; the state was field 3.
+    let user = number(fields.nth(10)?)?;
+    let system = number(fields.next()?)?;
+    let started = number(fields.nth(6)?)?;
+    let cpu_ns = user.saturating_add(system).saturating_mul(TICK_NS);
+    Some(Stat { state, cpu_ns, started })
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0u64, |value, byte| {
+        let digit = byte.checked_sub(b'0').filter(|digit| *digit < 10)?;
+        value.checked_mul(10)?.checked_add(u64::from(digit))
+    })
+}
+
+/// Reads a small file whole; what is more than the buffer is left out.
+fn slurp<'a>(path: &Path, buffer: &'a mut [u8]) -> Result<&'a [u8]> {
+    let file = openat(AT_FDCWD, path.as_cstr()?, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+    let len = read(&file, buffer)?;
+    buffer.get(..len).ok_or(Errno::EIO)
+}
+
+/// A path put together without heap.
+struct Path {
+    text: [u8; 64],
+    len: usize,
+}
+
+impl Path {
+    fn new() -> Self {
+        Self { text: [0; 64], len: 0 }
+    }
+
+    fn text(mut self, text: &[u8]) -> Self {
+        for byte in text {
+            if let Some(slot) = self.text.get_mut(self.len) {
+                *slot = *byte;
+                self.len = self.len.saturating_add(1);
+            }
+        }
+        self
+    }
+
+    fn number(self, value: c_int) -> Self {
+        let mut digits = [0u8; 10];
+        let mut value = value.unsigned_abs();
+        let mut start = digits.len();
+        for slot in digits.iter_mut().rev() {
+            // A remainder of ten fits a byte.
+            *slot = b'0'.saturating_add((value % 10) as u8);
+            start = start.saturating_sub(1);
+            value /= 10;
+            if value == 0 {
+                break;
+            }
+        }
+        self.text(digits.get(start..).unwrap_or_default())
+    }
+
+    fn as_cstr(&self) -> Result<&CStr> {
+        CStr::from_bytes_until_nul(&self.text).map_err(|_| Errno::ENAMETOOLONG)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_cannot_forge_fields() {
+        let text = b"12 (a) R 1 (b) S 1 2 3 4 5 6 7 8 9 10 700 30 0 0 20 0 1 0 4242 99 1\n";
+        assert_eq!(parse(text), Some(Stat { state: b'S', cpu_ns: 7_300_000_000, started: 4242 }));
+    }
+
+    #[test]
+    fn what_is_cut_short_or_no_number_is_refused() {
+        let text = b"12 (x) S 1 2 3 4 5 6 7 8 9 10 700 30 0 0 20 0 1 0 4242 99 1\n";
+        for len in 0..text.len() - 8 {
+            assert_eq!(parse(&text[..len]).filter(|stat| stat.started == 4242), None, "{len}");
+        }
+        assert_eq!(parse(b"12 (x) S 1 2 3 4 5 6 7 8 9 10 -1 30 0 0 20 0 1 0 4242 99 1\n"), None);
+        assert_eq!(parse(b""), None);
+    }
+
+    #[test]
+    fn this_process_is_there_and_runs() {
+        let pid = c_int::try_from(std::process::id()).unwrap_or(0);
+        let stat = process(pid).unwrap_or_else(|error| unreachable!("{error}"));
+        assert!(stat.started > 0);
+        assert_eq!(process(0), Err(Errno::ENOENT));
+        assert!(!is_frozen(pid));
+    }
+}

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! seccomp(2) and seccomp_unotify(2).
+
+use super::check;
+use crate::{Errno, Result};
+use core::ffi::{c_int, c_ulong};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+// The structures are part of the host's ABI; this is what include/uapi/linux/seccomp.h says.
+const _: () = {
+    assert!(size_of::<libc::seccomp_data>() == 64);
+    assert!(size_of::<libc::seccomp_notif>() == 80);
+    assert!(size_of::<libc::seccomp_notif_resp>() == 24);
+};
+
+/// The listener's SYNC_WAKE_UP mode (Linux 6.6): monitor and stub take turns on one CPU.
+const FD_SYNC_WAKE_UP: c_ulong = 1;
+/// Room for what a later host may make of `struct seccomp_notif` and `struct seccomp_notif_resp`.
+const ROOM: usize = 256;
+
+/// One suspended call.
+#[derive(Clone, Copy, Debug)]
+pub struct Notification {
+    /// Names it in the answer.
+    pub id: u64,
+    /// The call as the host captured it.
+    pub call: libc::seccomp_data,
+}
+
+/// What becomes of a suspended call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The host runs it.
+    Continue,
+    /// It is not run and returns this value.
+    Return(i64),
+    /// It is not run and fails with this error.
+    Fail(Errno),
+}
+
+/// Whether a listener has something for us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pending {
+    /// Nothing within the time given.
+    Nothing,
+    /// A suspended call.
+    Notification,
+    /// Nobody uses the filter any more: the stub is dead (Linux 5.9).
+    Gone,
+}
+
+/// A buffer for one of the structures, as large as the host's own may become.
+#[repr(C, align(8))]
+struct Room([u8; ROOM]);
+
+/// Waits for a suspended call, `timeout_ms` at most.
+///
+/// # Errors
+/// `EINTR`: a signal was handled on this thread. `EBADF`.
+pub fn wait(listener: BorrowedFd<'_>, timeout_ms: u16) -> Result<Pending> {
+    let mut fds = [PollFd::new(listener, PollFlags::POLLIN)];
+    if poll(&mut fds, PollTimeout::from(timeout_ms))? == 0 {
+        return Ok(Pending::Nothing);
+    }
+    let events = fds.first().and_then(PollFd::revents).unwrap_or(PollFlags::empty());
+    if events.contains(PollFlags::POLLIN) {
+        Ok(Pending::Notification)
+    } else if events.contains(PollFlags::POLLNVAL) {
+        Err(Errno::EBADF)
+    } else if events.intersects(PollFlags::POLLHUP | PollFlags::POLLERR) {
+        Ok(Pending::Gone)
+    } else {
+        Ok(Pending::Nothing)
+    }
+}
+
+/// Receives a suspended call. Blocks until there is one, so ask [`wait`] first.
+///
+/// # Errors
+/// As `SECCOMP_IOCTL_NOTIF_RECV`: `EINTR`, `ENOENT`, ...
+pub fn receive(listener: BorrowedFd<'_>) -> Result<Notification> {
+    // The host refuses a buffer that is not zero (EINVAL).
+    let mut room = Room([0; ROOM]);
+    // SAFETY: the host writes a `struct seccomp_notif` of its own size, which probe() has found to
+    // fit, and nothing else.
+    let ret = unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_RECV, &raw mut room) };
+    check(ret.into())?;
+    // SAFETY: `Room` is aligned and larger; every bit pattern is a valid structure of integers.
+    let notif = unsafe { (&raw const room).cast::<libc::seccomp_notif>().read() };
+    Ok(Notification { id: notif.id, call: notif.data })
+}
+
+/// Answers a suspended call.
+///
+/// # Errors
+/// As `SECCOMP_IOCTL_NOTIF_SEND`: `ENOENT` if it was withdrawn, `EINPROGRESS` if it had its answer.
+pub fn send(listener: BorrowedFd<'_>, id: u64, answer: Answer) -> Result<()> {
+    let mut room = Room([0; ROOM]);
+    let mut response = libc::seccomp_notif_resp { id, val: 0, error: 0, flags: 0 };
+    match answer {
+        Answer::Continue => response.flags = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32,
+        Answer::Return(value) => response.val = value,
+        Answer::Fail(error) => response.error = (error as i32).saturating_neg(),
+    }
+    // SAFETY: `Room` is aligned and larger.
+    unsafe { (&raw mut room).cast::<libc::seccomp_notif_resp>().write(response) };
+    // SAFETY: the host reads a structure of its own size, which fits; what it adds is zero.
+    let ret = unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, &raw mut room) };
+    check(ret.into())?;
+    Ok(())
+}
+
+/// Whether an fd is a seccomp listener: only that knows, of all fds, that id 0 is unknown.
+#[must_use]
+pub fn is_listener(fd: BorrowedFd<'_>) -> bool {
+    let id = 0u64;
+    // SAFETY: the host reads eight bytes.
+    let ret = unsafe { libc::ioctl(fd.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ID_VALID, &raw const id) };
+    check(ret.into()) == Err(Errno::ENOENT)
+}
+
+/// Puts a listener into SYNC_WAKE_UP mode.
+///
+/// # Errors
+/// `EINVAL` or `ENOTTY` on an older host.
+pub fn set_sync_wake_up(listener: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: the argument is a number.
+    let ret = unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS, FD_SYNC_WAKE_UP) };
+    check(ret.into())?;
+    Ok(())
+}
+
+/// Whether the host's notification structures fit ours (`SECCOMP_GET_NOTIF_SIZES`).
+///
+/// # Errors
+/// `E2BIG` if they do not; as seccomp(2).
+pub fn check_sizes() -> Result<()> {
+    let mut sizes = libc::seccomp_notif_sizes { seccomp_notif: 0, seccomp_notif_resp: 0, seccomp_data: 0 };
+    // SAFETY: the host writes a `struct seccomp_notif_sizes`.
+    check(unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_GET_NOTIF_SIZES, 0, &raw mut sizes) })?;
+    let fits = |host: u16, ours: usize| (ours..=ROOM).contains(&usize::from(host));
+    if fits(sizes.seccomp_notif, size_of::<libc::seccomp_notif>())
+        && fits(sizes.seccomp_notif_resp, size_of::<libc::seccomp_notif_resp>())
+    {
+        Ok(())
+    } else {
+        Err(Errno::E2BIG)
+    }
+}
+
+/// Whether the host knows a filter flag: it looks at the flags before it looks at the program.
+#[must_use]
+pub fn knows_filter_flag(flag: c_ulong) -> bool {
+    // A listener is asked for, since some flags make sense with one only.
+    let flags = flag | libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    let none = core::ptr::null::<libc::sock_fprog>();
+    // SAFETY: without a program nothing can be installed.
+    let ret = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, none) };
+    check(ret) == Err(Errno::EFAULT)
+}
+
+/// Installs a filter on the calling thread, for ever; returns the listener if one was asked for.
+///
+/// # Errors
+/// As seccomp(2): `EBUSY` if the thread has a listener already.
+pub fn install_filter(program: &[libc::sock_filter], flags: c_ulong) -> Result<c_int> {
+    let fprog = libc::sock_fprog {
+        len: program.len().try_into().map_err(|_| Errno::EINVAL)?,
+        filter: program.as_ptr().cast_mut(),
+    };
+    // SAFETY: takes numbers; concerns this thread only.
+    check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }.into())?;
+    // SAFETY: the host reads `len` instructions.
+    let fd = check(unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const fprog) })?;
+    c_int::try_from(fd).map_err(|_| Errno::EIO)
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Lines for the caller's log, put together without heap and without `core::fmt` (whose machinery
+//! can panic).
+
+use crate::config::LogFn;
+use core::ffi::{c_char, c_int};
+
+const LINE: usize = 200;
+
+/// One line; what does not fit is cut off.
+pub struct Line {
+    text: [u8; LINE],
+    len: usize,
+}
+
+impl Line {
+    /// A line that starts as all of ours do.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { text: [0; LINE], len: 0 }.str("stubguard: ")
+    }
+
+    fn byte(&mut self, byte: u8) {
+        // The last byte stays NUL.
+        if let Some(slot) = self.text.get_mut(..LINE - 1).and_then(|text| text.get_mut(self.len)) {
+            *slot = byte;
+            self.len = self.len.saturating_add(1);
+        }
+    }
+
+    /// Appends text.
+    #[must_use]
+    pub fn str(mut self, text: &str) -> Self {
+        text.bytes().for_each(|byte| self.byte(byte));
+        self
+    }
+
+    /// Appends a number in decimal.
+    #[must_use]
+    pub fn num(self, value: i64) -> Self {
+        let sign = if value < 0 { "-" } else { "" };
+        self.str(sign).digits(value.unsigned_abs(), 10)
+    }
+
+    /// Appends a number in hexadecimal.
+    #[must_use]
+    pub fn hex(self, value: u64) -> Self {
+        self.str("0x").digits(value, 16)
+    }
+
+    fn digits(mut self, mut value: u64, base: u64) -> Self {
+        let mut digits = [0u8; 20];
+        let mut count = 0;
+        for slot in &mut digits {
+            // `base` is 10 or 16: there is a digit for each remainder.
+            *slot = b"0123456789abcdef".get(usize::try_from(value.checked_rem(base).unwrap_or(0)).unwrap_or(0)).copied().unwrap_or(b'?');
+            count += 1;
+            value = value.checked_div(base).unwrap_or(0);
+            if value == 0 {
+                break;
+            }
+        }
+        digits.iter().take(count).rev().for_each(|digit| self.byte(*digit));
+        self
+    }
+
+    /// The line so far.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.text.get(..self.len).unwrap_or_default()
+    }
+
+    /// Hands the line over.
+    pub fn send(&self, log: LogFn, level: c_int) {
+        if let Some(log) = log {
+            #[allow(unsafe_code)]
+            // SAFETY: the caller of stubguard_init() promised a function that takes such a line;
+            // `text` ends in NUL, since the last byte is never written.
+            unsafe {
+                log(level, self.text.as_ptr().cast::<c_char>());
+            }
+        }
+    }
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Line;
+
+    #[test]
+    fn numbers() {
+        let line = Line::new().num(0).str(" ").num(i64::MIN).str(" ").hex(u64::MAX).str(" ").num(42);
+        assert_eq!(line.as_bytes(), b"stubguard: 0 -9223372036854775808 0xffffffffffffffff 42");
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_cut_and_still_ends() {
+        let line = (0..100).fold(Line::new(), |line, _| line.str("abcdef"));
+        assert_eq!(line.as_bytes().len(), super::LINE - 1);
+        assert_eq!(line.text.last(), Some(&0));
+    }
+}

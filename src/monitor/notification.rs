@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! One notification, all that are pending, or those of a batch.
+//!
+//! Nothing here waits without a bound. What the host may answer, and what is done about it:
+//!
+//! | call | answer            | meaning                               | what is done              |
+//! |------|-------------------|---------------------------------------|---------------------------|
+//! | poll | EINTR             | a signal was handled                  | to the caller             |
+//! | poll | POLLHUP           | the stub is dead                      | ESRCH                     |
+//! | RECV | EINTR             | a signal, or the watchdog's kick      | to the caller             |
+//! | RECV | ENOENT            | withdrawn, or the stub is dead        | poll again: POLLHUP tells |
+//! | RECV | EINVAL and others | a bug, or not a listener              | to the caller             |
+//! | SEND | ENOENT            | withdrawn; it comes again, or has not | counted, served           |
+//! | SEND | EINTR             | not answered yet                      | again, a few times        |
+//! | SEND | EINPROGRESS       | it has its answer: a bug              | to the caller             |
+
+use crate::config::Config;
+use crate::counters;
+use crate::host::seccomp::{self, Answer, Notification, Pending};
+use crate::policy::{self, Denial, Mmap};
+use crate::{Errno, Result, stub};
+use std::os::fd::BorrowedFd;
+
+/// How long the monitor waits for the next call of a batch, before its caller looks whether the
+/// stub has ended the batch early: long against a call (microseconds), short for a user.
+const BATCH_WAIT_MS: u16 = 20;
+/// A stub has one thread, so one call pending; more than a few in one go are a storm, which can
+/// wait until the monitor has looked after everything else.
+const DRAIN_MAX: u32 = 8;
+/// SEND is not interrupted on any host that we know; do not spin if that changes.
+const SEND_TRIES: u32 = 8;
+
+/// In whose name a call is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The monitor has queued calls, and the stub works on them.
+    Batch,
+    /// Nobody has asked for it: the guest has got into the stub's code.
+    Stray,
+}
+
+/// A listener, and what decides about its calls.
+pub struct Monitor<'a, Hook> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// The stub's listener.
+    pub listener: BorrowedFd<'a>,
+    /// `granted(addr, prot, offset)`: the guest's page table.
+    pub granted: Hook,
+}
+
+impl<Hook: FnMut(u64, u64, u64) -> bool> Monitor<'_, Hook> {
+    /// Answers one call; waits for it `timeout_ms` at most. Returns whether there was one.
+    ///
+    /// # Errors
+    /// `EINTR`; `ESRCH` if the stub is dead; others are bugs.
+    pub fn serve(&mut self, timeout_ms: u16, origin: Origin) -> Result<bool> {
+        match seccomp::wait(self.listener, timeout_ms)? {
+            Pending::Nothing => return Ok(false),
+            Pending::Gone => return Err(Errno::ESRCH),
+            Pending::Notification => {}
+        }
+        let notification = match seccomp::receive(self.listener) {
+            Ok(notification) => notification,
+            Err(Errno::ENOENT) => {
+                counters::RESYNCHRONISED.bump();
+                return match seccomp::wait(self.listener, 0)? {
+                    Pending::Gone => Err(Errno::ESRCH),
+                    Pending::Nothing | Pending::Notification => Ok(false),
+                };
+            }
+            Err(error) => return Err(error),
+        };
+        let answer = self.decide(&notification, origin);
+        self.send(notification.id, answer)?;
+        Ok(true)
+    }
+
+    /// Answers what is pending now.
+    ///
+    /// # Errors
+    /// As [`Self::serve`], if nothing was answered.
+    pub fn drain(&mut self) -> Result<u32> {
+        self.several(DRAIN_MAX, 0, Origin::Stray)
+    }
+
+    /// Answers `calls` calls of a batch; fewer if the next one does not come.
+    ///
+    /// # Errors
+    /// As [`Self::serve`], if nothing was answered.
+    pub fn batch(&mut self, calls: u32) -> Result<u32> {
+        self.several(calls, BATCH_WAIT_MS, Origin::Batch)
+    }
+
+    fn several(&mut self, max: u32, timeout_ms: u16, origin: Origin) -> Result<u32> {
+        let mut served = 0u32;
+        while served < max {
+            match self.serve(timeout_ms, origin) {
+                Ok(true) => served = served.saturating_add(1),
+                Ok(false) => break,
+                // What was answered counts; the next call meets the error again.
+                Err(error) if served == 0 => return Err(error),
+                Err(_) => break,
+            }
+        }
+        Ok(served)
+    }
+
+    fn decide(&mut self, notification: &Notification, origin: Origin) -> Answer {
+        let Err(denial) = self.judge(notification) else {
+            counters::ALLOWED.bump();
+            return Answer::Continue;
+        };
+        counters::denied(denial);
+        match (origin, denial) {
+            // The page table may have changed since the call was queued: another CPU's thread of
+            // the same guest process has unmapped or write-protected the page. The old rights must
+            // not be given any more, but it is nobody's fault. The change was marked for its own
+            // synchronisation, so leaving the page as it is and going on is right.
+            (Origin::Batch, Denial::PageTable) => match i64::try_from(argument(notification, 0)) {
+                Ok(address) => Answer::Return(address),
+                Err(_) => Answer::Fail(Errno::EPERM),
+            },
+            _ => Answer::Fail(Errno::EPERM),
+        }
+    }
+
+    fn judge(&mut self, notification: &Notification) -> core::result::Result<(), Denial> {
+        let call = &notification.call;
+        // The filter sees to both; a filter that does not must not be the end of the matter.
+        if call.arch != stub::ARCH {
+            return Err(Denial::Architecture);
+        }
+        if !stub::is_site(self.config, call.instruction_pointer) {
+            return Err(Denial::Site);
+        }
+        if call.nr == stub::mmap_nr(self.config) {
+            let mmap = Mmap {
+                addr: argument(notification, 0),
+                length: argument(notification, 1),
+                prot: argument(notification, 2),
+                flags: argument(notification, 3),
+                fd: argument(notification, 4),
+                offset: argument(notification, 5),
+            };
+            policy::check_mmap(self.config, &mmap, &mut self.granted)
+        } else if call.nr == stub::MUNMAP_NR {
+            policy::check_munmap(self.config, argument(notification, 0), argument(notification, 1))
+        } else {
+            Err(Denial::Call)
+        }
+    }
+
+    fn send(&self, id: u64, answer: Answer) -> Result<()> {
+        for _ in 0..SEND_TRIES {
+            match seccomp::send(self.listener, id, answer) {
+                Ok(()) => {
+                    counters::SERVED.bump();
+                    return Ok(());
+                }
+                // No death: a freezer, a debugger, or a signal took the stub out of the call.
+                Err(Errno::ENOENT) => {
+                    counters::RESYNCHRONISED.bump();
+                    return Ok(());
+                }
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Errno::EINTR)
+    }
+}
+
+fn argument(notification: &Notification, index: usize) -> u64 {
+    notification.call.args.get(index).copied().unwrap_or(0)
+}

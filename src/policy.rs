@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What a stub may map and unmap. Pure but for the page-table hook; deny is the default.
+//!
+//! Arguments are judged as the host captured them in `seccomp_data` when the call was made. All of
+//! them are scalars, so what is allowed is what will run (seccomp's `CONTINUE` is safe for nothing
+//! else: seccomp_unotify(2)).
+
+use crate::config::{Config, STUBGUARD_MMAP2};
+
+/// Why a call is denied. The order is that of `stubguard_stats.denied`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// A system call that is neither mmap nor munmap.
+    Call,
+    /// Not the monitor's own architecture.
+    Architecture,
+    /// Made from outside the stub's code page.
+    Site,
+    /// Flags other than `MAP_SHARED | MAP_FIXED`.
+    Flags,
+    /// An fd that cannot be the guest's memory.
+    Fd,
+    /// Protection bits beyond read, write, execute.
+    Protection,
+    /// Address or length that is not a multiple of the page size.
+    Unaligned,
+    /// Length 0.
+    Empty,
+    /// Address plus length wraps.
+    Wrap,
+    /// Reaches into or beyond the stub's own pages.
+    Range,
+    /// File offset that is not a multiple of the page size, or that wraps.
+    Offset,
+    /// The guest's page table does not grant it.
+    PageTable,
+}
+
+impl Denial {
+    /// All reasons, in order.
+    pub const ALL: [Self; crate::counters::STUBGUARD_DENIALS] = [
+        Self::Call,
+        Self::Architecture,
+        Self::Site,
+        Self::Flags,
+        Self::Fd,
+        Self::Protection,
+        Self::Unaligned,
+        Self::Empty,
+        Self::Wrap,
+        Self::Range,
+        Self::Offset,
+        Self::PageTable,
+    ];
+
+    /// What the counter is called.
+    #[must_use]
+    pub const fn name(self) -> &'static core::ffi::CStr {
+        match self {
+            Self::Call => c"call",
+            Self::Architecture => c"architecture",
+            Self::Site => c"site",
+            Self::Flags => c"flags",
+            Self::Fd => c"fd",
+            Self::Protection => c"protection",
+            Self::Unaligned => c"unaligned",
+            Self::Empty => c"empty",
+            Self::Wrap => c"wrap",
+            Self::Range => c"range",
+            Self::Offset => c"offset",
+            Self::PageTable => c"page_table",
+        }
+    }
+}
+
+/// The arguments of an mmap or mmap2 call.
+#[derive(Clone, Copy, Debug)]
+pub struct Mmap {
+    /// First byte.
+    pub addr: u64,
+    /// Bytes.
+    pub length: u64,
+    /// `PROT_*`.
+    pub prot: u64,
+    /// `MAP_*`.
+    pub flags: u64,
+    /// The stub's number of the fd.
+    pub fd: u64,
+    /// Offset in the file: bytes for mmap, pages for mmap2.
+    pub offset: u64,
+}
+
+/// May a stub make this mmap call?
+///
+/// `granted(addr, prot, offset)` says whether the guest's page table maps `offset` at the page
+/// `addr` with at least `prot`; it is asked for every page, since a request that is right in its
+/// first page only would map whatever frames come behind it. It stops at the first "no", so it is
+/// asked at most once more than the guest has frames that follow one another.
+///
+/// # Errors
+/// The reason for the denial.
+#[allow(clippy::arithmetic_side_effects)] // Each sum is bounded by the checks above it.
+pub fn check_mmap(config: &Config, call: &Mmap, mut granted: impl FnMut(u64, u64, u64) -> bool) -> Result<(), Denial> {
+    const FLAGS: u64 = (libc::MAP_SHARED | libc::MAP_FIXED) as u64;
+    const PROT: u64 = (libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC) as u64;
+
+    if call.flags != FLAGS {
+        return Err(Denial::Flags);
+    }
+    if call.prot & !PROT != 0 {
+        return Err(Denial::Protection);
+    }
+    // The host takes the low 32 bits for the fd; so does the compiled stub, which may leave
+    // anything in the upper half.
+    let fd = call.fd as u32 as i32;
+    if !(config.mmap_fd_first..=config.mmap_fd_last).contains(&fd) {
+        return Err(Denial::Fd);
+    }
+    check_range(config, call.addr, call.length)?;
+
+    let page = u64::from(config.page_size);
+    if !call.length.is_multiple_of(page) {
+        return Err(Denial::Unaligned);
+    }
+    let step = if config.has(STUBGUARD_MMAP2) { 1 } else { page };
+    if !call.offset.is_multiple_of(step) {
+        return Err(Denial::Offset);
+    }
+    let pages = call.length / page;
+    // `pages * step` is at most `length`.
+    if call.offset.checked_add(pages * step).is_none() {
+        return Err(Denial::Offset);
+    }
+    if (0..pages).all(|i| granted(call.addr + i * page, call.prot, call.offset + i * step)) {
+        Ok(())
+    } else {
+        Err(Denial::PageTable)
+    }
+}
+
+/// May a stub make this munmap call? Any range of the guest's own: a guest that unmaps its own
+/// memory behind the kernel's back hurts itself only.
+///
+/// # Errors
+/// The reason for the denial.
+pub fn check_munmap(config: &Config, addr: u64, length: u64) -> Result<(), Denial> {
+    check_range(config, addr, length)
+}
+
+/// A range that is not empty and is the guest's.
+fn check_range(config: &Config, addr: u64, length: u64) -> Result<(), Denial> {
+    let page = u64::from(config.page_size);
+    if length == 0 {
+        return Err(Denial::Empty);
+    }
+    if !addr.is_multiple_of(page) {
+        return Err(Denial::Unaligned);
+    }
+    // The host rounds the length up to a page: so must the bound.
+    let end = length
+        .checked_next_multiple_of(page)
+        .and_then(|length| addr.checked_add(length))
+        .ok_or(Denial::Wrap)?;
+    if end > config.stub_start {
+        return Err(Denial::Range);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

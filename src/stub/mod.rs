@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The stub's side: the architecture's numbers, the stub's filter, the layout of what it shares
+//! with the monitor.
+
+pub mod filter;
+pub mod frame;
+pub mod memory;
+
+use crate::config::{Config, STUBGUARD_MMAP2};
+use core::ffi::c_int;
+
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64", target_pointer_width = "64")))]
+compile_error!("stubguard knows the stub of x86_64 only");
+
+/// `AUDIT_ARCH_X86_64`.
+///
+/// cbindgen:ignore
+pub const ARCH: u32 = 0xc000_003e;
+/// `__NR_munmap`.
+///
+/// cbindgen:ignore
+pub const MUNMAP_NR: c_int = libc::SYS_munmap as c_int;
+/// `__NR_mmap2`, which 32-bit stubs call.
+const MMAP2_NR: c_int = 192;
+
+/// The number of the call by which a stub maps memory.
+#[must_use]
+pub fn mmap_nr(config: &Config) -> c_int {
+    if config.has(STUBGUARD_MMAP2) { MMAP2_NR } else { libc::SYS_mmap as c_int }
+}
+
+/// Whether an instruction address is in the stub's code page.
+#[must_use]
+pub fn is_site(config: &Config, ip: u64) -> bool {
+    ip.checked_sub(config.stub_start).is_some_and(|offset| offset < u64::from(config.page_size))
+}

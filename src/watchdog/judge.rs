@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! When a stub that does not report back is to blame, and for how long it may be. Pure.
+//!
+//! A stub that runs the guest reports at the latest when the guest's timer signals it, a hundredth
+//! of a second of its own time. One that does not, and has its time, has blocked that signal. Each
+//! tick that a wait has lasted is charged by what the host says the stub did meanwhile:
+//!
+//! | stub                                   | charged |
+//! |----------------------------------------|---------|
+//! | has run                                | its CPU time: one that is starved gets its time first |
+//! | sleeps                                 | the tick: no call that it may make sleeps by right |
+//! | stopped, traced, frozen                | nothing: somebody holds it |
+//! | uninterruptible                        | nothing: the host holds it |
+//! | dying                                  | nothing: that will be told |
+//! | any, but the monitor itself cannot run | nothing: the report may be there already |
+
+/// What somebody is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doing {
+    /// Runs or wants to run.
+    Running,
+    /// Sleeps, and a signal would wake it.
+    Sleeping,
+    /// Stopped, traced, frozen, in an uninterruptible sleep, or dead.
+    Held,
+}
+
+/// A look at a stub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// The stub.
+    pub stub: Doing,
+    /// The monitor's thread.
+    pub monitor: Doing,
+    /// The CPU time that the stub has had, in nanoseconds.
+    pub cpu_ns: u64,
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing.
+    Wait,
+    /// The first tick that was charged.
+    Stall,
+    /// It had its budget.
+    Kill,
+}
+
+/// The account of one wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    last_cpu_ns: u64,
+    charged_ns: u64,
+}
+
+impl Account {
+    /// Opens an account with a first look.
+    #[must_use]
+    pub fn open(look: &Look) -> Self {
+        Self { last_cpu_ns: look.cpu_ns, charged_ns: 0 }
+    }
+
+    /// Charges the tick that has passed since the last look.
+    pub fn charge(&mut self, look: &Look, tick_ns: u64, budget_ns: u64) -> Verdict {
+        let ran = look.cpu_ns.saturating_sub(self.last_cpu_ns);
+        self.last_cpu_ns = look.cpu_ns;
+        let charge = match (look.monitor, look.stub) {
+            // A monitor that waits sleeps.
+            (Doing::Running | Doing::Held, _) | (_, Doing::Held) => 0,
+            (Doing::Sleeping, Doing::Running) => ran,
+            (Doing::Sleeping, Doing::Sleeping) => tick_ns.max(ran),
+        };
+        if charge == 0 {
+            return Verdict::Wait;
+        }
+        let first = self.charged_ns == 0;
+        self.charged_ns = self.charged_ns.saturating_add(charge);
+        if self.charged_ns >= budget_ns {
+            Verdict::Kill
+        } else if first {
+            Verdict::Stall
+        } else {
+            Verdict::Wait
+        }
+    }
+
+    /// What has been charged, in nanoseconds.
+    #[must_use]
+    pub fn charged_ns(&self) -> u64 {
+        self.charged_ns
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    /// The tick, counted from 1, at which a stub is killed that does `stub` and gets `share` of a CPU.
+    fn killed_at(stub: Doing, monitor: Doing, share: f64) -> Option<u64> {
+        let look = |second: u64| Look { stub, monitor, cpu_ns: (second as f64 * share * SECOND as f64) as u64 };
+        let mut account = Account::open(&look(0));
+        (1..=1000).find(|second| account.charge(&look(*second), SECOND, 5 * SECOND) == Verdict::Kill)
+    }
+
+    #[test]
+    fn who_is_to_blame() {
+        use Doing::{Held, Running, Sleeping};
+        assert_eq!(killed_at(Running, Sleeping, 1.0), Some(5), "a spinner");
+        assert_eq!(killed_at(Running, Sleeping, 0.1), Some(50), "a spinner on a busy host");
+        assert_eq!(killed_at(Running, Sleeping, 0.0), None, "a starved stub");
+        assert_eq!(killed_at(Sleeping, Sleeping, 0.0), Some(5), "a sleeper");
+        assert_eq!(killed_at(Held, Sleeping, 0.0), None, "stopped, traced, frozen, uninterruptible");
+        for stub in [Running, Sleeping, Held] {
+            assert_eq!(killed_at(stub, Running, 1.0), None, "a starved monitor");
+            assert_eq!(killed_at(stub, Held, 1.0), None, "a monitor that is held");
+        }
+    }
+
+    #[test]
+    fn a_stall_is_told_once() {
+        let look = |cpu| Look { stub: Doing::Running, monitor: Doing::Sleeping, cpu_ns: cpu };
+        let mut account = Account::open(&look(0));
+        assert_eq!(account.charge(&look(0), SECOND, 5 * SECOND), Verdict::Wait);
+        assert_eq!(account.charge(&look(1), SECOND, 5 * SECOND), Verdict::Stall);
+        assert_eq!(account.charge(&look(2), SECOND, 5 * SECOND), Verdict::Wait);
+        assert_eq!(account.charge(&look(6 * SECOND), SECOND, 5 * SECOND), Verdict::Kill);
+    }
+
+    #[test]
+    fn time_while_held_is_not_charged_afterwards() {
+        let look = |stub, cpu| Look { stub, monitor: Doing::Sleeping, cpu_ns: cpu };
+        let mut account = Account::open(&look(Doing::Running, 0));
+        assert_eq!(account.charge(&look(Doing::Held, 100 * SECOND), SECOND, 5 * SECOND), Verdict::Wait);
+        assert_eq!(account.charge(&look(Doing::Running, 101 * SECOND), SECOND, 5 * SECOND), Verdict::Stall);
+        assert_eq!(account.charged_ns(), SECOND);
+    }
+}

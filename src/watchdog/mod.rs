@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The watchdog: kills a stub that does not report back, when it is the stub's own doing.
+//!
+//! [`slot`] is what monitors and watchdog share, [`judge`] decides, this file acts. The thread has
+//! all signals blocked and a seccomp filter of its own (build.rs), calls no kernel code, and holds
+//! nothing that a monitor could wait for.
+
+pub mod judge;
+pub mod slot;
+
+use crate::config::{self, Config, STUBGUARD_MAX_CPUS, STUBGUARD_TIME_TRAVEL};
+use crate::host::{pidfd, procfs, seccomp, thread};
+use crate::log::Line;
+use crate::{Errno, Result, counters};
+use core::cell::UnsafeCell;
+use core::ffi::{c_int, c_void};
+use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use core::time::Duration;
+use judge::{Account, Doing, Look, Verdict};
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use slot::{Slot, Step, Stub, Wait};
+use std::os::fd::AsFd;
+
+/// The thread's filter, compiled by build.rs.
+mod filter {
+    include!(concat!(env!("OUT_DIR"), "/watchdog_filter.rs"));
+}
+
+#[cfg(not(loom))]
+static SLOTS: [Slot; STUBGUARD_MAX_CPUS as usize] = [const { Slot::new() }; STUBGUARD_MAX_CPUS as usize];
+
+#[cfg(loom)]
+loom::lazy_static! {
+    static ref SLOTS: Vec<Slot> = (0..STUBGUARD_MAX_CPUS).map(|_| Slot::new()).collect();
+}
+
+/// The thread, while there is one, and the timer that it reads.
+struct Running {
+    thread: thread::Thread,
+    timer: TimerFd,
+}
+
+/// `running` belongs to whoever has moved `state` to BUSY.
+struct Control {
+    state: AtomicU8,
+    stop: AtomicBool,
+    running: UnsafeCell<Option<Running>>,
+}
+
+const STOPPED: u8 = 0;
+const BUSY: u8 = 1;
+const STARTED: u8 = 2;
+
+#[allow(unsafe_code)]
+// SAFETY: `running` is touched only by the thread that has moved `state` to BUSY.
+unsafe impl Sync for Control {}
+
+static CONTROL: Control =
+    Control { state: AtomicU8::new(STOPPED), stop: AtomicBool::new(false), running: UnsafeCell::new(None) };
+
+impl Control {
+    /// Moves `state` from `from` over BUSY to what `change` leaves running.
+    fn change(&self, from: u8, change: impl FnOnce(&mut Option<Running>) -> Result<()>) -> Result<()> {
+        self.state
+            .compare_exchange(from, BUSY, Ordering::Acquire, Ordering::Relaxed)
+            .map_err(|_| Errno::EALREADY)?;
+        #[allow(unsafe_code)]
+        // SAFETY: this thread has moved `state` to BUSY.
+        let running = unsafe { &mut *self.running.get() };
+        let result = change(running);
+        self.state.store(if running.is_some() { STARTED } else { STOPPED }, Ordering::Release);
+        result
+    }
+}
+
+fn slot(cpu: c_int) -> Result<&'static Slot> {
+    let config = config::get()?;
+    let cpu = u32::try_from(cpu).ok().filter(|cpu| *cpu < config.cpus).ok_or(Errno::EINVAL)?;
+    SLOTS.get(cpu as usize).ok_or(Errno::EINVAL)
+}
+
+fn told(step: Step) -> Result<()> {
+    match step {
+        Step::Done => Ok(()),
+        Step::Condemned => Err(Errno::ESRCH),
+        Step::NotWaiting => Err(Errno::EINVAL),
+    }
+}
+
+/// Monitor: waits for a stub from now on.
+///
+/// # Errors
+/// `EINVAL`; `ENODEV`; `ESRCH` if this very stub has been killed.
+pub fn enter(cpu: c_int, pid: c_int, identity: u64) -> Result<()> {
+    let slot = slot(cpu)?;
+    if pid <= 0 {
+        return Err(Errno::EINVAL);
+    }
+    if slot.tid() == 0 {
+        slot.set_tid(thread::own_tid());
+        let signal = config::get()?.kick_signal;
+        if signal != 0 {
+            thread::accept_kick(signal);
+        }
+    }
+    told(slot.enter(Stub { pid, identity }))
+}
+
+/// Monitor: the stub has reported.
+///
+/// # Errors
+/// As [`enter`]; `EINVAL` without a wait.
+pub fn progress(cpu: c_int) -> Result<()> {
+    told(slot(cpu)?.progress())
+}
+
+/// Monitor: the wait is over.
+///
+/// # Errors
+/// As [`progress`].
+pub fn exit(cpu: c_int) -> Result<()> {
+    told(slot(cpu)?.exit())
+}
+
+/// Starts the thread.
+///
+/// # Errors
+/// `EALREADY`; `EOPNOTSUPP` in time-travel mode; `EBUSY` if the kick signal is taken; what the host
+/// says.
+pub fn start() -> Result<()> {
+    let config = config::get()?;
+    if config.has(STUBGUARD_TIME_TRAVEL) {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    CONTROL.change(STOPPED, |running| {
+        if config.kick_signal != 0 {
+            thread::claim_kick(config.kick_signal)?;
+        }
+        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC)?;
+        let tick = Duration::from_millis(config.watchdog_tick_ms.into());
+        timer.set(Expiration::Interval(TimeSpec::from(tick)), TimerSetTimeFlags::empty())?;
+        CONTROL.stop.store(false, Ordering::Relaxed);
+        let thread = thread::start(main, timer.as_fd())?;
+        *running = Some(Running { thread, timer });
+        Ok(())
+    })
+}
+
+/// Ends the thread, and waits until it has ended.
+///
+/// # Errors
+/// `EALREADY` if there is none; what the host says.
+pub fn stop() -> Result<()> {
+    CONTROL.change(STARTED, |running| {
+        let Some(Running { thread, timer }) = running.take() else {
+            return Err(Errno::EALREADY);
+        };
+        CONTROL.stop.store(true, Ordering::Release);
+        let soon = Expiration::IntervalDelayed(TimeSpec::from(Duration::from_nanos(1)), TimeSpec::from(Duration::from_millis(10)));
+        timer.set(soon, TimerSetTimeFlags::empty())?;
+        thread.join()?;
+        for slot in &SLOTS {
+            slot.set_tid(0);
+        }
+        Ok(())
+    })
+}
+
+/// One wait that the watchdog has seen at its last tick.
+#[derive(Clone, Copy)]
+struct Seen {
+    wait: Wait,
+    account: Account,
+}
+
+extern "C" fn main(timer: *mut c_void) -> *mut c_void {
+    let mut seen = [None; STUBGUARD_MAX_CPUS as usize];
+    let Ok(config) = config::get() else { return core::ptr::null_mut() };
+    if let Err(error) = seccomp::install_filter(&filter::PROGRAM, 0) {
+        // It watches all the same: it would be worse to have no watchdog.
+        Line::new()
+            .str("the watchdog runs without a filter of its own, errno ")
+            .num(error as i64)
+            .send(config.log, config::STUBGUARD_LOG_WARNING);
+    }
+    let timer = thread::borrow_argument(timer);
+    loop {
+        // One look a wakeup, however many ticks have passed: a watchdog that was not scheduled
+        // charges less, never more.
+        let mut expirations = [0; 8];
+        let read = nix::unistd::read(timer, &mut expirations);
+        if CONTROL.stop.load(Ordering::Acquire) {
+            return core::ptr::null_mut();
+        }
+        if matches!(read, Err(error) if error != Errno::EINTR) {
+            Line::new().str("the watchdog has lost its timer").send(config.log, config::STUBGUARD_LOG_ERR);
+            return core::ptr::null_mut();
+        }
+        for (slot, seen) in SLOTS.iter().zip(&mut seen).take(config.cpus as usize) {
+            *seen = watch(config, slot, *seen);
+        }
+    }
+}
+
+/// Looks at one slot; returns what to remember of it.
+fn watch(config: &Config, slot: &Slot, seen: Option<Seen>) -> Option<Seen> {
+    let wait = slot.observe()?;
+    let Some(mut seen) = seen.filter(|seen| seen.wait == wait) else {
+        let look = look(&wait).ok()?;
+        return Some(Seen { wait, account: Account::open(&look) });
+    };
+    let look = look(&wait);
+    if config.kick_signal != 0 {
+        // It has waited a tick and more: should it hang in a call for a notification that has been
+        // withdrawn, this gets it out; if not, it looks around and waits on.
+        thread::kick(wait.tid, config.kick_signal);
+    }
+    let Ok(look) = look else { return Some(seen) };
+    let nanoseconds = |milliseconds: u32| u64::from(milliseconds).saturating_mul(1_000_000);
+    let (tick, budget) = (nanoseconds(config.watchdog_tick_ms), nanoseconds(config.watchdog_budget_ms));
+    match seen.account.charge(&look, tick, budget) {
+        Verdict::Wait => {}
+        Verdict::Stall => counters::STALLS.bump(),
+        Verdict::Kill => {
+            kill(config, slot, &wait, &look);
+            return None;
+        }
+    }
+    Some(seen)
+}
+
+fn kill(config: &Config, slot: &Slot, wait: &Wait, look: &Look) {
+    // First the process, by a number that stays its own; then the right to kill it; then the kill.
+    let Ok(process) = pidfd::open_identified(wait.stub.pid, wait.stub.identity) else { return };
+    if !slot.condemn(wait) {
+        return;
+    }
+    // ESRCH: it has died by itself. The monitor takes it for dead either way.
+    let _ = pidfd::kill(process.as_fd());
+    counters::KILLS.bump();
+    Line::new()
+        .str("killed stub ")
+        .num(wait.stub.pid.into())
+        .str(if look.stub == Doing::Sleeping { ", which sleeps" } else { ", which spins" })
+        .str(" and does not report back (SIGALRM blocked?)")
+        .send(config.log, config::STUBGUARD_LOG_WARNING);
+}
+
+fn look(wait: &Wait) -> Result<Look> {
+    // What is read by pid is the stub's if the pid is the stub's before and after.
+    let process = pidfd::open_identified(wait.stub.pid, wait.stub.identity)?;
+    let stat = procfs::process(wait.stub.pid)?;
+    let mut stub = doing(stat.state);
+    if stub == Doing::Sleeping && procfs::is_frozen(wait.stub.pid) {
+        stub = Doing::Held;
+    }
+    pidfd::is_alive(process.as_fd())?;
+    // A monitor that cannot be looked at is no excuse for the stub.
+    let monitor = procfs::own_thread(wait.tid).map_or(Doing::Sleeping, |stat| doing(stat.state));
+    Ok(Look { stub, monitor, cpu_ns: stat.cpu_ns })
+}
+
+/// proc_pid_stat(5), field 3.
+fn doing(state: u8) -> Doing {
+    match state {
+        b'R' => Doing::Running,
+        b'S' => Doing::Sleeping,
+        _ => Doing::Held,
+    }
+}

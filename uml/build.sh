@@ -1,0 +1,197 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# build.sh VERSION VARIANT...        builds UML kernels of our own under .cache/obj/VERSION-VARIANT,
+#                                    VARIANT being unguarded, guarded or guarded-static
+# build.sh --kdir DIR [--kbuild DIR] [--form shared|static]
+#                                    guards and builds somebody's own kernel, with his configuration
+#
+# JOBS: how many compilers at a time (all CPUs). KMAKE: more arguments for the kernel's make, e.g. LLVM=1.
+set -euo pipefail
+
+# shellcheck source=uml/common.sh
+. "$(dirname "$0")/common.sh"
+
+usage="usage: build.sh 7.2|7.3 unguarded|guarded|guarded-static..., or build.sh --kdir DIR [--kbuild DIR] [--form shared|static]"
+lib_dir=${STUBGUARD_DIR:-$top_dir/build}
+jobs=${JOBS:-$(nproc)}
+read -ra kmake <<<"${KMAKE:-}"
+
+# kmake SOURCE OBJECTS ARGUMENTS...: the kernel's make. What a make above us exports, or the user's
+# flags for other programs, is not meant for it: arch/um takes CFLAGS as it finds them.
+kmake() {
+	local src=$1 obj=$2
+	shift 2
+	[ "$obj" = "$src" ] || set -- O="$obj" "$@"
+	env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES -u MAKELEVEL -u CFLAGS -u CPPFLAGS -u LDFLAGS \
+		-u KBUILD_OUTPUT -u O -u V LC_ALL=C make -C "$src" ARCH=um "$@" ${kmake[0]+"${kmake[@]}"}
+}
+
+no_spaces() {
+	case $1 in *[[:space:]:]*) die "the kernel cannot be built where the path has spaces or colons: $1" ;; esac
+}
+
+lib_present() {
+	local f=libstubguard.so
+	[ "$1" = shared ] || f=libstubguard.a
+	for f in "lib/$f" include/stubguard.h; do
+		[ -e "$lib_dir/$f" ] || die "$lib_dir/$f is not built yet: run make lib"
+	done
+}
+
+# kbuild does not know that vmlinux depends on the library. The static form is part of
+# vmlinux, so any change counts; of the shared one only its name and its symbols.
+lib_identity() {
+	if [ "$1" = static ]; then
+		cat "$lib_dir/lib/libstubguard.a"
+	else
+		readelf -W --dynamic --dyn-syms "$lib_dir/lib/libstubguard.so" |
+			awk '/SONAME/ { print $NF } $5 == "GLOBAL" || $5 == "WEAK" { print $7, $8 }' | sort
+	fi | sha256sum
+}
+relink_if_changed() {
+	local obj=$1 form=$2 now
+	now="$form $lib_dir $(lib_identity "$form")"
+	[ "$(cat "$obj/.stubguard-lib" 2>/dev/null)" = "$now" ] ||
+		rm -f "$obj/linux" "$obj/vmlinux" "$obj/vmlinux.unstripped" "$obj/.stubguard-lib"
+	lib_now=$now
+}
+
+# has OBJECTS LINE: is the line in the configuration?
+has() { grep -qxF -- "$2" "$1/.config"; }
+
+report() {
+	local linux=$1/linux
+	say "$(short "$linux"): $(size -B "$linux" | awk 'NR == 2 { printf "%.1f MB text, %.1f MB data", $1 / 1e6, $2 / 1e6 }')"
+}
+
+# ---- kernels of our own
+
+# The three variants share one source tree, and the later ones begin as a copy of the first
+# one's objects: only what looks at CONFIG_UML_STUBGUARD* is compiled again.
+build_variant() {
+	local version=$1 variant=$2 src=$3 obj=$cache_dir/obj/$1-$2 other tmp
+	local form='' lines=''
+	case $variant in
+	guarded) form=shared ;;
+	guarded-static) form=static lines=$'CONFIG_UML_STUBGUARD_STATIC=y\n' ;;
+	esac
+	[ -z "$form" ] || lines+=$'CONFIG_UML_STUBGUARD=y\n'"CONFIG_UML_STUBGUARD_DIR=\"$lib_dir\""
+	[ -z "$form" ] || lib_present "$form"
+
+	if [ ! -d "$obj" ]; then
+		tmp=$obj.new
+		rm -rf "$tmp"
+		mkdir -p "$cache_dir/obj" "$tmp"
+		for other in guarded-static guarded unguarded; do
+			[ -e "$cache_dir/obj/$version-$other/linux" ] || continue
+			say "$version-$variant starts as a copy of $version-$other"
+			cp -a --reflink=auto "$cache_dir/obj/$version-$other/." "$tmp/"
+			rm -f "$tmp/linux" "$tmp/vmlinux" "$tmp/vmlinux.unstripped" "$tmp/.stubguard-lib"
+			break
+		done
+		mv "$tmp" "$obj"
+	fi
+
+	# Made anew each time, but put in place only if it is another one: an unchanged .config
+	# starts nothing.
+	{
+		cat "$uml_dir/stubguard.config"
+		printf '%s\n' "$lines"
+	} >"$obj/.stubguard-fragment"
+	kmake "$src" "$obj" KCONFIG_ALLCONFIG="$obj/.stubguard-fragment" KCONFIG_CONFIG=.config.stubguard -s allnoconfig \
+		>"$log_dir/config-$version-$variant.log" 2>&1 ||
+		die "cannot make the configuration of $version-$variant (log: $(short "$log_dir")/config-$version-$variant.log)"
+	cmp -s "$obj/.config.stubguard" "$obj/.config" || mv "$obj/.config.stubguard" "$obj/.config"
+	[ -z "$form" ] || has "$obj" CONFIG_UML_STUBGUARD=y ||
+		die "CONFIG_UML_STUBGUARD could not be switched on in $(short "$obj")/.config: does the patch in $(short "$src") still define it?"
+
+	lib_now=
+	[ -z "$form" ] || relink_if_changed "$obj" "$form"
+	# Nothing of who, when and where gets into the binary: two variants differ by what they are.
+	step "build $version-$variant" kmake "$src" "$obj" -j"$jobs" \
+		KBUILD_BUILD_TIMESTAMP="$(date -u -R -r "$src/Makefile")" KBUILD_BUILD_VERSION=1 \
+		KBUILD_BUILD_USER=uml KBUILD_BUILD_HOST=stubguard linux
+	[ -z "$lib_now" ] || printf '%s\n' "$lib_now" >"$obj/.stubguard-lib"
+	report "$obj"
+}
+
+build_own() {
+	local version=$1 src=$cache_dir/src/linux-$1 variant
+	shift
+	for variant; do
+		case $variant in unguarded | guarded | guarded-static) ;; *) die "unknown variant $variant; $usage" ;; esac
+	done
+	lock "$version"
+	mkdir -p "$log_dir"
+	"$uml_dir/fetch.sh" "$version"
+	"$uml_dir/guard-tree.sh" "$src"
+	for variant; do
+		build_variant "$version" "$variant" "$src"
+	done
+}
+
+# ---- somebody's own kernel
+
+build_kdir() {
+	local src=$1 obj=${2:-$1} form=${3:-shared} f
+	case $form in shared | static) ;; *) die "FORM=$form: the forms are shared and static" ;; esac
+	[ -f "$src/Makefile" ] || die "KDIR=$src is not a kernel source tree: give the top of a Linux 7.2 or 7.3"
+	src=$(cd -P "$src" && pwd)
+	[ -d "$obj" ] || die "KBUILD=$obj is not a folder: give the one with your kernel's .config, or leave KBUILD out"
+	obj=$(cd -P "$obj" && pwd)
+	no_spaces "$src"
+	no_spaces "$obj"
+	[ -f "$obj/.config" ] ||
+		die "no .config in $obj: configure your kernel first (make ARCH=um defconfig), or give its build folder as KBUILD="
+	has "$obj" CONFIG_UML=y || die "$obj/.config is not one of UML: configure with ARCH=um"
+	has "$obj" CONFIG_64BIT=y || die "$obj/.config is of a 32-bit UML: stubguard guards 64-bit ones"
+	if [ "$src" != "$obj" ] && [ -e "$src/.config" ]; then
+		die "$src was also built in place, so it cannot be built in $obj: leave KBUILD out, or run make ARCH=um mrproper in $src"
+	fi
+	for f in "$obj" "$obj/.config"; do
+		[ -w "$f" ] || die "$f is not writable for you: run as its owner, or work on a copy"
+	done
+	lib_present "$form"
+	lock kdir
+	mkdir -p "$log_dir"
+	"$uml_dir/guard-tree.sh" "$src"
+
+	cp "$obj/.config" "$obj/.config.before-stubguard"
+	"$src/scripts/config" --file "$obj/.config" -e UML_STUBGUARD --set-str UML_STUBGUARD_DIR "$lib_dir" \
+		"$([ "$form" = static ] && echo -e || echo -d)" UML_STUBGUARD_STATIC
+	kmake "$src" "$obj" -s olddefconfig >"$log_dir/config-kdir.log" 2>&1 ||
+		die "make olddefconfig failed in $obj (log: $(short "$log_dir")/config-kdir.log)"
+	has "$obj" CONFIG_UML_STUBGUARD=y ||
+		die "CONFIG_UML_STUBGUARD could not be switched on in $obj/.config: see what it depends on in $src/arch/um/Kconfig"
+	if diff "$obj/.config.before-stubguard" "$obj/.config" | grep -E '^[<>] (# )?CONFIG_' | grep -qv CONFIG_UML_STUBGUARD; then
+		say "note: other options changed as well, as the .config was not of this tree and compiler: compare with $obj/.config.before-stubguard"
+	fi
+	relink_if_changed "$obj" "$form"
+	step "build $src, $form form" kmake "$src" "$obj" -j"$jobs" linux
+	printf '%s\n' "$lib_now" >"$obj/.stubguard-lib"
+	report "$obj"
+	say "guarded=$obj/linux"
+}
+
+no_spaces "$top_dir"
+no_spaces "$cache_dir"
+no_spaces "$lib_dir"
+if [ "${1:-}" = --kdir ]; then
+	kdir='' kbuild='' form=''
+	while [ $# -gt 0 ]; do
+		[ $# -ge 2 ] || die "$usage"
+		case $1 in
+		--kdir) kdir=$2 ;;
+		--kbuild) kbuild=$2 ;;
+		--form) form=$2 ;;
+		*) die "$usage" ;;
+		esac
+		shift 2
+	done
+	build_kdir "$kdir" "$kbuild" "$form"
+else
+	[ $# -ge 2 ] || die "$usage"
+	case $1 in 7.2 | 7.3) ;; *) [ -n "${FORCE:-}" ] || die "Linux $1: stubguard is made for 7.2 and 7.3; take one of these, or try with FORCE=1" ;; esac
+	build_own "$@"
+fi

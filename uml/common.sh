@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
+#
+# What the scripts in this folder share. Sourced, never run.
+
+uml_dir=$(cd -P "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+top_dir=${uml_dir%/*}
+cache_dir=${STUBGUARD_CACHE:-$top_dir/.cache}
+log_dir=$cache_dir/log
+
+say() { printf '[uml] %s\n' "$*"; }
+
+# One line that says what is wrong and what to do about it.
+die() {
+	printf '%s: %s\n' "${0##*/}" "$*" >&2
+	exit 1
+}
+
+# A path as a person would type it: relative to the repository if it is in it.
+short() { printf '%s' "${1#"$top_dir/"}"; }
+
+# Copies stdin to the file $1 and shows a sign of life every ten seconds: how many files
+# were compiled, or what the function $2 (optional) prints. One process reads and prints,
+# so nothing has to be stopped when the command ends or is interrupted.
+follow() {
+	local log=$1 probe=${2:-} start=$SECONDS beat=$((SECONDS + 10)) line part='' n=0
+	while :; do
+		if IFS= read -r -t 2 line; then
+			printf '%s%s\n' "$part" "$line"
+			part=
+			case $line in '  CC '* | '  AS '*) n=$((n + 1)) ;; esac
+		elif [ $? -gt 128 ]; then
+			part+=$line	# only slow: the rest of the line is still to come
+		else
+			[ -z "$part$line" ] || printf '%s%s\n' "$part" "$line"
+			break
+		fi
+		if [ "$SECONDS" -ge "$beat" ]; then
+			beat=$((SECONDS + 10))
+			line=
+			if [ -n "$probe" ]; then line=$($probe); elif [ "$n" -gt 0 ]; then line="$n files compiled"; fi
+			printf '[uml]   ... %d s%s\n' $((SECONDS - start)) "${line:+, $line}" >&3
+		fi
+	done 3>&1 >"$log"
+}
+
+# step NAME COMMAND...: runs the command with its output in a log file that is named first,
+# says how long it took, and shows the end of the log if it fails. "probe" as for follow().
+step() {
+	local name=$1 start=$SECONDS log
+	shift
+	log=$log_dir/${name//[^A-Za-z0-9._-]/-}.log
+	mkdir -p "$log_dir"
+	say "$name (log: $(short "$log"))"
+	if ! "$@" 2>&1 </dev/null | follow "$log" "${probe:-}"; then
+		grep -nE '(error|Error|undefined reference|\*\*\*)' "$log" | head -n 5 >&2 || true
+		printf '%s\n' "--- end of $(short "$log"):" >&2
+		tail -n 20 "$log" >&2
+		printf '%s: "%s" failed after %d s; the whole log: %s\n' "${0##*/}" "$name" \
+			$((SECONDS - start)) "$log" >&2
+		return 1
+	fi
+	say "$name: done, $((SECONDS - start)) s"
+}
+
+# Two builds of one tree at the same time would spoil each other: the second one waits.
+# A script that is started by the holder of the lock takes it as its own.
+lock() {
+	[ "${STUBGUARD_LOCK:-}" != "$1" ] || return 0
+	mkdir -p "$cache_dir" 2>/dev/null || true
+	[ -w "$cache_dir" ] ||
+		die "cannot write to $cache_dir: run as its owner, or set STUBGUARD_CACHE=/another/folder"
+	exec 8>"$cache_dir/lock-$1"
+	if ! flock -n 8; then
+		say "waiting for another run that works on $1"
+		flock 8
+	fi
+	export STUBGUARD_LOCK=$1
+}
+
+# VERSION.PATCHLEVEL of a kernel tree, as its Makefile has it.
+tree_version() {
+	[ -r "$1/Makefile" ] || return 0
+	sed -n -e 's/^VERSION *= *//p' -e 's/^PATCHLEVEL *= *//p' "$1/Makefile" |
+		head -n 2 | paste -s -d . -
+}

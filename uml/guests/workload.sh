@@ -1,0 +1,97 @@
+#!/bin/busybox sh
+# SPDX-License-Identifier: GPL-2.0-only
+# workload.sh - honest work in a guest
+#
+#	workload.sh DIR NAME...
+#
+# DIR holds the `work` program and is where a file `go` and a file `stop` turn
+# up for `fdcount`. Prints `result NAME TEXT` and `time NAME MILLISECONDS` for
+# each; the results are the same on every kernel that works. Needs /proc and a
+# writable /tmp.
+set -u
+
+bb=/bin/busybox
+dir=$1
+shift
+
+now() {
+	"$dir/work" clock
+}
+
+# Pipelines, each stage a process of its own, and loops of the shell itself.
+pipelines() {
+	for n in $($bb seq 1 40); do
+		$bb seq 1 500 | $bb sed "s/\$/ $n/" | $bb sort -rn |
+			$bb awk '{ sum += $1 * $2 } END { print sum, NR }'
+	done | $bb md5sum | $bb cut -d' ' -f1
+}
+
+files() {
+	$bb mkdir -p /tmp/files
+	for n in $($bb seq 1 200); do
+		$bb seq 1 "$n" >"/tmp/files/$n"
+	done
+	$bb tar -C /tmp -cf /tmp/files.tar --owner=0 --group=0 files 2>/dev/null ||
+		$bb tar -C /tmp -cf /tmp/files.tar files
+	$bb mkdir /tmp/again
+	$bb tar -C /tmp/again -xf /tmp/files.tar
+	$bb find /tmp/again -type f | $bb sort | $bb xargs $bb cat | $bb md5sum |
+		$bb cut -d' ' -f1
+	$bb rm -rf /tmp/files /tmp/files.tar /tmp/again
+}
+
+# The host's compiler, read through hostfs; it makes about ten processes.
+compile() {
+	gcc=$(command -v gcc) || {
+		echo "no compiler on the host"
+		return
+	}
+	$bb cat >/tmp/sieve.c <<-'C'
+		#include <stdio.h>
+		static char composite[200000];
+		int main(void)
+		{
+			long n, m, count = 0, sum = 0;
+			for (n = 2; n < 200000; n++) {
+				if (composite[n])
+					continue;
+				count++;
+				sum += n;
+				for (m = n * n; m < 200000; m += n)
+					composite[m] = 1;
+			}
+			printf("%ld primes, sum %ld\n", count, sum);
+			return 0;
+		}
+	C
+	"$gcc" -O2 -o /tmp/sieve /tmp/sieve.c && /tmp/sieve
+}
+
+# Tell the host when to count, and wait until it has.
+wait_for() {
+	while [ ! -e "$1" ]; do
+		$bb usleep 10000
+	done
+}
+
+fdcount() {
+	echo "fdcount before"
+	wait_for "$dir/go"
+	"$dir/work" children
+	echo "fdcount after"
+	wait_for "$dir/stop"
+}
+
+for name; do
+	start=$(now)
+	case $name in
+	pipelines | files | compile) result=$($name 2>&1) ;;
+	fdcount)
+		fdcount
+		continue
+		;;
+	*) result=$("$dir/work" "$name" 2>&1) ;;
+	esac || result="failed: $result"
+	echo "result $name $result"
+	echo "time $name $(($(now) - start))"
+done
