@@ -43,7 +43,8 @@ $(BUILD)/stubguard.o: $(ARCHIVE) stubguard.map Makefile
 	@mkdir -p $(@D)
 	$(LD) -r --gc-sections -o $@.tmp $(addprefix -u ,$(EXPORTS)) $(ARCHIVE)
 	$(OBJCOPY) $(addprefix --keep-global-symbol=,$(EXPORTS)) $@.tmp
-	$(OBJCOPY) -w --strip-unneeded-symbol='!*stubguard*' --strip-unneeded-symbol='*' \
+	$(OBJCOPY) -w --strip-debug $(EXPORTS:%=--strip-unneeded-symbol='!%') --strip-unneeded-symbol='!*stubguard*' \
+		--strip-unneeded-symbol='*' \
 		--remove-section='.init_array*' --remove-section='.rela.init_array*' $@.tmp $@
 	@rm -f $@.tmp
 

@@ -129,7 +129,8 @@ impl Config {
             self.watchdog_budget_ms = DEFAULT_BUDGET_MS.max(self.watchdog_tick_ms.saturating_mul(2));
         }
         let page = u64::from(self.page_size);
-        let stub = self.stub_start.checked_add(page).and_then(|data| data.checked_add(u64::from(self.layout.size)));
+        let stub =
+            self.stub_start.checked_add(page).and_then(|data| data.checked_add(u64::from(self.layout.size)));
         let valid = self.flags & !KNOWN_FLAGS == 0
             && (1..=STUBGUARD_MAX_CPUS).contains(&self.cpus)
             && self.page_size.is_power_of_two()
@@ -296,7 +297,7 @@ pub(crate) mod tests {
             |c| c.page_size = 512,
             |c| c.mmap_fd_first = 1,
             |c| c.mmap_fd_last = 1,
-            |c| c.watchdog_tick_ms = 4000,
+            |c| (c.watchdog_tick_ms, c.watchdog_budget_ms) = (4000, 5000),
             |c| c.watchdog_budget_ms = u32::MAX,
             |c| c.kick_signal = -1,
             |c| c.kick_signal = 65,

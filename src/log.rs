@@ -53,7 +53,10 @@ impl Line {
         let mut count = 0;
         for slot in &mut digits {
             // `base` is 10 or 16: there is a digit for each remainder.
-            *slot = b"0123456789abcdef".get(usize::try_from(value.checked_rem(base).unwrap_or(0)).unwrap_or(0)).copied().unwrap_or(b'?');
+            *slot = b"0123456789abcdef"
+                .get(usize::try_from(value.checked_rem(base).unwrap_or(0)).unwrap_or(0))
+                .copied()
+                .unwrap_or(b'?');
             count += 1;
             value = value.checked_div(base).unwrap_or(0);
             if value == 0 {

@@ -100,7 +100,11 @@ pub struct Mmap {
 /// # Errors
 /// The reason for the denial.
 #[allow(clippy::arithmetic_side_effects)] // Each sum is bounded by the checks above it.
-pub fn check_mmap(config: &Config, call: &Mmap, mut granted: impl FnMut(u64, u64, u64) -> bool) -> Result<(), Denial> {
+pub fn check_mmap(
+    config: &Config,
+    call: &Mmap,
+    mut granted: impl FnMut(u64, u64, u64) -> bool,
+) -> Result<(), Denial> {
     const FLAGS: u64 = (libc::MAP_SHARED | libc::MAP_FIXED) as u64;
     const PROT: u64 = (libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC) as u64;
 

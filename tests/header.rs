@@ -47,12 +47,21 @@ fn compile(compiler: &Path, arguments: &[&str], language: &str) {
 
 #[test]
 fn the_header_compiles_alone_in_c99() {
-    let compiler = cc::Build::new().opt_level(0).host("x86_64-unknown-linux-gnu").target("x86_64-unknown-linux-gnu").get_compiler();
+    let compiler = cc::Build::new()
+        .opt_level(0)
+        .host("x86_64-unknown-linux-gnu")
+        .target("x86_64-unknown-linux-gnu")
+        .get_compiler();
     compile(compiler.path(), &["-std=c99"], "c");
 }
 
 #[test]
 fn the_header_compiles_alone_in_cxx() {
-    let compiler = cc::Build::new().cpp(true).opt_level(0).host("x86_64-unknown-linux-gnu").target("x86_64-unknown-linux-gnu").get_compiler();
+    let compiler = cc::Build::new()
+        .cpp(true)
+        .opt_level(0)
+        .host("x86_64-unknown-linux-gnu")
+        .target("x86_64-unknown-linux-gnu")
+        .get_compiler();
     compile(compiler.path(), &["-std=c++11"], "c++");
 }

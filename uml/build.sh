@@ -93,16 +93,20 @@ build_variant() {
 		mv "$tmp" "$obj"
 	fi
 
-	# Made anew each time, but put in place only if it is another one: an unchanged .config
-	# starts nothing.
+	# The configuration is made anew when anything that it comes from is another one, or when it
+	# was edited; and it is put in place only if it differs: an unchanged .config starts nothing.
 	{
 		cat "$uml_dir/stubguard.config"
 		printf '%s\n' "$lines"
 	} >"$obj/.stubguard-fragment"
-	kmake "$src" "$obj" KCONFIG_ALLCONFIG="$obj/.stubguard-fragment" KCONFIG_CONFIG=.config.stubguard -s allnoconfig \
-		>"$log_dir/config-$version-$variant.log" 2>&1 ||
-		die "cannot make the configuration of $version-$variant (log: $(short "$log_dir")/config-$version-$variant.log)"
-	cmp -s "$obj/.config.stubguard" "$obj/.config" || mv "$obj/.config.stubguard" "$obj/.config"
+	config_key() { { cat "$obj/.stubguard-fragment" "$src/.stubguard/patch" "$obj/.config" 2>/dev/null || true; } | sha256sum; }
+	if [ "$(cat "$obj/.stubguard-config" 2>/dev/null)" != "$(config_key)" ]; then
+		kmake "$src" "$obj" KCONFIG_ALLCONFIG="$obj/.stubguard-fragment" KCONFIG_CONFIG=.config.stubguard -s allnoconfig \
+			>"$log_dir/config-$version-$variant.log" 2>&1 ||
+			die "cannot make the configuration of $version-$variant (log: $(short "$log_dir")/config-$version-$variant.log)"
+		cmp -s "$obj/.config.stubguard" "$obj/.config" || mv "$obj/.config.stubguard" "$obj/.config"
+		config_key >"$obj/.stubguard-config"
+	fi
 	[ -z "$form" ] || has "$obj" CONFIG_UML_STUBGUARD=y ||
 		die "CONFIG_UML_STUBGUARD could not be switched on in $(short "$obj")/.config: does the patch in $(short "$src") still define it?"
 

@@ -65,6 +65,7 @@ private_apt() {
 		Dir::Cache "$apt_dir/cache";
 		Acquire::Languages "none";
 		Acquire::Retries "3";
+		APT::Update::Error-Mode "any";
 		// Hooks of the machine would act on the machine's own cache; and the user that apt
 		// changes to when it is run by root need not have access to this folder.
 		#clear APT::Update;
@@ -130,7 +131,8 @@ if ! have_deb; then
 	fetched() { find "$apt_dir/partial" -type f -printf '%s\n' | awk '{ n += $1 } END { printf "%d MB", n / 1e6 }'; }
 	if ! probe=fetched step "fetch $package" download 2>/dev/null || ! have_deb; then
 		log=$log_dir/fetch-$package.log
-		why=$(grep -m 1 -E '^ *(Could|Unable|Cannot|E:|Err)' "$log" | sed 's/^ *//' || true)
+		# The network's words rather than what follows from them.
+		why=$({ grep -m 1 -E '^[WE]: Failed to fetch' "$log" || grep -m 1 '^E: ' "$log" || true; } | sed 's/^.: *//')
 		die "cannot fetch $package${why:+: $why} (log: $(short "$log")); look at the network and apt's proxy, $otherwise"
 	fi
 fi

@@ -2,10 +2,13 @@
 //! The library as a whole: start, features, counters.
 
 use super::ret;
-use crate::config::{self, Config, LogFn, STUBGUARD_LOG_INFO, STUBGUARD_LOG_WARNING, STUBGUARD_REQUIRE, STUBGUARD_TIME_TRAVEL};
+use crate::config::{
+    self, Config, LogFn, STUBGUARD_LOG_INFO, STUBGUARD_LOG_WARNING, STUBGUARD_REQUIRE, STUBGUARD_TIME_TRAVEL,
+};
 use crate::counters::{self, Stats};
 use crate::host::probe::{
-    self, Host, STUBGUARD_F_LISTENER, STUBGUARD_F_SYNC_WAKE_UP, STUBGUARD_F_WAIT_KILLABLE, STUBGUARD_F_WATCHDOG,
+    self, Host, STUBGUARD_F_LISTENER, STUBGUARD_F_SYNC_WAKE_UP, STUBGUARD_F_WAIT_KILLABLE,
+    STUBGUARD_F_WATCHDOG,
 };
 use crate::log::Line;
 use crate::policy::Denial;
@@ -83,7 +86,8 @@ unsafe fn read_config(config: *const Config) -> Result<Config> {
 /// The one line.
 fn report(config: &Config, host: &Host) {
     let list = |line: Line, there: bool| {
-        let mut names = NAMES.iter().filter(|(bit, _)| (host.features & bit != 0) == there).map(|(_, name)| *name);
+        let mut names =
+            NAMES.iter().filter(|(bit, _)| (host.features & bit != 0) == there).map(|(_, name)| *name);
         let Some(first) = names.next() else { return line.str("nothing") };
         names.fold(line.str(first), |line, name| line.str(", ").str(name))
     };
@@ -98,7 +102,11 @@ fn report(config: &Config, host: &Host) {
     if let Some(error) = host.no_watchdog {
         line = line.str("; no watchdog: /proc gives errno ").num(error as i64);
     }
-    let level = if host.no_listener.is_some() || host.no_watchdog.is_some() { STUBGUARD_LOG_WARNING } else { STUBGUARD_LOG_INFO };
+    let level = if host.no_listener.is_some() || host.no_watchdog.is_some() {
+        STUBGUARD_LOG_WARNING
+    } else {
+        STUBGUARD_LOG_INFO
+    };
     line.send(config.log, level);
 }
 
@@ -126,7 +134,12 @@ pub extern "C" fn stubguard_version() -> *const c_char {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn stubguard_stats_get(out: *mut Stats, size: usize) -> c_int {
     ret::call(|| {
-        if out.is_null() || !out.is_aligned() || size == 0 || !size.is_multiple_of(8) || size > size_of::<Stats>() {
+        if out.is_null()
+            || !out.is_aligned()
+            || size == 0
+            || !size.is_multiple_of(8)
+            || size > size_of::<Stats>()
+        {
             return Err(Errno::EINVAL);
         }
         let stats = counters::snapshot();

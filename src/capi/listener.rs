@@ -2,7 +2,7 @@
 //! A stub's filter, and the life of its listener.
 
 use super::{borrow, ret};
-use crate::host::probe::{STUBGUARD_LISTENER_FD, STUBGUARD_F_WAIT_KILLABLE};
+use crate::host::probe::{STUBGUARD_F_WAIT_KILLABLE, STUBGUARD_LISTENER_FD};
 use crate::host::{pidfd, seccomp};
 use crate::stub::filter;
 use crate::{Errno, config, counters};
@@ -24,7 +24,8 @@ pub unsafe extern "C" fn stubguard_filter(out: *mut libc::sock_filter, capacity:
         if out.is_null() || !out.is_aligned() {
             return Err(Errno::EINVAL);
         }
-        let mut program = [const { libc::sock_filter { code: 0, jt: 0, jf: 0, k: 0 } }; filter::STUBGUARD_FILTER_MAX];
+        let mut program =
+            [const { libc::sock_filter { code: 0, jt: 0, jf: 0, k: 0 } }; filter::STUBGUARD_FILTER_MAX];
         let room = program.get_mut(..capacity.min(filter::STUBGUARD_FILTER_MAX)).unwrap_or_default();
         let len = filter::build(config, room)?;
         // SAFETY: the caller has room for `capacity` instructions, and `len` is not more.

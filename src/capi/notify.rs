@@ -33,7 +33,8 @@ fn monitor<'a>(mm_id: *mut MmId, listener: c_int) -> Result<Monitor<'a, impl FnM
 #[unsafe(no_mangle)]
 pub extern "C" fn seccomp_notify_serve(mm_id: *mut MmId, listener: c_int, timeout_ms: c_int) -> c_int {
     ret::call(|| {
-        let timeout = u16::try_from(timeout_ms).ok().filter(|timeout| *timeout <= 1000).ok_or(Errno::EINVAL)?;
+        let timeout =
+            u16::try_from(timeout_ms).ok().filter(|timeout| *timeout <= 1000).ok_or(Errno::EINVAL)?;
         monitor(mm_id, listener)?.serve(timeout, Origin::Stray)
     })
 }

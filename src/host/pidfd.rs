@@ -43,7 +43,9 @@ pub fn getfd(process: BorrowedFd<'_>, number: c_int) -> Result<OwnedFd> {
 pub fn kill(process: BorrowedFd<'_>) -> Result<()> {
     let info = core::ptr::null::<libc::siginfo_t>();
     // SAFETY: takes numbers and a null pointer.
-    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), libc::SIGKILL, info, 0) })?;
+    check(unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), libc::SIGKILL, info, 0)
+    })?;
     Ok(())
 }
 

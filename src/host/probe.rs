@@ -143,7 +143,13 @@ impl Child {
             }
             // SAFETY: a word and a timeout that outlive the call.
             let ret = unsafe {
-                libc::syscall(libc::SYS_futex, shared.answer.as_ptr(), libc::FUTEX_WAIT, WAITING, &raw const timeout)
+                libc::syscall(
+                    libc::SYS_futex,
+                    shared.answer.as_ptr(),
+                    libc::FUTEX_WAIT,
+                    WAITING,
+                    &raw const timeout,
+                )
             };
             if check(ret) == Err(Errno::ETIMEDOUT) {
                 break;

@@ -126,7 +126,8 @@ pub fn is_listener(fd: BorrowedFd<'_>) -> bool {
 /// `EINVAL` or `ENOTTY` on an older host.
 pub fn set_sync_wake_up(listener: BorrowedFd<'_>) -> Result<()> {
     // SAFETY: the argument is a number.
-    let ret = unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS, FD_SYNC_WAKE_UP) };
+    let ret =
+        unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS, FD_SYNC_WAKE_UP) };
     check(ret.into())?;
     Ok(())
 }
@@ -172,6 +173,8 @@ pub fn install_filter(program: &[libc::sock_filter], flags: c_ulong) -> Result<c
     // SAFETY: takes numbers; concerns this thread only.
     check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }.into())?;
     // SAFETY: the host reads `len` instructions.
-    let fd = check(unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const fprog) })?;
+    let fd = check(unsafe {
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const fprog)
+    })?;
     c_int::try_from(fd).map_err(|_| Errno::EIO)
 }

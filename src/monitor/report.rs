@@ -29,7 +29,8 @@ use core::ffi::c_int;
 /// `MAX_ERRNO` of the host.
 const MAX_ERRNO: i64 = 4095;
 /// What the stub has handlers for.
-const SIGNALS: [c_int; 6] = [libc::SIGSEGV, libc::SIGSYS, libc::SIGALRM, libc::SIGTRAP, libc::SIGILL, libc::SIGFPE];
+const SIGNALS: [c_int; 6] =
+    [libc::SIGSEGV, libc::SIGSYS, libc::SIGALRM, libc::SIGTRAP, libc::SIGILL, libc::SIGFPE];
 
 /// Both copies of a stub's data.
 pub struct Hand<'a> {
@@ -58,7 +59,9 @@ impl Hand<'_> {
         }
         let restart_wait: i16 = self.own.load(layout.restart_wait)?;
         if restart_wait == 0 {
-            let frame = Frame::new(self.config, self.own.load(layout.si_offset)?, self.own.load(layout.mctx_offset)?).ok()?;
+            let frame =
+                Frame::new(self.config, self.own.load(layout.si_offset)?, self.own.load(layout.mctx_offset)?)
+                    .ok()?;
             let start = frame.start();
             self.own.copy_to(&self.shared, layout.sigstack + start, layout.sigstack_size - start)?;
         }

@@ -73,7 +73,9 @@ impl Frame {
     /// [`Breach::Frame`].
     pub fn new(config: &Config, siginfo: u16, mcontext: u16) -> Result<Self, Breach> {
         let size = config.layout.sigstack_size;
-        let inside = |start: u32, len: u32| start.is_multiple_of(8) && start.checked_add(len).is_some_and(|end| end <= size);
+        let inside = |start: u32, len: u32| {
+            start.is_multiple_of(8) && start.checked_add(len).is_some_and(|end| end <= size)
+        };
         if inside(siginfo.into(), SIGINFO)
             && u32::from(mcontext) >= UCONTEXT_TO_MCONTEXT
             && inside(mcontext.into(), MCONTEXT)

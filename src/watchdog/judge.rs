@@ -100,7 +100,8 @@ mod tests {
 
     /// The tick, counted from 1, at which a stub is killed that does `stub` and gets `share` of a CPU.
     fn killed_at(stub: Doing, monitor: Doing, share: f64) -> Option<u64> {
-        let look = |second: u64| Look { stub, monitor, cpu_ns: (second as f64 * share * SECOND as f64) as u64 };
+        let look =
+            |second: u64| Look { stub, monitor, cpu_ns: (second as f64 * share * SECOND as f64) as u64 };
         let mut account = Account::open(&look(0));
         (1..=1000).find(|second| account.charge(&look(*second), SECOND, 5 * SECOND) == Verdict::Kill)
     }

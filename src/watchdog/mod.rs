@@ -157,7 +157,10 @@ pub fn stop() -> Result<()> {
             return Err(Errno::EALREADY);
         };
         CONTROL.stop.store(true, Ordering::Release);
-        let soon = Expiration::IntervalDelayed(TimeSpec::from(Duration::from_nanos(1)), TimeSpec::from(Duration::from_millis(10)));
+        let soon = Expiration::IntervalDelayed(
+            TimeSpec::from(Duration::from_nanos(1)),
+            TimeSpec::from(Duration::from_millis(10)),
+        );
         timer.set(soon, TimerSetTimeFlags::empty())?;
         thread.join()?;
         for slot in &SLOTS {

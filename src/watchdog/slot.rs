@@ -12,10 +12,10 @@
 //! The words that name the stub are written only while the phase is IDLE. The watchdog reads them
 //! between two loads of `state`, and its exchange is a third: they belong to the wait it condemns.
 
-#[cfg(loom)]
-use loom::sync::atomic::{AtomicI32, AtomicU64, Ordering, fence};
 #[cfg(not(loom))]
 use core::sync::atomic::{AtomicI32, AtomicU64, Ordering, fence};
+#[cfg(loom)]
+use loom::sync::atomic::{AtomicI32, AtomicU64, Ordering, fence};
 
 const IDLE: u64 = 0;
 const WAITING: u64 = 1;
@@ -68,14 +68,24 @@ impl Slot {
     #[cfg(not(loom))]
     #[must_use]
     pub const fn new() -> Self {
-        Self { state: AtomicU64::new(IDLE), identity: AtomicU64::new(0), pid: AtomicI32::new(0), tid: AtomicI32::new(0) }
+        Self {
+            state: AtomicU64::new(IDLE),
+            identity: AtomicU64::new(0),
+            pid: AtomicI32::new(0),
+            tid: AtomicI32::new(0),
+        }
     }
 
     /// An idle slot.
     #[cfg(loom)]
     #[must_use]
     pub fn new() -> Self {
-        Self { state: AtomicU64::new(IDLE), identity: AtomicU64::new(0), pid: AtomicI32::new(0), tid: AtomicI32::new(0) }
+        Self {
+            state: AtomicU64::new(IDLE),
+            identity: AtomicU64::new(0),
+            pid: AtomicI32::new(0),
+            tid: AtomicI32::new(0),
+        }
     }
 
     /// Monitor: the thread that this CPU is, 0 if unknown.
@@ -126,10 +136,12 @@ impl Slot {
         let next = state.wrapping_add(STEP) & !PHASE;
         match state & PHASE {
             // Only a condemnation can come in between.
-            WAITING => match self.state.compare_exchange(state, next | phase, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => Step::Done,
-                Err(_) => self.condemned(),
-            },
+            WAITING => {
+                match self.state.compare_exchange(state, next | phase, Ordering::AcqRel, Ordering::Relaxed) {
+                    Ok(_) => Step::Done,
+                    Err(_) => self.condemned(),
+                }
+            }
             CONDEMNED => self.condemned(),
             _ => Step::NotWaiting,
         }

@@ -60,7 +60,7 @@ static int run_child(int (*fn)(int), int arg)
 
 /* forks: many processes that write to copied memory, and many programs */
 
-static unsigned char inherited[64 * PAGE];
+static unsigned char inherited[32 * PAGE];
 
 static int change_copy(int n)
 {
@@ -89,11 +89,11 @@ static void forks(void)
 	int i;
 
 	memset(inherited, 1, sizeof(inherited));
-	for (i = 0; i < 1000; i++)
+	for (i = 0; i < 600; i++)
 		hash = mix(hash, (uint64_t)run_child(change_copy, i));
-	for (i = 0; i < 500; i++)
+	for (i = 0; i < 300; i++)
 		hash = mix(hash, (uint64_t)run_child(exec_self, i));
-	printf("1000 forks, 500 execs: %016llx\n", (unsigned long long)hash);
+	printf("600 forks, 300 execs: %016llx\n", (unsigned long long)hash);
 }
 
 /* maps: mmap, mprotect, mremap and munmap, with the contents checked */

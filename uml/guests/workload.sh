@@ -1,24 +1,26 @@
-#!/bin/busybox sh
+#!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
 # workload.sh - honest work in a guest
 #
-#	workload.sh DIR NAME...
+#	workload.sh PROGRAM DIR NAME...
 #
-# DIR holds the `work` program and is where a file `go` and a file `stop` turn
-# up for `fdcount`. Prints `result NAME TEXT` and `time NAME MILLISECONDS` for
-# each; the results are the same on every kernel that works. Needs /proc and a
-# writable /tmp.
+# PROGRAM is `work`; in DIR the host makes files `go` and `stop` for `fdcount`.
+# Prints `result NAME TEXT` and `time NAME MILLISECONDS` for each; the results
+# are the same on every kernel that works. Needs /proc and a writable $TMPDIR.
 set -u
 
-bb=/bin/busybox
-dir=$1
-shift
+bb=${BUSYBOX:-/bin/busybox}
+work=$1
+dir=$2
+tmp=${TMPDIR:-/tmp}
+shift 2
 
 now() {
-	"$dir/work" clock
+	"$work" clock
 }
 
 # Pipelines, each stage a process of its own, and loops of the shell itself.
+# shellcheck disable=SC2016 # awk's, not the shell's
 pipelines() {
 	for n in $($bb seq 1 40); do
 		$bb seq 1 500 | $bb sed "s/\$/ $n/" | $bb sort -rn |
@@ -27,17 +29,16 @@ pipelines() {
 }
 
 files() {
-	$bb mkdir -p /tmp/files
+	$bb mkdir -p "$tmp/files"
 	for n in $($bb seq 1 200); do
-		$bb seq 1 "$n" >"/tmp/files/$n"
+		$bb seq 1 "$n" >"$tmp/files/$n"
 	done
-	$bb tar -C /tmp -cf /tmp/files.tar --owner=0 --group=0 files 2>/dev/null ||
-		$bb tar -C /tmp -cf /tmp/files.tar files
-	$bb mkdir /tmp/again
-	$bb tar -C /tmp/again -xf /tmp/files.tar
-	$bb find /tmp/again -type f | $bb sort | $bb xargs $bb cat | $bb md5sum |
+	$bb tar -C "$tmp" -cf "$tmp/files.tar" files
+	$bb mkdir "$tmp/again"
+	$bb tar -C "$tmp/again" -xf "$tmp/files.tar"
+	$bb find "$tmp/again" -type f | $bb sort | $bb xargs "$bb" cat | $bb md5sum |
 		$bb cut -d' ' -f1
-	$bb rm -rf /tmp/files /tmp/files.tar /tmp/again
+	$bb rm -rf "$tmp/files" "$tmp/files.tar" "$tmp/again"
 }
 
 # The host's compiler, read through hostfs; it makes about ten processes.
@@ -46,7 +47,7 @@ compile() {
 		echo "no compiler on the host"
 		return
 	}
-	$bb cat >/tmp/sieve.c <<-'C'
+	$bb cat >"$tmp/sieve.c" <<-'C'
 		#include <stdio.h>
 		static char composite[200000];
 		int main(void)
@@ -64,7 +65,7 @@ compile() {
 			return 0;
 		}
 	C
-	"$gcc" -O2 -o /tmp/sieve /tmp/sieve.c && /tmp/sieve
+	"$gcc" -O2 -o "$tmp/sieve" "$tmp/sieve.c" && "$tmp/sieve"
 }
 
 # Tell the host when to count, and wait until it has.
@@ -77,7 +78,7 @@ wait_for() {
 fdcount() {
 	echo "fdcount before"
 	wait_for "$dir/go"
-	"$dir/work" children
+	"$work" children
 	echo "fdcount after"
 	wait_for "$dir/stop"
 }
@@ -90,7 +91,7 @@ for name; do
 		fdcount
 		continue
 		;;
-	*) result=$("$dir/work" "$name" 2>&1) ;;
+	*) result=$("$work" "$name" 2>&1) ;;
 	esac || result="failed: $result"
 	echo "result $name $result"
 	echo "time $name $(($(now) - start))"

@@ -72,8 +72,33 @@ fn every_number_at_every_offset_of_the_page() {
 #[test]
 fn boundary_arguments() {
     let mut checker = checker();
-    let values = [0, 1, 2, 3, 4, FUTEX, FUTEX + 4, FUTEX & 0xffff_ffff, FUTEX | 1 << 63, 0x1000, 0x1001, 0x1002, 0x1003,
-        0x1011, 0x2001, 0x3001, 0x4000, 1 << 32, (1 << 32) + 2, u64::MAX, 128, 129, 256, 6, 9];
+    let values = [
+        0,
+        1,
+        2,
+        3,
+        4,
+        FUTEX,
+        FUTEX + 4,
+        FUTEX & 0xffff_ffff,
+        FUTEX | 1 << 63,
+        0x1000,
+        0x1001,
+        0x1002,
+        0x1003,
+        0x1011,
+        0x2001,
+        0x3001,
+        0x4000,
+        1 << 32,
+        (1 << 32) + 2,
+        u64::MAX,
+        128,
+        129,
+        256,
+        6,
+        9,
+    ];
     for nr in [3, 9, 11, 15, 47, 158, 202, 56, 231, 0] {
         for a in values {
             for b in values {
@@ -88,7 +113,8 @@ fn boundary_arguments() {
 #[test]
 fn only_the_page_and_only_the_architecture() {
     let mut checker = checker();
-    let outside = [0, PAGE - 1, PAGE + 4096, PAGE ^ 1 << 32, PAGE & 0xffff_ffff, PAGE | 1 << 63, u64::MAX, FUTEX];
+    let outside =
+        [0, PAGE - 1, PAGE + 4096, PAGE ^ 1 << 32, PAGE & 0xffff_ffff, PAGE | 1 << 63, u64::MAX, FUTEX];
     for ip in outside.into_iter().chain([PAGE, PAGE + 4095]) {
         for arch in [0xc000_003e, 0x4000_0003, 0, 0xc000_00b7] {
             for nr in 0..512 {

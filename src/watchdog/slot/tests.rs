@@ -37,10 +37,19 @@ mod alone {
     fn who_has_moved_on_cannot_be_condemned() {
         let slot = Slot::new();
         let moves: [fn(&Slot); 4] = [
-            |slot| { slot.progress(); },
-            |slot| { slot.exit(); },
-            |slot| { slot.enter(B); },
-            |slot| { slot.exit(); slot.enter(A); },
+            |slot| {
+                slot.progress();
+            },
+            |slot| {
+                slot.exit();
+            },
+            |slot| {
+                slot.enter(B);
+            },
+            |slot| {
+                slot.exit();
+                slot.enter(A);
+            },
         ];
         for step in moves {
             slot.enter(A);
@@ -105,7 +114,8 @@ mod interleaved {
             let told = [(1, first), (1, second), (2, third)];
             let condemned = watchdog.join().unwrap();
             // A condemned monitor is idle: its next exit finds no wait.
-            let learnt: Vec<i32> = told.iter().filter(|(_, step)| *step == Step::Condemned).map(|(pid, _)| *pid).collect();
+            let learnt: Vec<i32> =
+                told.iter().filter(|(_, step)| *step == Step::Condemned).map(|(pid, _)| *pid).collect();
             match condemned {
                 // Killed exactly the stub whose monitor learns of it.
                 Some(pid) => assert_eq!(learnt, [pid]),

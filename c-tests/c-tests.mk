@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# The C harness: `make c-test` builds each t_*.c in both forms and runs them all.
+# CC, BUILD; C_TEST_JOBS: how many programs run at a time.
+
+C_TEST_SRC := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
+C_TEST_OUT := $(BUILD)/c-tests
+C_TEST_NAMES := $(basename $(notdir $(sort $(wildcard $(C_TEST_SRC)/t_*.c))))
+C_TEST_PROGRAMS := $(foreach form,so static,$(addprefix $(C_TEST_OUT)/$(form)/,$(C_TEST_NAMES)))
+C_TEST_OBJECTS := $(addprefix $(C_TEST_OUT)/,harness.o host.o layout.o model.o stub_code.o)
+C_TEST_JOBS ?= 2
+
+# Kernel objects have hidden visibility, and so have these. Fortified functions would not be the
+# ones that host.c defines.
+C_TEST_CFLAGS := -std=c11 -D_GNU_SOURCE -U_FORTIFY_SOURCE -O2 -g -Wall -Wextra -Werror \
+	-Wmissing-prototypes -Wstrict-prototypes -Wvla -fvisibility=hidden -I$(BUILD)/include -I$(C_TEST_SRC)
+# It is copied to another address: nothing outside of it may be needed.
+C_TEST_STUB_CFLAGS := -ffreestanding -fno-stack-protector -fcf-protection=none -fno-asynchronous-unwind-tables
+
+.PHONY: c-test c-test-programs c-test-compilers
+
+c-test: c-test-programs
+	prove --jobs $(C_TEST_JOBS) --exec '' $(C_TEST_PROGRAMS)
+
+c-test-programs: $(C_TEST_PROGRAMS)
+
+$(C_TEST_OUT)/%.o: $(C_TEST_SRC)/%.c $(wildcard $(C_TEST_SRC)/*.h) $(BUILD)/include/stubguard.h $(C_TEST_SRC)/c-tests.mk
+	@mkdir -p $(@D)
+	$(CC) $(C_TEST_CFLAGS) $(if $(filter stub_code,$*),$(C_TEST_STUB_CFLAGS)) -c -o $@ $<
+
+$(C_TEST_OUT)/so/%: $(C_TEST_OUT)/%.o $(C_TEST_OBJECTS) $(BUILD)/lib/libstubguard.so $(BUILD)/lib/libstubguard.so.0
+	@mkdir -p $(@D)
+	$(CC) -o $@ $< $(C_TEST_OBJECTS) -L$(BUILD)/lib -lstubguard -Wl,-rpath,'$$ORIGIN/../../lib' -ldl -lpthread
+
+# With UML's own link flags.
+$(C_TEST_OUT)/static/%: $(C_TEST_OUT)/%.o $(C_TEST_OBJECTS) $(BUILD)/lib/libstubguard.a
+	@mkdir -p $(@D)
+	$(CC) -o $@ $< $(C_TEST_OBJECTS) $(BUILD)/lib/libstubguard.a \
+		-Wl,--wrap,malloc -Wl,--wrap,free -Wl,--wrap,calloc -ldl -lpthread
+
+.PRECIOUS: $(C_TEST_OUT)/%.o
+
+# What one compiler lets pass another may not.
+c-test-compilers: $(BUILD)/include/stubguard.h
+	for compiler in gcc clang; do \
+		for source in $(C_TEST_SRC)/*.c; do \
+			$$compiler $(C_TEST_CFLAGS) -fsyntax-only $$source || exit 1; \
+		done; \
+	done

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The stub's code page, as UML's is made: a signal handler that reports, waits, works on the batch,
+ * and returns. It is copied to another address: no calls, no data, no stack protector.
+ *
+ * Behind it, the code of the model's guests.
+ */
+#include "model.h"
+
+#include <linux/futex.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+
+#define STUB __attribute__((section("stub_code"), used, noinline))
+#define ALWAYS static inline __attribute__((always_inline))
+
+#define ARCH_SET_GS 0x1001
+#define ARCH_SET_FS 0x1002
+
+void stub_signal_interrupt(int sig, siginfo_t *info, void *context);
+
+ALWAYS long stub_call(long nr, long a, long b, long c, long d, long e, long f)
+{
+	register long r10 __asm__("r10") = d;
+	register long r8 __asm__("r8") = e;
+	register long r9 __asm__("r9") = f;
+	long ret;
+
+	__asm__ volatile("syscall"
+			 : "=a"(ret)
+			 : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+			 : "rcx", "r11", "memory");
+	return ret;
+}
+
+ALWAYS long run_batch(volatile struct stub_data *data, const int *fds)
+{
+	int i;
+
+	for (i = 0; i < data->syscall_data_len; i++) {
+		volatile struct stub_syscall *call = &data->syscall_data[i];
+		long ret, want = 0;
+
+		if (call->syscall == STUB_SYSCALL_MMAP) {
+			want = (long)call->mem.addr;
+			ret = stub_call(SYS_mmap, want, (long)call->mem.length, call->mem.prot,
+					MAP_SHARED | MAP_FIXED, fds[call->mem.fd],
+					(long)call->mem.offset);
+		} else if (call->syscall == STUB_SYSCALL_MUNMAP) {
+			ret = stub_call(SYS_munmap, (long)call->mem.addr, (long)call->mem.length,
+					0, 0, 0, 0);
+		} else {
+			ret = -95;
+		}
+		if (ret != want) {
+			data->err = ret;
+			data->syscall_data_len = i;
+			return -1;
+		}
+	}
+	data->err = 0;
+	data->syscall_data_len = 0;
+	return 0;
+}
+
+STUB void stub_signal_interrupt(int sig, siginfo_t *info, void *context)
+{
+	volatile struct stub_data *data = (void *)STUB_DATA;
+	ucontext_t *uc = context;
+	char byte;
+	long control[CMSG_SPACE(sizeof(int)) / sizeof(long)];
+	struct iovec iov = { .iov_base = &byte, .iov_len = 1 };
+	struct msghdr message;
+	long ret;
+	int fds;
+
+	data->signal = sig;
+	data->si_offset = (unsigned short)((unsigned long)info - (unsigned long)data->sigstack);
+	data->mctx_offset =
+		(unsigned short)((unsigned long)&uc->uc_mcontext - (unsigned long)data->sigstack);
+
+	for (;;) {
+		data->futex = FUTEX_IN_KERN;
+		stub_call(SYS_futex, (long)&data->futex, FUTEX_WAKE, 1, 0, 0, 0);
+		do {
+			stub_call(SYS_futex, (long)&data->futex, FUTEX_WAIT, FUTEX_IN_KERN, 0, 0, 0);
+		} while (data->futex == FUTEX_IN_KERN);
+
+		ret = 0;
+		if (data->syscall_data_len) {
+			message.msg_name = 0;
+			message.msg_namelen = 0;
+			message.msg_iov = &iov;
+			message.msg_iovlen = 1;
+			message.msg_control = control;
+			message.msg_controllen = sizeof(control);
+			message.msg_flags = 0;
+			fds = 0;
+			if (stub_call(SYS_recvmsg, 0, (long)&message, 0, 0, 0, 0) == 1 &&
+			    message.msg_controllen > sizeof(struct cmsghdr))
+				fds = 1;
+			ret = run_batch(data, (int *)CMSG_DATA((struct cmsghdr *)control));
+			if (fds)
+				stub_call(SYS_close, *(int *)CMSG_DATA((struct cmsghdr *)control),
+					  0, 0, 0, 0, 0);
+		}
+		if (ret == 0 && !data->restart_wait)
+			break;
+		data->signal = SIGSYS;
+		data->restart_wait = 0;
+	}
+	if (data->arch_data.sync & STUB_SYNC_FS_BASE)
+		stub_call(SYS_arch_prctl, ARCH_SET_FS, (long)data->arch_data.fs_base, 0, 0, 0, 0);
+	if (data->arch_data.sync & STUB_SYNC_GS_BASE)
+		stub_call(SYS_arch_prctl, ARCH_SET_GS, (long)data->arch_data.gs_base, 0, 0, 0, 0);
+	data->arch_data.sync = 0;
+}
+
+/*
+ * The guest reports what it has got in rax by a call that no kernel has. It counts its rounds at
+ * the start of its stack page.
+ */
+__asm__(
+	".pushsection stub_code, \"ax\", @progbits\n"
+	".globl stub_signal_restorer\n"
+	"stub_signal_restorer:\n"
+	"	mov	$15, %eax\n"
+	"	syscall\n"
+	".popsection\n"
+
+	".pushsection guest_code, \"ax\", @progbits\n"
+	".globl guest_report, guest_call, guest_read, guest_write, guest_spin, guest_fault\n"
+	"guest_call:\n"
+	"	syscall\n"
+	"guest_report:\n"
+	"	mov	%rax, %rdi\n"
+	"	mov	$9999, %eax\n"
+	"	syscall\n"
+	"	jmp	guest_report\n"
+	"guest_read:\n"
+	"	mov	(%rdi), %rax\n"
+	"	jmp	guest_report\n"
+	"guest_write:\n"
+	"	mov	%rsi, (%rdi)\n"
+	"	xor	%eax, %eax\n"
+	"	jmp	guest_report\n"
+	"guest_spin:\n"
+	"	lock incq (%rdi)\n"
+	"	pause\n"
+	"	jmp	guest_spin\n"
+	"guest_fault:\n"
+	"	ud2\n"
+	".popsection\n");

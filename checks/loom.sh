@@ -1,0 +1,23 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-only
+# All interleavings of monitor and watchdog on a slot (src/watchdog/slot/tests.rs), by loom's model
+# checker. Bounded to a number of preemptions, which finds what can be found in seconds.
+set -eu
+cd "$(dirname "$0")/.."
+LOOM_MAX_PREEMPTIONS=${LOOM_MAX_PREEMPTIONS:-3}
+export LOOM_MAX_PREEMPTIONS
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+if ! RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=target/loom timeout 600 \
+	cargo test --locked --lib --release slot >"$log" 2>&1; then
+	grep -vE '^ *(Compiling|Downloaded|Downloading|Finished|Running) ' "$log" | tail -n 40 >&2
+	echo "loom: FAILED"
+	exit 1
+fi
+# A filter that matches nothing passes too: count what has run.
+models=$(grep -cE '^test .*interleaved::.* \.\.\. ok$' "$log") || true
+if [ "$models" -lt 2 ]; then
+	echo "loom: FAILED, $models models ran" >&2
+	exit 1
+fi
+echo "loom: ok, $models models, at most $LOOM_MAX_PREEMPTIONS preemptions"

@@ -1,0 +1,82 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# boot.sh LINUX INIT-SCRIPT [KERNEL ARGUMENTS...]
+#
+# Boots one guest and waits for its end. The host's files are its root file system, read-only;
+# INIT-SCRIPT (a program of the host) is its first process, and mounts /proc and a tmpfs where it
+# needs them. The console goes to stdout. The script ends the guest so:
+#
+#	echo exit-status 0; poweroff -f
+#
+# Returns the number of the last exit-status line (0..123), 124 when the time was up, 125 when the guest
+# ended otherwise, by a panic for example.
+#
+# TIMEOUT: seconds (60). MEM: the guest's memory in MiB (512). NCPUS: its CPUs (1).
+set -euo pipefail
+
+# shellcheck source=uml/common.sh
+. "$(dirname "$0")/common.sh"
+
+[ $# -ge 2 ] || die "usage: boot.sh LINUX INIT-SCRIPT [KERNEL ARGUMENTS...]"
+linux=$(realpath -e -- "$1" 2>/dev/null || true)
+[ -x "${linux:-/dev/null}" ] || die "$1 is not a UML kernel that can be run: make uml builds them"
+init=$(realpath -e -- "$2" 2>/dev/null || true)
+[ -x "${init:-/dev/null}" ] || die "$2 is not a program: the guest needs one to run"
+shift 2
+limit=${TIMEOUT:-60} mem=${MEM:-512}
+
+dir=$(mktemp -d)
+guest='' reader=''
+# shellcheck disable=SC2317 # it is a trap
+cleanup() {
+	trap '' INT TERM HUP
+	# The stubs are in the group of the kernel.
+	[ -z "$guest" ] || kill -KILL -- "-$guest" 2>/dev/null || true
+	[ -z "$reader" ] || wait "$reader" || true
+	rm -rf "$dir"
+}
+trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+# A kernel that panics aborts; nobody needs its core file.
+ulimit -c 0
+
+# A kernel parameter ends at a blank.
+ln -s "$init" "$dir/init"
+
+# The guest's memory is a file, at best in /dev/shm; in containers that is often too small,
+# and a guest that reaches its end dies of SIGBUS.
+if [ "$(df -m --output=avail /dev/shm 2>/dev/null | tail -n 1)" -ge "$mem" ] 2>/dev/null; then
+	export TMPDIR=/dev/shm
+fi
+
+mkfifo "$dir/console"
+sed -u 's/\r*$//' <"$dir/console" | tee "$dir/log" &
+reader=$!
+start=$SECONDS
+# With job control the guest is a process group: one kill ends all of it.
+set -m
+timeout --signal=KILL "$limit" "$linux" "mem=${mem}M" seccomp=on "ncpus=${NCPUS:-1}" \
+	"uml_dir=$dir/" "umid=guest" rootfstype=hostfs rootflags=/ ro "init=$dir/init" \
+	con=null con0=fd:0,fd:1 "$@" </dev/null >"$dir/console" 2>&1 &
+guest=$!
+set +m
+status=0
+wait "$guest" 2>/dev/null || status=$?
+kill -KILL -- "-$guest" 2>/dev/null || true
+guest=
+wait "$reader" || true
+reader=
+
+said=$(sed -n 's/^exit-status \([0-9]\{1,3\}\)$/\1/p' "$dir/log" | tail -n 1)
+if [ "$status" -gt 123 ] && [ $((SECONDS - start)) -ge "${limit%%[!0-9]*}" ]; then
+	printf '%s: the guest was still running after %s s\n' "${0##*/}" "$limit" >&2
+	exit 124
+fi
+if [ -z "$said" ] || [ "$said" -gt 123 ]; then
+	printf '%s: the guest ended without an exit status (the kernel: %d)\n' "${0##*/}" "$status" >&2
+	exit 125
+fi
+exit "$said"

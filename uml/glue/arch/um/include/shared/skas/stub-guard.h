@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The guard of seccomp stubs: libstubguard's place in arch/um.
+ *
+ * The stub's data is shared with the guest. With the guard the kernel works on
+ * a private copy (mm_id.stack); only the functions here touch the shared one,
+ * through the library, which checks what the guest may have written.
+ */
+#ifndef __STUB_GUARD_H
+#define __STUB_GUARD_H
+
+struct mm_id;
+
+#ifdef CONFIG_UML_STUBGUARD
+
+/* The guard's part of an mm_id */
+struct stub_guard {
+	/* What the stub sees; equal to mm_id.stack without a guard */
+	unsigned long shared;
+	/* From get_stub_listener(); the fd is -1 until then */
+	int listener;
+	unsigned long long identity;
+	/* Calls of the batch: published, and still to come */
+	int calls;
+	int pending;
+};
+
+/* What the stub is told at its start; len is 0 without a guard */
+struct stub_guard_init {
+	unsigned int flags;
+	unsigned int len;
+	/* struct sock_filter */
+	unsigned long long filter[64];
+};
+
+#define stub_guard_shared(id) ((void *)(id)->guard.shared)
+
+/* os-Linux: around the hand-over to and from the stub */
+void stub_guard_fill_init(struct stub_guard_init *init);
+int stub_guard_publish(struct mm_id *id);
+int stub_guard_wait(struct mm_id *id, unsigned int *futex);
+int stub_guard_collect(struct mm_id *id);
+int stub_guard_abort(struct mm_id *id);
+
+/* A hijacked stub may leave messages in its socket until that is full. */
+#define STUB_GUARD_SEND_FLAGS	MSG_DONTWAIT
+
+/* kernel: the life of an address space */
+int stub_guard_alloc(struct mm_id *id);
+void stub_guard_free(struct mm_id *id);
+
+/* os-Linux, for the kernel's side */
+extern int stub_guard_on;
+int os_stub_guard_start(void);
+int os_stub_guard_attach(struct mm_id *id);
+void os_stub_guard_detach(struct mm_id *id);
+int os_stub_guard_counter(unsigned int index, const char **name,
+			  const char **reason, unsigned long long *value);
+
+/*
+ * kernel, for the library: a shared object, from which all of the kernel is
+ * hidden but this
+ */
+__attribute__((visibility("default")))
+int stub_mmap_allowed(struct mm_id *id, unsigned long addr, unsigned long prot,
+		      unsigned long offset);
+
+#else
+
+struct stub_guard { };
+struct stub_guard_init { };
+
+#define stub_guard_shared(id) ((void *)(id)->stack)
+#define stub_guard_fill_init(init) do { (void)(init); } while (0)
+#define stub_guard_publish(id) 0
+#define stub_guard_wait(id, futex) ((void)(id), \
+	syscall(__NR_futex, futex, FUTEX_WAIT, FUTEX_IN_CHILD, NULL, NULL, 0))
+#define stub_guard_collect(id) 0
+#define stub_guard_abort(id) 0
+#define STUB_GUARD_SEND_FLAGS 0
+#define stub_guard_alloc(id) 0
+#define stub_guard_free(id) do { (void)(id); } while (0)
+#define os_stub_guard_attach(id) 0
+
+#endif
+
+#endif

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The guard of seccomp stubs, kernel side: what the page tables grant, the
+ * shared pages of an address space, and what an administrator can read.
+ */
+
+#include <linux/gfp.h>
+#include <linux/init.h>
+#include <linux/mm.h>
+#include <linux/proc_fs.h>
+#include <linux/rcupdate.h>
+#include <linux/seq_file.h>
+
+#include <asm/mmu.h>
+#include <asm/pgtable.h>
+#include <as-layout.h>
+#include <kern_util.h>
+#include <os.h>
+#include <skas.h>
+#include <stub-data.h>
+
+/* mmap() counts bytes, mmap2() pages */
+#ifdef CONFIG_64BIT
+#define STUB_OFFSET(offset)	(offset)
+#else
+#define STUB_OFFSET(offset)	((offset) >> PAGE_SHIFT)
+#endif
+
+/**
+ * stub_mmap_allowed() - Does the page table grant this page to the guest?
+ * @id:		The address space
+ * @addr:	The page's address in it
+ * @prot:	The rights that are asked for
+ * @offset:	What would be mapped, as the stub says it to the host
+ *
+ * Called by libstubguard for every page that a stub wants to map. Another CPU
+ * may change the page table meanwhile: what is seen here was granted a moment
+ * ago, and is taken back by the next synchronisation, as every mapping is.
+ *
+ * Return: 1 if so, else 0
+ */
+int stub_mmap_allowed(struct mm_id *id, unsigned long addr, unsigned long prot,
+		      unsigned long offset)
+{
+	struct mm_context *context = container_of(id, struct mm_context, id);
+	struct mm_struct *mm = container_of(context, struct mm_struct, context);
+	unsigned long long mapped;
+	pte_t *ptep, pte;
+
+	/* Page tables are freed by RCU. */
+	guard(rcu)();
+
+	ptep = virt_to_pte(mm, addr);
+	if (!ptep)
+		return 0;
+	pte = ptep_get(ptep);
+	if (!pte_present(pte))
+		return 0;
+
+	/* What the stub has to be given is what phys_mapping() says */
+	if (phys_mapping(pte_val(pte) & PAGE_MASK, &mapped) < 0 ||
+	    STUB_OFFSET(mapped) != offset)
+		return 0;
+
+	if ((prot & UM_PROT_READ) && !pte_read(pte))
+		return 0;
+	if ((prot & UM_PROT_WRITE) && !pte_write(pte))
+		return 0;
+	if ((prot & UM_PROT_EXEC) && !pte_exec(pte))
+		return 0;
+
+	return 1;
+}
+
+/**
+ * stub_guard_alloc() - Make the memory that a new stub shares
+ * @id:		The address space; its own copy is there already
+ *
+ * Return: 0, or -ENOMEM
+ */
+int stub_guard_alloc(struct mm_id *id)
+{
+	/* A copy of the parent's, in a fork */
+	id->guard = (struct stub_guard) {
+		.shared = id->stack,
+		.listener = -1,
+	};
+	if (!stub_guard_on)
+		return 0;
+
+	id->guard.shared = __get_free_pages(GFP_KERNEL | __GFP_ZERO,
+					    ilog2(STUB_DATA_PAGES));
+	return id->guard.shared ? 0 : -ENOMEM;
+}
+
+/**
+ * stub_guard_free() - Give back what a stub has had that has ended
+ * @id:		The address space
+ */
+void stub_guard_free(struct mm_id *id)
+{
+	os_stub_guard_detach(id);
+	if (id->guard.shared != id->stack)
+		free_pages(id->guard.shared, ilog2(STUB_DATA_PAGES));
+	id->guard.shared = id->stack;
+}
+
+static int stub_guard_show(struct seq_file *m, void *v)
+{
+	const char *name, *reason;
+	unsigned long long value;
+	unsigned int i;
+
+	seq_printf(m, "mode %s\n", stub_guard_on ? "notify" : "off");
+	for (i = 0; os_stub_guard_counter(i, &name, &reason, &value) == 0; i++)
+		seq_printf(m, "%s%s %llu\n", name, reason, value);
+
+	return 0;
+}
+
+static int __init stub_guard_proc(void)
+{
+	proc_create_single("stubguard", 0444, NULL, stub_guard_show);
+	return 0;
+}
+fs_initcall(stub_guard_proc);
+
+/* Before anything could start a process, and while there is one CPU */
+static int __init stub_guard_start(void)
+{
+	int err = os_stub_guard_start();
+
+	if (err)
+		panic("stubguard: cannot guard userspace, err = %d (see stubguard= in --help)\n",
+		      err);
+	return 0;
+}
+early_initcall(stub_guard_start);

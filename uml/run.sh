@@ -1,0 +1,275 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# run.sh UNGUARDED GUARDED
+#
+# Boots both kernels for honest work, then once for each attack of guests/hostile.c, and prints a
+# table of each. Fails if an attack on the guarded kernel is not BLOCKED, or if a workload fails or
+# has another result there.
+#
+# ATTACKS, WORKLOADS: names to run instead of all. NCPUS: CPUs of a guest (1). JOBS: attacks at a
+# time (all CPUs). GUARDED_ARGS: more boot parameters for the guarded kernel.
+set -euo pipefail
+
+# shellcheck source=uml/common.sh
+. "$(dirname "$0")/common.sh"
+
+[ $# -eq 2 ] || die "usage: run.sh UNGUARDED GUARDED (two UML kernels)"
+declare -A kernel=([unguarded]=$1 [guarded]=$2)
+for k in "$@"; do
+	[ -x "$k" ] || die "$k is not a UML kernel that can be run: make uml builds them"
+done
+busybox=$(command -v busybox) || die "busybox is missing, the guests' shell: apt-get install busybox-static"
+
+ncpus=${NCPUS:-1}
+jobs=${JOBS:-$(nproc)}
+workloads=${WORKLOADS-pipelines files compile forks maps signals threads floats fdcount}
+
+# An attack has its verdict after 18 s at the latest, if its guest still runs then.
+attack_limit=25
+workload_limit=150
+
+# ---- one guest
+
+guest_log() { printf '%s' "$log_dir/run-$1.log"; }
+
+# The guest's first process. /proc and a tmpfs are all it needs besides the host's files.
+write_init() {
+	local name=$1 tmp=$run_dir/tmp
+	shift
+	cat >"$run_dir/$name.init" <<-INIT
+		#!$busybox sh
+		export PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin BUSYBOX='$busybox' TMPDIR='$tmp'
+		\$BUSYBOX mount -t proc proc /proc
+		\$BUSYBOX mount -t tmpfs tmpfs '$tmp'
+		echo 'guest $name runs'
+		$*
+		\$BUSYBOX cat /proc/stubguard 2>/dev/null
+		\$BUSYBOX poweroff -f
+	INIT
+	chmod +x "$run_dir/$name.init"
+}
+
+# boot NAME WHICH LIMIT: starts the guest in a process group of its own. $guest is the process to
+# watch; the kernel's is in NAME.pid as soon as it runs.
+boot() {
+	local name=$1 which=$2 limit=$3 more=''
+	[ "$which" = unguarded ] || more=${GUARDED_ARGS:-}
+	rm -f "$run_dir/$name.pid"
+	: >"$(guest_log "$name")"
+	# shellcheck disable=SC2016,SC2086 # for the inner shell; several words
+	setsid timeout -s KILL "$limit" sh -c 'echo $$ >"$1"; shift; exec "$@"' sh "$run_dir/$name.pid" \
+		"${kernel[$which]}" mem=128M seccomp=on ncpus="$ncpus" uml_dir="$run_dir/uml" \
+		rootfstype=hostfs rootflags=/ ro init="$run_dir/$name.init" con=null con0=fd:0,fd:1 $more \
+		</dev/null >"$(guest_log "$name")" 2>&1 &
+	guest=$!
+	disown "$guest" # many of them crash: no word about that from the shell
+}
+
+running() { kill -0 "$guest" 2>/dev/null; }
+
+# UML makes itself a session of its own, so its group has to be found by its number. That number may
+# be somebody else's by now: the boot parameters tell.
+kill_guests() {
+	local file pid
+	for file; do
+		pid=$(cat "$file" 2>/dev/null) || continue
+		grep -aqsF "$run_dir" "/proc/$pid/cmdline" || continue
+		kill -KILL "$pid" 2>/dev/null || true
+		kill -KILL -- "-$pid" 2>/dev/null || true
+	done
+}
+
+# Waits until the log has a line that matches; fails if the guest ends without.
+wait_for_line() {
+	local log
+	log=$(guest_log "$1")
+	while ! grep -aqE "$2" "$log"; do
+		if ! running; then
+			grep -aqE "$2" "$log"
+			return
+		fi
+		sleep 0.05
+	done
+}
+
+# A guest that has said all may still be unable to power off.
+finish_guest() {
+	local name=$1 tries=60
+	while running && [ "$tries" -gt 0 ]; do
+		tries=$((tries - 1))
+		sleep 0.05
+	done
+	kill_guests "$run_dir/$name.pid"
+}
+
+# ---- workloads
+
+# The fewest file descriptors that a guest's kernel has on the host in some looks at it: the guest
+# that waits makes a process now and then, and what ended ones had is given back with a delay.
+count_fds() {
+	local pid least='' n look
+	pid=$(cat "$run_dir/$1.pid")
+	for ((look = 0; look < 20; look++)); do
+		n=$(find "/proc/$pid/fd" -mindepth 1 2>/dev/null | wc -l)
+		if [ -z "$least" ] || [ "$n" -lt "$least" ]; then least=$n; fi
+		sleep 0.05
+	done
+	printf '%s' "$least"
+}
+
+serve_fdcount() {
+	local name=$1 before after
+	wait_for_line "$name" '^fdcount before' || return 0
+	before=$(count_fds "$name")
+	touch "$run_dir/$name.d/go"
+	wait_for_line "$name" '^fdcount after' || return 0
+	after=$(count_fds "$name")
+	echo "$before $after" >"$run_dir/$name.fds"
+	touch "$run_dir/$name.d/stop"
+}
+
+run_workloads() {
+	local which=$1 name=workloads-$1 start=$SECONDS
+	say "workloads, $which (log: $(short "$(guest_log "$name")"))"
+	rm -rf "$run_dir/$name.d" "$run_dir/$name.fds"
+	mkdir -p "$run_dir/$name.d"
+	write_init "$name" "\$BUSYBOX sh '$uml_dir/guests/workload.sh' '$run_dir/work' '$run_dir/$name.d' $workloads"
+	boot "$name" "$which" "$workload_limit"
+	case " $workloads " in *' fdcount '*) serve_fdcount "$name" ;; esac
+	wait_for_line "$name" 'reboot: Power down' || true
+	finish_guest "$name"
+	say "workloads, $which: done, $((SECONDS - start)) s"
+}
+
+# field KIND WHICH WORKLOAD: what a guest said of it
+field() { sed -n "s/\r//; s/^$1 $3 //p" "$(guest_log "workloads-$2")" | head -n 1; }
+
+work_row() {
+	local name=$1 result same=same t1 t2
+	result=$(field result unguarded "$name")
+	t1=$(field time unguarded "$name")
+	t2=$(field time guarded "$name")
+	if [ -z "$result" ] || [ "$result" != "$(field result guarded "$name")" ]; then
+		same=DIFFERENT
+	fi
+	case $result in failed*) same=FAILED ;; esac
+	[ "$same" = same ] || failures+=("workload $name")
+	printf '%-11s | %9s | %9s | %5s | %s\n' "$name" "${t1:-?} ms" "${t2:-?} ms" \
+		"$(awk -v a="${t1:-0}" -v b="${t2:-0}" 'BEGIN { if (a > 0) printf "%.2f", b / a; else print "?" }')" "$same"
+}
+
+fd_row() {
+	local which text=() before after
+	for which in unguarded guarded; do
+		before='' after=''
+		[ ! -e "$run_dir/workloads-$which.fds" ] ||
+			read -r before after <"$run_dir/workloads-$which.fds"
+		text+=("${before:-?} > ${after:-?}")
+		if [ "$which" = guarded ] && { [ -z "$after" ] || [ "$after" -gt "$before" ]; }; then
+			failures+=("workload fdcount")
+		fi
+	done
+	printf '%-11s | %9s | %9s |       | %s\n' fdcount "${text[@]}" "fds before and after 5000 processes"
+}
+
+work_table() {
+	local name
+	printf '\n%-11s | %9s | %9s | %5s | %s\n' workload unguarded guarded ratio result
+	printf -- '------------+-----------+-----------+-------+-------\n'
+	for name in $workloads; do
+		if [ "$name" = fdcount ]; then fd_row; else work_row "$name"; fi
+	done
+}
+
+# ---- attacks
+
+# What became of a guest whose log has no verdict.
+judge_silence() {
+	local log=$1 panic
+	panic=$(grep -aoE '(Kernel panic - not syncing: |Fatal glibc error: ).*' "$log" | head -n 1 | tr -d '\r') || true
+	if ! grep -aq '^guest .* runs' "$log"; then
+		echo "INCONCLUSIVE the guest did not boot"
+	elif [ -n "$panic" ]; then
+		echo "BREACHED the guest is down: ${panic#Kernel panic - not syncing: }"
+	elif [ "$2" -ge "$attack_limit" ]; then
+		echo "BREACHED the guest hangs: no answer in $attack_limit s"
+	else
+		echo "BREACHED the guest is down without a word"
+	fi
+}
+
+run_attack() {
+	local attack=$1 which=$2 name=$1-$2 start=$SECONDS log verdict
+	log=$(guest_log "$name")
+	write_init "$name" "'$run_dir/hostile' $attack"
+	boot "$name" "$which" "$attack_limit"
+	wait_for_line "$name" '^(BLOCKED|BREACHED|INCONCLUSIVE) ' || true
+	verdict=$(grep -aE '^(BLOCKED|BREACHED|INCONCLUSIVE) ' "$log" | head -n 1 | tr -d '\r') || true
+	finish_guest "$name"
+	[ -n "$verdict" ] || verdict=$(judge_silence "$log" $((SECONDS - start)))
+	printf '%s\n' "$verdict" >"$run_dir/$name.verdict"
+	say "$attack, $which: ${verdict%% *}, $((SECONDS - start)) s"
+}
+
+run_attacks() {
+	local attack which n=0
+	say "attacks, $jobs at a time (logs: $(short "$log_dir")/run-ATTACK-KERNEL.log)"
+	for attack in $attacks; do
+		for which in unguarded guarded; do
+			if [ "$n" -ge "$jobs" ]; then
+				wait -n || true
+			else
+				n=$((n + 1))
+			fi
+			run_attack "$attack" "$which" &
+		done
+	done
+	wait
+}
+
+verdict() { cat "$run_dir/$1-$2.verdict" 2>/dev/null || echo "INCONCLUSIVE no verdict"; }
+
+attack_table() {
+	local attack which text
+	printf '\n%-16s | %-12s | %s\n' attack unguarded guarded
+	printf -- '-----------------+--------------+-------------\n'
+	for attack in $attacks; do
+		text=$(verdict "$attack" guarded)
+		printf '%-16s | %-12s | %s\n' "$attack" "$(verdict "$attack" unguarded | cut -d' ' -f1)" "${text%% *}"
+		[ "${text%% *}" = BLOCKED ] || failures+=("attack $attack")
+	done
+	printf '\nWhat was seen:\n'
+	for attack in $attacks; do
+		for which in unguarded guarded; do
+			text=$(verdict "$attack" "$which")
+			printf '  %-16s %-9s %s\n' "$attack" "$which" "${text#* }"
+		done
+	done
+}
+
+# ----
+
+start=$SECONDS
+failures=()
+mkdir -p "$log_dir"
+run_dir=$(mktemp -d "$cache_dir/run.XXXXXX")
+mkdir "$run_dir/tmp" "$run_dir/uml"
+trap 'kill_guests "$run_dir"/*.pid; rm -rf "$run_dir"' EXIT
+step "guest programs" make -s -C "$uml_dir/guests" OUT="$run_dir"
+attacks=${ATTACKS-$("$run_dir/hostile" --list | cut -d' ' -f1)}
+
+if [ -n "$workloads" ]; then
+	run_workloads unguarded
+	run_workloads guarded
+fi
+[ -z "$attacks" ] || run_attacks
+[ -z "$workloads" ] || work_table
+[ -z "$attacks" ] || attack_table
+printf '\n'
+say "all of it took $((SECONDS - start)) s"
+if [ "${#failures[@]}" -gt 0 ]; then
+	printf 'run.sh: FAILED: %s\n' "$(IFS=,; printf '%s' "${failures[*]}")" >&2
+	exit 1
+fi
+say "every attack on the guarded kernel was blocked, every workload has the same result"

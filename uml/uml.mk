@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# The UML part, included by the Makefile at the top.
+#
+#	make uml [KVER=7.2|7.3]		kernels of our own: unguarded, guarded, guarded-static
+#	make uml KDIR=tree [KBUILD=objects] [FORM=shared|static]	somebody's own kernel, guarded
+#	make -s where			where the kernels of our own are
+#	make run			all set-up, then attacks and workloads on both kernels
+#	make uml-clean			kernel objects and sources away (downloads stay)
+
+KVER ?= 7.2
+FORM ?= shared
+UML := $(patsubst %/,%,$(dir $(abspath $(lastword $(MAKEFILE_LIST)))))
+UML_CACHE := $(if $(STUBGUARD_CACHE),$(abspath $(STUBGUARD_CACHE)),$(patsubst %/uml,%,$(UML))/.cache)
+UML_OBJ = $(UML_CACHE)/obj/$(KVER)
+
+.PHONY: uml uml-deps uml-lib where run uml-clean
+
+uml-deps:
+	@$(UML)/deps.sh
+
+# A make of its own, since on a bare machine the compilers arrive with uml-deps.
+uml-lib: uml-deps
+	@$(MAKE) --no-print-directory lib
+
+uml: uml-lib
+ifneq ($(KDIR),)
+	@$(UML)/build.sh --kdir "$(KDIR)" --kbuild "$(KBUILD)" --form "$(FORM)"
+else
+	@$(UML)/build.sh $(KVER) unguarded guarded guarded-static
+endif
+
+where:
+	@echo unguarded=$(UML_OBJ)-unguarded/linux
+	@echo guarded=$(UML_OBJ)-guarded/linux
+	@echo guarded-static=$(UML_OBJ)-guarded-static/linux
+
+run: uml-lib
+	@$(UML)/build.sh $(KVER) unguarded guarded
+	@$(UML)/run.sh $(UML_OBJ)-unguarded/linux $(UML_OBJ)-guarded/linux
+
+uml-clean:
+	rm -rf $(UML_CACHE)/obj $(UML_CACHE)/src $(UML_CACHE)/log
