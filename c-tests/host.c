@@ -127,6 +127,9 @@ void host_wait(enum host_call call, unsigned int target)
 
 void host_sweep(unsigned int number, int error)
 {
+	sweep_at = 0;
+	if (!number)
+		return;
 	sweep_seen = 0;
 	sweep_error = error;
 	sweep_hit = NULL;

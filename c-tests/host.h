@@ -63,7 +63,7 @@ void host_wait(enum host_call call, unsigned int target);
 
 /*
  * The `number`th call of any kind (but those that give things back) fails on this thread from now
- * on; 0: none. host_swept() says whether there was such a call, and what it was.
+ * on; 0: none any more. host_swept() says whether there was such a call, and what it was.
  */
 void host_sweep(unsigned int number, int error);
 const char *host_swept(void);

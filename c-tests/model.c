@@ -587,6 +587,11 @@ unsigned long mm_gadget(struct mm_id *mm, unsigned int offset)
 	return STUB_START + offset;
 }
 
+unsigned long mm_handler(void)
+{
+	return STUB_START + (unsigned long)(stub_signal_interrupt - __start_stub_code);
+}
+
 static unsigned char *own_frame(struct mm_id *mm)
 {
 	return mm->own.sigstack + mm->own.mctx_offset;

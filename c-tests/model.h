@@ -165,6 +165,9 @@ int mm_wait_report(struct mm_id *mm);
 /* `syscall; ret` at that offset of the stub's code page; returns the address. */
 unsigned long mm_gadget(struct mm_id *mm, unsigned int offset);
 
+/* Where the stub's signal handler is. */
+unsigned long mm_handler(void);
+
 /* The guest's registers as of the last report, to be resumed with. */
 long long *mm_regs(struct mm_id *mm);
 /* The guest's next steps; mm_resume() makes it take them. */

@@ -5,7 +5,9 @@ Read here and not with nm, which skips symbols of Rust objects, nor from the tex
 whose columns differ between versions.
 """
 
+import re
 import struct
+import subprocess
 import sys
 from collections import namedtuple
 from pathlib import Path
@@ -124,6 +126,17 @@ def outside():
                 sys.exit(f"checks/outside.txt:{number}: not `name kind stack reason`")
             found[fields[0]] = (fields[1], int(fields[2]))
     return found
+
+
+def demangled(names):
+    """As people know them: both of Rust's manglings, without hashes."""
+    names = list(names)
+    # A quote that tells functions of one name apart is not part of it.
+    text = "".join(f"{name}\n" for name in names)
+    out = subprocess.run(["c++filt"], input=text, check=True, capture_output=True, text=True).stdout.splitlines()
+    out = [re.sub(r"\[[0-9a-f]{16}\]|::h[0-9a-f]{16}(?=$|')", "", name) for name in out]
+    # <a::B>::c, which newer compilers say, is a::B::c.
+    return [re.sub(r"^<([\w:]+)>::", r"\1::", name) for name in out]
 
 
 class Report:

@@ -13,7 +13,7 @@ import re
 import struct
 import subprocess
 
-from elf import R_64, SHF_ALLOC, TOP, Elf, Report
+from elf import GLOBAL, R_64, SHF_ALLOC, TOP, Elf, Report, demangled
 
 NAMES = re.compile(
     r"panic|unwrap_failed|expect_failed|slice_\w*fail|index_fail|_overflow|unwind|_Unwind|eh_personality|"
@@ -34,10 +34,36 @@ def location(elf, relocation, after):
     return text if text.endswith(".rs") else None
 
 
-def reached(elf, relocation):
-    """The name of what a relocation refers to."""
-    symbol = relocation.symbol
-    return symbol.name or elf.sections[symbol.section].name
+class Graph:
+    """What refers to what: sections by their names, and names outside."""
+
+    def __init__(self, elf, there):
+        self.elf, self.edges = elf, {}
+        for index in there:
+            section = elf.sections[index]
+            if section.name != ".eh_frame":
+                self.edges[section.name] = {self.name(r.symbol) for r in elf.relocations(section)}
+
+    def name(self, symbol):
+        """Functions have a section each, so its name will do; not so for what is outside."""
+        return self.elf.sections[symbol.section].name if 0 < symbol.section < 0xFF00 else symbol.name
+
+    def ways(self, start, ends):
+        """How one gets from a function to the first of `ends`, one way for each last step."""
+        before, todo, found = {start: None}, [start], []
+        for at in todo:
+            for to in sorted(self.edges.get(at, ())):
+                if to in ends:
+                    way = [to]
+                    while at is not None:
+                        way.insert(0, at)
+                        at = before[at]
+                    found.append(way)
+                    break
+                if to not in before:
+                    before[to] = at
+                    todo.append(to)
+        return found
 
 
 def main():
@@ -46,29 +72,25 @@ def main():
     names = {s.name for s in elf.sections if s.index in there}
     names |= {s.name for s in elf.symbols if s.section in there or s.section == 0}
     traces = {name for name in names if NAMES.search(name)}
+    functions = sum(name.startswith(".text.") for name in names)
+    exported = sorted({elf.sections[s.section].name for s in elf.symbols if s.bind == GLOBAL and s.section in there})
     # One panic brings hundreds of functions with it: what is wanted is who starts it.
-    ours, functions = set(), 0
+    graph, ways = Graph(elf, there), {}
+    for function in exported:
+        for way in graph.ways(function, traces):
+            ways.setdefault(tuple(way[-2:]), way)
+    for way in sorted(ways.values()):
+        report.bad("there is a way: " + " -> ".join(demangled([n.removeprefix(".text.").removeprefix("unlikely.") for n in way])))
+    for name in sorted(traces)[:10] if not ways else ():
+        report.bad(f"there is {name}")
     for section in (s for s in elf.sections if s.index in there and s.name != ".eh_frame"):
-        functions += section.name.startswith(".text.")
         data = elf.bytes_of(section)
         for relocation in elf.relocations(section):
-            target = reached(elf, relocation)
-            if section.name not in traces and section.name.startswith(".text.") and target in traces:
-                if not re.search(r"\d(std|core|alloc|gimli|addr2line)\b|\d(std|core|alloc)\d", section.name):
-                    ours.add(f"{section.name.removeprefix('.text.')} reaches {target.removeprefix('.text.')}")
             if relocation.type == R_64 and relocation.symbol.section in there:
                 path = location(elf, relocation, data[relocation.offset + 8 : relocation.offset + 16])
-                if path:
+                if path and not (ways and path.startswith("/")):
                     line = struct.unpack_from("<I", data, relocation.offset + 16)[0]
-                    text = f"holds the location of a panic: {path}:{line}"
-                    (traces if path.startswith("/rust") else ours).add(text)
-    for text in sorted(ours):
-        report.bad(text)
-    if ours and traces:
-        report.bad(f"so there is {min(traces)}, and {len(traces) - 1} more traces of panics")
-    else:
-        for text in sorted(traces)[:20]:
-            report.bad(f"there is {text}")
+                    report.bad(f"there is the location of a panic: {path}:{line}")
     text = subprocess.run(
         ["objdump", "-d", "--no-show-raw-insn", str(TOP / "build/stubguard.o")],
         check=True, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"},
@@ -80,7 +102,7 @@ def main():
             where = line.split()[-1].rstrip(":")
         elif re.search(r"\t(ud2|ud1|ud0|hlt)\b", line):
             report.bad(f"{where}: traps: {line.strip()}")
-    if not functions:
+    if not functions or not exported:
         report.bad("build/stubguard.o: no section for each function: nothing can be concluded")
     report.end(f"none in the {functions} functions of stubguard.o")
 

@@ -16,13 +16,14 @@ The bounds are those that include/stubguard.h promises: read there.
 """
 
 import bisect
+import functools
 import os
 import re
 import subprocess
 import sys
 from collections import namedtuple
 
-from elf import FUNC, GLOBAL, R_64, R_GOTPCREL, R_PC32, R_PLT32, SHF_ALLOC, SHF_EXECINSTR, TOP, WEAK, Elf, Report, outside
+from elf import FUNC, GLOBAL, R_64, R_GOTPCREL, R_PC32, R_PLT32, SHF_ALLOC, SHF_EXECINSTR, TOP, WEAK, Elf, Report, demangled, outside
 
 # Functions that others call by their address: on which stack, and how much of it they may take.
 ELSEWHERE = {
@@ -466,22 +467,9 @@ class Program:
         return found
 
 
+@functools.cache
 def plain(name):
-    """A mangled name as people know it, as far as that is needed."""
-    match = re.match(r"_ZN(.*)E'*$", name)
-    if not match:
-        return name
-    parts, rest = [], match[1]
-    while rest and rest[0].isdigit():
-        length = int(re.match(r"\d+", rest)[0])
-        rest = rest[len(str(length)) :]
-        parts.append(rest[:length])
-        rest = rest[length:]
-    parts = [p for p in parts if not re.fullmatch(r"h[0-9a-f]{16}", p)]
-    text = "::".join(parts).replace("..", "::")
-    for code, char in (("$LT$", "<"), ("$GT$", ">"), ("$u20$", " "), ("$u7b$", "{"), ("$u7d$", "}"), ("$C$", ","), ("$RF$", "&")):
-        text = text.replace(code, char)
-    return text
+    return demangled([name])[0]
 
 
 def promised():

@@ -57,7 +57,7 @@ impl Line {
                 .get(usize::try_from(value.checked_rem(base).unwrap_or(0)).unwrap_or(0))
                 .copied()
                 .unwrap_or(b'?');
-            count += 1;
+            count = usize::saturating_add(count, 1);
             value = value.checked_div(base).unwrap_or(0);
             if value == 0 {
                 break;

@@ -27,16 +27,20 @@ shift 2
 limit=${TIMEOUT:-60} mem=${MEM:-512}
 
 dir=$(mktemp -d)
-guest='' reader=''
-# shellcheck disable=SC2317 # it is a trap
-cleanup() {
-	trap '' INT TERM HUP
-	# The stubs are in the group of the kernel.
-	[ -z "$guest" ] || kill -KILL -- "-$guest" 2>/dev/null || true
+guest='' timer='' reader=''
+end_processes() {
+	local p
+	# Disowned, so that bash does not remark that they were killed.
+	for p in $guest $timer; do
+		disown "$p" || true
+	done
+	[ -z "$guest" ] || kill -KILL -- "-$guest" || true
+	[ -z "$timer" ] || kill -KILL "$timer" || true
+	# With all of the guest gone the console ends, and so does its reader.
 	[ -z "$reader" ] || wait "$reader" || true
-	rm -rf "$dir"
-}
-trap cleanup EXIT
+	guest='' timer='' reader=''
+} 2>/dev/null
+trap 'trap "" INT TERM HUP; end_processes; rm -rf "$dir"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
@@ -55,23 +59,25 @@ fi
 mkfifo "$dir/console"
 sed -u 's/\r*$//' <"$dir/console" | tee "$dir/log" &
 reader=$!
-start=$SECONDS
-# With job control the guest is a process group: one kill ends all of it.
+# With job control the guest is a process group, named like its first process; UML's own setsid()
+# makes it one in any case. So one kill ends all of it. (That is also why timeout(1) won't do: the
+# guest is not in its group.)
 set -m
-timeout --signal=KILL "$limit" "$linux" "mem=${mem}M" seccomp=on "ncpus=${NCPUS:-1}" \
-	"uml_dir=$dir/" "umid=guest" rootfstype=hostfs rootflags=/ ro "init=$dir/init" \
-	con=null con0=fd:0,fd:1 "$@" </dev/null >"$dir/console" 2>&1 &
+"$linux" "mem=${mem}M" seccomp=on "ncpus=${NCPUS:-1}" "uml_dir=$dir/" umid=guest \
+	rootfstype=hostfs rootflags=/ ro "init=$dir/init" con=null con0=fd:0,fd:1 "$@" \
+	</dev/null >"$dir/console" 2>&1 &
 guest=$!
+sleep "$limit" &
+timer=$!
 set +m
 status=0
-wait "$guest" 2>/dev/null || status=$?
-kill -KILL -- "-$guest" 2>/dev/null || true
-guest=
-wait "$reader" || true
-reader=
+{ wait -n -p ended "$guest" "$timer" || status=$?; } 2>/dev/null
+late=
+[ "$ended" = "$guest" ] || late=1
+end_processes
 
 said=$(sed -n 's/^exit-status \([0-9]\{1,3\}\)$/\1/p' "$dir/log" | tail -n 1)
-if [ "$status" -gt 123 ] && [ $((SECONDS - start)) -ge "${limit%%[!0-9]*}" ]; then
+if [ -n "$late" ]; then
 	printf '%s: the guest was still running after %s s\n' "${0##*/}" "$limit" >&2
 	exit 124
 fi

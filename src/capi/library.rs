@@ -75,7 +75,9 @@ unsafe fn read_config(config: *const Config) -> Result<Config> {
     }
     for offset in KNOWN..size {
         // SAFETY: within the size that the caller has stated.
-        if unsafe { config.cast::<u8>().add(offset).read() } != 0 {
+        let byte = unsafe { config.cast::<u8>().add(offset) };
+        // SAFETY: as above.
+        if unsafe { byte.read() } != 0 {
             return Err(Errno::E2BIG);
         }
     }

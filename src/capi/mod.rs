@@ -6,6 +6,8 @@
 //! cbindgen.toml.
 
 #![allow(unsafe_code)]
+// The contract of each is its documentation, in the words of a C header.
+#![allow(clippy::missing_safety_doc)]
 
 pub mod library;
 pub mod listener;
@@ -42,6 +44,7 @@ unsafe extern "C" {
 /// The tests' page table grants everything.
 #[cfg(test)]
 #[allow(clippy::missing_safety_doc, missing_docs)]
+#[must_use]
 pub unsafe fn stub_mmap_allowed(_: *mut MmId, _: c_ulong, _: c_ulong, _: c_ulong) -> c_int {
     1
 }

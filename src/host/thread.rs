@@ -120,6 +120,8 @@ pub fn accept_kick(signal: c_int) {
 
 /// Gets a thread of this process out of a host call.
 pub fn kick(tid: c_int, signal: c_int) {
+    // SAFETY: takes nothing.
+    let pid = unsafe { libc::getpid() };
     // SAFETY: takes numbers; the signal's handler does nothing. A thread that has ended is no error.
-    let _ = unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), tid, signal) };
+    let _ = unsafe { libc::syscall(libc::SYS_tgkill, pid, tid, signal) };
 }

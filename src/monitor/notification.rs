@@ -97,10 +97,9 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Monitor<'_, Hook> {
         while served < max {
             match self.serve(timeout_ms, origin) {
                 Ok(true) => served = served.saturating_add(1),
-                Ok(false) => break,
-                // What was answered counts; the next call meets the error again.
                 Err(error) if served == 0 => return Err(error),
-                Err(_) => break,
+                // What was answered counts; the next call meets the error again.
+                Ok(false) | Err(_) => break,
             }
         }
         Ok(served)
@@ -112,17 +111,16 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Monitor<'_, Hook> {
             return Answer::Continue;
         };
         counters::denied(denial);
-        match (origin, denial) {
-            // The page table may have changed since the call was queued: another CPU's thread of
-            // the same guest process has unmapped or write-protected the page. The old rights must
-            // not be given any more, but it is nobody's fault. The change was marked for its own
-            // synchronisation, so leaving the page as it is and going on is right.
-            (Origin::Batch, Denial::PageTable) => match i64::try_from(argument(notification, 0)) {
-                Ok(address) => Answer::Return(address),
-                Err(_) => Answer::Fail(Errno::EPERM),
-            },
-            _ => Answer::Fail(Errno::EPERM),
+        // The page table may have changed since the call was queued: another CPU's thread of the same
+        // guest process has unmapped or write-protected the page. The old rights must not be given any
+        // more, but it is nobody's fault. The change was marked for its own synchronisation, so leaving
+        // the page as it is and going on is right.
+        if (origin, denial) == (Origin::Batch, Denial::PageTable)
+            && let Ok(address) = i64::try_from(argument(notification, 0))
+        {
+            return Answer::Return(address);
         }
+        Answer::Fail(Errno::EPERM)
     }
 
     fn judge(&mut self, notification: &Notification) -> core::result::Result<(), Denial> {

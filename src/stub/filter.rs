@@ -45,12 +45,14 @@ mod at {
     pub const IP_LOW: u32 = 8;
     /// cbindgen:ignore
     pub const IP_HIGH: u32 = 12;
-    pub const fn arg_low(index: u32) -> u32 {
-        16 + index * 8
-    }
-    pub const fn arg_high(index: u32) -> u32 {
-        20 + index * 8
-    }
+    /// cbindgen:ignore
+    pub const ARG0_LOW: u32 = 16;
+    /// cbindgen:ignore
+    pub const ARG0_HIGH: u32 = 20;
+    /// cbindgen:ignore
+    pub const ARG1_LOW: u32 = 24;
+    /// cbindgen:ignore
+    pub const ARG2_LOW: u32 = 32;
 }
 
 /// cbindgen:ignore
@@ -139,10 +141,10 @@ pub fn build(config: &Config, out: &mut [sock_filter]) -> Result<usize> {
     p.load(at::NR)?;
     // Each rule loads words of its own, and ends: behind it, the number is still loaded.
     p.call(libc::SYS_futex, ALLOW, |p| {
-        p.require_at(at::arg_low(0), low(futex))?;
-        p.require_at(at::arg_high(0), high(futex))?;
+        p.require_at(at::ARG0_LOW, low(futex))?;
+        p.require_at(at::ARG0_HIGH, high(futex))?;
         // FUTEX_WAIT is 0, FUTEX_WAKE is 1, all else is more.
-        p.load(at::arg_low(1))?;
+        p.load(at::ARG1_LOW)?;
         p.emit(op::JGT_K, libc::FUTEX_WAKE.unsigned_abs(), 0, 1)?;
         p.ret(KILL)
     })?;
@@ -150,18 +152,18 @@ pub fn build(config: &Config, out: &mut [sock_filter]) -> Result<usize> {
     p.call(stub::MUNMAP_NR.into(), NOTIFY, |_| Ok(()))?;
     p.call(libc::SYS_rt_sigreturn, ALLOW, |_| Ok(()))?;
     p.call(libc::SYS_recvmsg, ALLOW, |p| {
-        p.require_at(at::arg_low(0), 0)?;
-        p.require_at(at::arg_low(2), 0)
+        p.require_at(at::ARG0_LOW, 0)?;
+        p.require_at(at::ARG2_LOW, 0)
     })?;
     p.call(libc::SYS_close, ALLOW, |p| {
-        p.load(at::arg_low(0))?;
+        p.load(at::ARG0_LOW)?;
         p.emit(op::JGE_K, fds.0, 1, 0)?;
         p.ret(KILL)?;
         p.emit(op::JGT_K, fds.1, 0, 1)?;
         p.ret(KILL)
     })?;
     p.call(libc::SYS_arch_prctl, ALLOW, |p| {
-        p.load(at::arg_low(0))?;
+        p.load(at::ARG0_LOW)?;
         p.emit(op::JEQ_K, ARCH_SET_FS, 2, 0)?;
         p.emit(op::JEQ_K, ARCH_SET_GS, 1, 0)?;
         p.ret(KILL)

@@ -88,7 +88,7 @@ impl Frame {
 
     /// Offset of its first byte on the signal stack; all of it lies from here to the stack's top.
     #[must_use]
-    pub fn start(&self) -> u32 {
+    pub fn start(self) -> u32 {
         u32::from(self.mcontext).saturating_sub(UCONTEXT_TO_MCONTEXT).min(self.siginfo.into())
     }
 
@@ -97,11 +97,11 @@ impl Frame {
     ///
     /// # Errors
     /// [`Breach::FpState`].
-    pub fn check_fpstate(&self, config: &Config, own: &StubData) -> Result<(), Breach> {
+    pub fn check_fpstate(self, config: &Config, own: &StubData) -> Result<(), Breach> {
         self.fpstate_is_sound(config, own).filter(|sound| *sound).map(|_| ()).ok_or(Breach::FpState)
     }
 
-    fn fpstate_is_sound(&self, config: &Config, own: &StubData) -> Option<bool> {
+    fn fpstate_is_sound(self, config: &Config, own: &StubData) -> Option<bool> {
         let layout = &config.layout;
         let fpregs_at = layout.sigstack.checked_add(self.mcontext.into())?.checked_add(MCONTEXT_FPREGS)?;
         let fpregs: u64 = own.load(fpregs_at)?;

@@ -93,15 +93,15 @@ impl Account {
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
 mod tests {
     use super::*;
 
     const SECOND: u64 = 1_000_000_000;
 
-    /// The tick, counted from 1, at which a stub is killed that does `stub` and gets `share` of a CPU.
-    fn killed_at(stub: Doing, monitor: Doing, share: f64) -> Option<u64> {
-        let look =
-            |second: u64| Look { stub, monitor, cpu_ns: (second as f64 * share * SECOND as f64) as u64 };
+    /// The tick, counted from 1, at which a stub is killed that does `stub` and gets so much of a CPU.
+    fn killed_at(stub: Doing, monitor: Doing, percent: u64) -> Option<u64> {
+        let look = |second: u64| Look { stub, monitor, cpu_ns: second * percent * SECOND / 100 };
         let mut account = Account::open(&look(0));
         (1..=1000).find(|second| account.charge(&look(*second), SECOND, 5 * SECOND) == Verdict::Kill)
     }
@@ -109,14 +109,14 @@ mod tests {
     #[test]
     fn who_is_to_blame() {
         use Doing::{Held, Running, Sleeping};
-        assert_eq!(killed_at(Running, Sleeping, 1.0), Some(5), "a spinner");
-        assert_eq!(killed_at(Running, Sleeping, 0.1), Some(50), "a spinner on a busy host");
-        assert_eq!(killed_at(Running, Sleeping, 0.0), None, "a starved stub");
-        assert_eq!(killed_at(Sleeping, Sleeping, 0.0), Some(5), "a sleeper");
-        assert_eq!(killed_at(Held, Sleeping, 0.0), None, "stopped, traced, frozen, uninterruptible");
+        assert_eq!(killed_at(Running, Sleeping, 100), Some(5), "a spinner");
+        assert_eq!(killed_at(Running, Sleeping, 10), Some(50), "a spinner on a busy host");
+        assert_eq!(killed_at(Running, Sleeping, 0), None, "a starved stub");
+        assert_eq!(killed_at(Sleeping, Sleeping, 0), Some(5), "a sleeper");
+        assert_eq!(killed_at(Held, Sleeping, 0), None, "stopped, traced, frozen, uninterruptible");
         for stub in [Running, Sleeping, Held] {
-            assert_eq!(killed_at(stub, Running, 1.0), None, "a starved monitor");
-            assert_eq!(killed_at(stub, Held, 1.0), None, "a monitor that is held");
+            assert_eq!(killed_at(stub, Running, 100), None, "a starved monitor");
+            assert_eq!(killed_at(stub, Held, 100), None, "a monitor that is held");
         }
     }
 

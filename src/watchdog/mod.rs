@@ -23,6 +23,7 @@ use slot::{Slot, Step, Stub, Wait};
 use std::os::fd::AsFd;
 
 /// The thread's filter, compiled by build.rs.
+#[allow(clippy::unreadable_literal)]
 mod filter {
     include!(concat!(env!("OUT_DIR"), "/watchdog_filter.rs"));
 }

@@ -2,6 +2,8 @@
 //! Reports, proper and forged. Whatever the shared data holds, the monitor's copy holds only what
 //! the code that reads it can bear.
 
+#![allow(clippy::arithmetic_side_effects, clippy::cast_sign_loss)]
+
 use super::*;
 use crate::config::tests::example;
 use crate::stub::memory::Word;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The program, run by an interpreter, against the rule written plainly.
 
+#![allow(clippy::arithmetic_side_effects, clippy::cast_sign_loss)]
+
 use super::*;
 use crate::config::tests::example;
 use bpfvm::vm::BpfVM;
