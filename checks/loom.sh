@@ -4,8 +4,9 @@
 # checker. Bounded to a number of preemptions, which finds what can be found in seconds.
 set -eu
 cd "$(dirname "$0")/.."
-LOOM_MAX_PREEMPTIONS=${LOOM_MAX_PREEMPTIONS:-3}
-export LOOM_MAX_PREEMPTIONS
+export LOOM_MAX_PREEMPTIONS="${LOOM_MAX_PREEMPTIONS:-3}"
+# Optimising the test program across crates takes longer than the models.
+export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 if ! RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=target/loom timeout 600 \

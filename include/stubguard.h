@@ -144,6 +144,14 @@ struct stubguard_layout {
          */
         uint32_t calls_max;
         /**
+         * `mem.addr` in an entry: C `unsigned long`.
+         */
+        uint32_t call_addr;
+        /**
+         * `mem.length` in an entry: C `unsigned long`.
+         */
+        uint32_t call_length;
+        /**
          * `restart_wait`: C `short`.
          */
         uint32_t restart_wait;
@@ -431,18 +439,23 @@ int seccomp_notify_drain(struct mm_id *mm_id, int listener);
 /**
  * Answers the calls of a batch that the stub works on.
  *
- * `calls`: how many there are to come, from the monitor's own memory. Waits for each a few
- * hundredths of a second at most, so a stub that ends the batch early, or dies, holds nobody up:
- * look whether it has reported, and call again for the rest if not.
+ * `own`: the monitor's copy of the stub's data, which holds the batch (stubguard_publish()).
+ * `calls`: how many it has. `pending`: how many of them are still to come; both from the monitor's
+ * own memory. Waits for each a few hundredths of a second at most, so a stub that ends the batch
+ * early, or dies, holds nobody up: look whether it has reported, and call again for the rest if not.
  *
- * A call that the page table does not grant any more, as another thread of the guest process
- * has unmapped the page meanwhile, is not run and *succeeds* in the stub: the page stays as it is
- * until that change is synchronised in its turn. All other denials fail with EPERM.
+ * A call of the batch that the page table does not grant any more, as another thread of the guest
+ * process has unmapped the page meanwhile, is not run and *succeeds* in the stub: the page stays as
+ * it is until that change is synchronised in its turn. All other denials fail with EPERM.
  *
  * Other arguments, thread and errors as seccomp_notify_serve(). Returns the number of calls
- * answered, which may be less than `calls`. Series: patches 2, 5.
+ * answered, which may be less than `pending`. Series: patches 2, 5.
  */
-int seccomp_serve_stub_syscalls(struct mm_id *mm_id, int listener, int calls);
+int seccomp_serve_stub_syscalls(struct mm_id *mm_id,
+                                int listener,
+                                void *own,
+                                int calls,
+                                int pending);
 
 /**
  * Writes the monitor's copy of a stub's data to the memory that the stub shares: batch, signal

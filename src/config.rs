@@ -52,6 +52,10 @@ pub struct Layout {
     pub call_size: u32,
     /// How many entries there are.
     pub calls_max: u32,
+    /// `mem.addr` in an entry: C `unsigned long`.
+    pub call_addr: u32,
+    /// `mem.length` in an entry: C `unsigned long`.
+    pub call_length: u32,
     /// `restart_wait`: C `short`.
     pub restart_wait: u32,
     /// `futex`: C `unsigned int`. The monitor hands over by it; the library only tells the stub's
@@ -171,6 +175,8 @@ impl Layout {
             && self.calls_max > 0
             && self.call_size > 0
             && self.call_size.checked_mul(self.calls_max).is_some_and(|all| fits(self.calls, all, 8))
+            && self.call_addr.checked_add(8).is_some_and(|end| end <= self.call_size)
+            && self.call_length.checked_add(8).is_some_and(|end| end <= self.call_size)
             && fits(self.restart_wait, 2, 2)
             && fits(self.futex, 4, 4)
             && fits(self.signal, 4, 4)
@@ -263,6 +269,8 @@ pub(crate) mod tests {
                 calls: 16,
                 call_size: 48,
                 calls_max: 82,
+                call_addr: 0,
+                call_length: 8,
                 restart_wait: 3952,
                 futex: 3956,
                 signal: 3960,
@@ -285,7 +293,7 @@ pub(crate) mod tests {
 
     #[test]
     fn what_cannot_be_meant_is_refused() {
-        let bad: [fn(&mut Config); 22] = [
+        let bad: [fn(&mut Config); 24] = [
             |c| c.flags = 8,
             |c| c.cpus = 0,
             |c| c.cpus = 65,
@@ -305,6 +313,8 @@ pub(crate) mod tests {
             |c| c.layout.futex = 8190,
             |c| c.layout.calls_max = 0,
             |c| c.layout.calls_max = u32::MAX,
+            |c| c.layout.call_addr = 41,
+            |c| c.layout.call_length = u32::MAX,
             |c| c.layout.sigstack = u32::MAX,
             |c| c.layout.fp_size = 4096,
             |c| c.layout = Layout::default(),

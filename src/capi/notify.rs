@@ -2,9 +2,11 @@
 //! Notifications.
 
 use super::{MmId, borrow, ret, stub_mmap_allowed};
-use crate::monitor::notification::{Monitor, Origin};
+use crate::monitor::notification::{Batch, Monitor};
+use crate::stub::memory::StubData;
 use crate::{Errno, Result, config};
-use core::ffi::c_int;
+use core::ffi::{c_int, c_void};
+use core::ptr::NonNull;
 
 /// A monitor that asks the C hook. A caller's `listener` stays open during the call.
 fn monitor<'a>(mm_id: *mut MmId, listener: c_int) -> Result<Monitor<'a, impl FnMut(u64, u64, u64) -> bool>> {
@@ -35,7 +37,7 @@ pub extern "C" fn seccomp_notify_serve(mm_id: *mut MmId, listener: c_int, timeou
     ret::call(|| {
         let timeout =
             u16::try_from(timeout_ms).ok().filter(|timeout| *timeout <= 1000).ok_or(Errno::EINVAL)?;
-        monitor(mm_id, listener)?.serve(timeout, Origin::Stray)
+        monitor(mm_id, listener)?.serve(timeout, None)
     })
 }
 
@@ -53,24 +55,35 @@ pub extern "C" fn seccomp_notify_drain(mm_id: *mut MmId, listener: c_int) -> c_i
 
 /// Answers the calls of a batch that the stub works on.
 ///
-/// `calls`: how many there are to come, from the monitor's own memory. Waits for each a few
-/// hundredths of a second at most, so a stub that ends the batch early, or dies, holds nobody up:
-/// look whether it has reported, and call again for the rest if not.
+/// `own`: the monitor's copy of the stub's data, which holds the batch (stubguard_publish()).
+/// `calls`: how many it has. `pending`: how many of them are still to come; both from the monitor's
+/// own memory. Waits for each a few hundredths of a second at most, so a stub that ends the batch
+/// early, or dies, holds nobody up: look whether it has reported, and call again for the rest if not.
 ///
-/// A call that the page table does not grant any more, as another thread of the guest process
-/// has unmapped the page meanwhile, is not run and *succeeds* in the stub: the page stays as it is
-/// until that change is synchronised in its turn. All other denials fail with EPERM.
+/// A call of the batch that the page table does not grant any more, as another thread of the guest
+/// process has unmapped the page meanwhile, is not run and *succeeds* in the stub: the page stays as
+/// it is until that change is synchronised in its turn. All other denials fail with EPERM.
 ///
 /// Other arguments, thread and errors as seccomp_notify_serve(). Returns the number of calls
-/// answered, which may be less than `calls`. Series: patches 2, 5.
+/// answered, which may be less than `pending`. Series: patches 2, 5.
 #[unsafe(no_mangle)]
-pub extern "C" fn seccomp_serve_stub_syscalls(mm_id: *mut MmId, listener: c_int, calls: c_int) -> c_int {
+pub unsafe extern "C" fn seccomp_serve_stub_syscalls(
+    mm_id: *mut MmId,
+    listener: c_int,
+    own: *mut c_void,
+    calls: c_int,
+    pending: c_int,
+) -> c_int {
     ret::call(|| {
-        let calls = u32::try_from(calls).map_err(|_| Errno::EINVAL)?;
         let mut monitor = monitor(mm_id, listener)?;
-        if calls > monitor.config.layout.calls_max {
+        let layout = &monitor.config.layout;
+        let count = |value| u32::try_from(value).ok().filter(|value| *value <= layout.calls_max);
+        let (Some(own), Some(calls), Some(pending)) = (NonNull::new(own), count(calls), count(pending))
+        else {
             return Err(Errno::EINVAL);
-        }
-        monitor.batch(calls)
+        };
+        // SAFETY: the caller's stub data, of the configured size.
+        let own = unsafe { StubData::new(own, layout.size) };
+        monitor.batch(&Batch { own, calls }, pending)
     })
 }

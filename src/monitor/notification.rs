@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::counters;
 use crate::host::seccomp::{self, Answer, Notification, Pending};
 use crate::policy::{self, Denial, Mmap};
+use crate::stub::memory::StubData;
 use crate::{Errno, Result, stub};
 use std::os::fd::BorrowedFd;
 
@@ -30,13 +31,27 @@ const DRAIN_MAX: u32 = 8;
 /// SEND is not interrupted on any host that we know; do not spin if that changes.
 const SEND_TRIES: u32 = 8;
 
-/// In whose name a call is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// The monitor has queued calls, and the stub works on them.
-    Batch,
-    /// Nobody has asked for it: the guest has got into the stub's code.
-    Stray,
+/// The calls that the monitor has queued and the stub works on.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch {
+    /// The monitor's copy of the stub's data.
+    pub own: StubData,
+    /// How many there are.
+    pub calls: u32,
+}
+
+impl Batch {
+    /// Whether the monitor has asked for this very range.
+    fn asks_for(&self, config: &Config, addr: u64, length: u64) -> bool {
+        let layout = &config.layout;
+        let word = |call: u32, member: u32| {
+            let at = layout.call_size.checked_mul(call)?.checked_add(layout.calls)?.checked_add(member)?;
+            self.own.load::<u64>(at)
+        };
+        (0..self.calls).any(|call| {
+            word(call, layout.call_addr) == Some(addr) && word(call, layout.call_length) == Some(length)
+        })
+    }
 }
 
 /// A listener, and what decides about its calls.
@@ -50,11 +65,12 @@ pub struct Monitor<'a, Hook> {
 }
 
 impl<Hook: FnMut(u64, u64, u64) -> bool> Monitor<'_, Hook> {
-    /// Answers one call; waits for it `timeout_ms` at most. Returns whether there was one.
+    /// Answers one call; waits for it `timeout_ms` at most. Returns whether there was one. Without a
+    /// batch nobody has asked for it: the guest has got into the stub's code.
     ///
     /// # Errors
     /// `EINTR`; `ESRCH` if the stub is dead; others are bugs.
-    pub fn serve(&mut self, timeout_ms: u16, origin: Origin) -> Result<bool> {
+    pub fn serve(&mut self, timeout_ms: u16, batch: Option<&Batch>) -> Result<bool> {
         match seccomp::wait(self.listener, timeout_ms)? {
             Pending::Nothing => return Ok(false),
             Pending::Gone => return Err(Errno::ESRCH),
@@ -71,7 +87,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Monitor<'_, Hook> {
             }
             Err(error) => return Err(error),
         };
-        let answer = self.decide(&notification, origin);
+        let answer = self.decide(&notification, batch);
         self.send(notification.id, answer)?;
         Ok(true)
     }
@@ -81,21 +97,21 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Monitor<'_, Hook> {
     /// # Errors
     /// As [`Self::serve`], if nothing was answered.
     pub fn drain(&mut self) -> Result<u32> {
-        self.several(DRAIN_MAX, 0, Origin::Stray)
+        self.several(DRAIN_MAX, 0, None)
     }
 
-    /// Answers `calls` calls of a batch; fewer if the next one does not come.
+    /// Answers `pending` calls of a batch; fewer if the next one does not come.
     ///
     /// # Errors
     /// As [`Self::serve`], if nothing was answered.
-    pub fn batch(&mut self, calls: u32) -> Result<u32> {
-        self.several(calls, BATCH_WAIT_MS, Origin::Batch)
+    pub fn batch(&mut self, batch: &Batch, pending: u32) -> Result<u32> {
+        self.several(pending, BATCH_WAIT_MS, Some(batch))
     }
 
-    fn several(&mut self, max: u32, timeout_ms: u16, origin: Origin) -> Result<u32> {
+    fn several(&mut self, max: u32, timeout_ms: u16, batch: Option<&Batch>) -> Result<u32> {
         let mut served = 0u32;
         while served < max {
-            match self.serve(timeout_ms, origin) {
+            match self.serve(timeout_ms, batch) {
                 Ok(true) => served = served.saturating_add(1),
                 Err(error) if served == 0 => return Err(error),
                 // What was answered counts; the next call meets the error again.
@@ -105,20 +121,22 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Monitor<'_, Hook> {
         Ok(served)
     }
 
-    fn decide(&mut self, notification: &Notification, origin: Origin) -> Answer {
+    fn decide(&mut self, notification: &Notification, batch: Option<&Batch>) -> Answer {
         let Err(denial) = self.judge(notification) else {
             counters::ALLOWED.bump();
             return Answer::Continue;
         };
         counters::denied(denial);
+        let (addr, length) = (argument(notification, 0), argument(notification, 1));
         // The page table may have changed since the call was queued: another CPU's thread of the same
         // guest process has unmapped or write-protected the page. The old rights must not be given any
         // more, but it is nobody's fault. The change was marked for its own synchronisation, so leaving
         // the page as it is and going on is right.
-        if (origin, denial) == (Origin::Batch, Denial::PageTable)
-            && let Ok(address) = i64::try_from(argument(notification, 0))
+        if denial == Denial::PageTable
+            && batch.is_some_and(|batch| batch.asks_for(self.config, addr, length))
+            && let Ok(value) = i64::try_from(addr)
         {
-            return Answer::Return(address);
+            return Answer::Return(value);
         }
         Answer::Fail(Errno::EPERM)
     }

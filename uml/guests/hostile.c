@@ -1056,7 +1056,7 @@ static void munmap_stub(void)
 	(void)site_for(SYS_munmap);
 	block_ticks();
 	for (page = stub.data; page < stub.end; page += PAGE) {
-		step("munmap of the stub's data page %#lx", page);
+		step("unmapping the stub's data page %#lx", page);
 		ret = answered_call(SYS_munmap, (long)page, PAGE);
 		if (ret == 0)
 			break;

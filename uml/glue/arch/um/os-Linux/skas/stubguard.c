@@ -166,6 +166,8 @@ int __init os_stub_guard_start(void)
 			.calls = offsetof(struct stub_data, syscall_data),
 			.call_size = sizeof(struct stub_syscall),
 			.calls_max = ARRAY_SIZE(((struct stub_data *)0)->syscall_data),
+			.call_addr = offsetof(struct stub_syscall, mem.addr),
+			.call_length = offsetof(struct stub_syscall, mem.length),
 			.restart_wait = offsetof(struct stub_data, restart_wait),
 			.futex = offsetof(struct stub_data, futex),
 			.signal = offsetof(struct stub_data, signal),
@@ -310,7 +312,7 @@ static int fail(int error)
  */
 int stub_guard_wait(struct mm_id *id, unsigned int *futex)
 {
-	/* FUTEX_WAIT alone would not be left for a call: UML's handlers restart it */
+	/* Without a timeout UML's signal handlers would restart the wait */
 	static const struct timespec slice = { .tv_nsec = WAIT_SLICE_NS };
 	int ret;
 
@@ -324,6 +326,8 @@ int stub_guard_wait(struct mm_id *id, unsigned int *futex)
 
 	if (id->guard.pending > 0) {
 		ret = seccomp_serve_stub_syscalls(id, id->guard.listener,
+						  (void *)id->stack,
+						  id->guard.calls,
 						  id->guard.pending);
 		if (ret < 0)
 			return fail(-ret);
@@ -334,7 +338,8 @@ int stub_guard_wait(struct mm_id *id, unsigned int *futex)
 
 	ret = syscall(__NR_futex, futex, FUTEX_WAIT, FUTEX_IN_CHILD, &slice,
 		      NULL, 0);
-	if (ret < 0 && errno == ETIMEDOUT) {
+	/* A wait with a timeout is not restarted: each timer tick ends it */
+	if (ret < 0 && (errno == ETIMEDOUT || errno == EINTR)) {
 		ret = seccomp_notify_drain(id, id->guard.listener);
 		return fail(ret < 0 ? -ret : EINTR);
 	}
