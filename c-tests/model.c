@@ -116,6 +116,8 @@ struct stubguard_config model_config(void)
 			.calls = offsetof(struct stub_data, syscall_data),
 			.call_size = sizeof(struct stub_syscall),
 			.calls_max = CALLS_MAX,
+			.call_addr = offsetof(struct stub_syscall, mem.addr),
+			.call_length = offsetof(struct stub_syscall, mem.length),
 			.restart_wait = offsetof(struct stub_data, restart_wait),
 			.futex = offsetof(struct stub_data, futex),
 			.signal = offsetof(struct stub_data, signal),
@@ -566,7 +568,7 @@ int mm_sync(struct mm_id *mm)
 	mm->own.restart_wait = 1;
 	mm_resume(mm);
 	while (left > 0 && __atomic_load_n(&mm->shared->futex, __ATOMIC_SEQ_CST) != FUTEX_IN_KERN) {
-		ret = seccomp_serve_stub_syscalls(mm, mm->listener, left);
+		ret = serve_batch(mm, left);
 		if (ret == -ESRCH)
 			return ret;
 		check_op(ret, >=, 0);
@@ -740,6 +742,11 @@ int serve_one(struct mm_id *mm)
 		ret = seccomp_notify_serve(mm, mm->listener, 1000);
 	} while (ret == 0);
 	return ret;
+}
+
+int serve_batch(struct mm_id *mm, int pending)
+{
+	return seccomp_serve_stub_syscalls(mm, mm->listener, &mm->own, mm->calls, pending);
 }
 
 void mm_wait_notification(struct mm_id *mm)

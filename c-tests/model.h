@@ -199,6 +199,8 @@ void mm_hijack_start(struct mm_id *mm, long nr, unsigned long a, unsigned long b
 void mm_hijack_start_mmap(struct mm_id *mm);
 /* Serves until there was one call. */
 int serve_one(struct mm_id *mm);
+/* seccomp_serve_stub_syscalls() for what is queued, of which `pending` calls are to come. */
+int serve_batch(struct mm_id *mm, int pending);
 /* Sleeps until a notification is there. */
 void mm_wait_notification(struct mm_id *mm);
 

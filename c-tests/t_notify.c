@@ -74,7 +74,7 @@ static void one_call_is_answered(void)
 	report_result(-EBADF);
 	check_eq(seccomp_notify_serve(&mm, mm.listener, 0), 0);
 	check_eq(seccomp_notify_drain(&mm, mm.listener), 0);
-	check_eq(seccomp_serve_stub_syscalls(&mm, mm.listener, 0), 0);
+	check_eq(serve_batch(&mm, 0), 0);
 }
 
 static void a_drain_answers_it_too(void)
@@ -95,7 +95,7 @@ static void nothing_to_answer_is_waited_for_no_longer_than_said(void)
 	check_eq(seccomp_notify_serve(&mm, mm.listener, 1), 0);
 	check_eq(host_count(HOST_POLL), polls + 2);
 	check_eq(seccomp_notify_drain(&mm, mm.listener), 0);
-	check_eq(seccomp_serve_stub_syscalls(&mm, mm.listener, (int)CALLS_MAX), 0);
+	check_eq(serve_batch(&mm, (int)CALLS_MAX), 0);
 	/* It gave up at the first. */
 	check_eq(host_count(HOST_POLL), polls + 4);
 }
@@ -116,7 +116,7 @@ static void timeouts_are_bounded(void)
 	host_hook_set(HOST_POLL, note_timeout);
 	check_eq(seccomp_notify_serve(&mm, mm.listener, 1000), 0);
 	check_eq(timeout, 1000);
-	check_eq(seccomp_serve_stub_syscalls(&mm, mm.listener, 3), 0);
+	check_eq(serve_batch(&mm, 3), 0);
 	check_op(timeout, >, 0);
 	check_op(timeout, <=, 100);
 	check_eq(seccomp_notify_drain(&mm, mm.listener), 0);
@@ -142,8 +142,8 @@ static void a_batch_that_ends_early_holds_nobody_up(void)
 	mm_resume(&mm);
 	/* The first is denied, which ends it. */
 	while (mm.shared->futex != FUTEX_IN_KERN)
-		check_op(seccomp_serve_stub_syscalls(&mm, mm.listener, 3), <=, 1);
-	check_eq(seccomp_serve_stub_syscalls(&mm, mm.listener, 2), 0);
+		check_op(serve_batch(&mm, 3), <=, 1);
+	check_eq(serve_batch(&mm, 2), 0);
 	check_eq(mm_wait(&mm), 0);
 	check_eq(mm.own.err, -EPERM);
 }
@@ -156,7 +156,7 @@ static void a_batch_that_never_starts_holds_nobody_up(void)
 	mm.own.restart_wait = 1;
 	check_eq(stubguard_publish(mm.shared, &mm.own, 1), 0);
 	/* The stub is not woken. */
-	check_eq(seccomp_serve_stub_syscalls(&mm, mm.listener, 1), 0);
+	check_eq(serve_batch(&mm, 1), 0);
 }
 
 static void a_stub_that_dies_in_its_batch(void)
@@ -168,7 +168,7 @@ static void a_stub_that_dies_in_its_batch(void)
 	mm.own.restart_wait = 1;
 	host_hook_set(HOST_SEND, die_before);
 	mm_resume(&mm);
-	while (seccomp_serve_stub_syscalls(&mm, mm.listener, 2) != -ESRCH)
+	while (serve_batch(&mm, 2) != -ESRCH)
 		;
 	check_eq(mm_wait(&mm), -ESRCH);
 }
@@ -182,16 +182,16 @@ static void the_number_of_calls_is_the_monitors(void)
 	mm_resume(&mm);
 	/* The guest's word is nothing to it. */
 	mm.shared->syscall_data_len = 0x7fffffff;
-	check_eq(seccomp_serve_stub_syscalls(&mm, mm.listener, 0), 0);
-	while (!seccomp_serve_stub_syscalls(&mm, mm.listener, 1))
+	check_eq(serve_batch(&mm, 0), 0);
+	while (!serve_batch(&mm, 1))
 		;
 	mm_end(&mm);
 
 	mm_start(&mm);
-	check_eq(seccomp_serve_stub_syscalls(&mm, mm.listener, -1), -EINVAL);
-	check_eq(seccomp_serve_stub_syscalls(&mm, mm.listener, 0x7fffffff), -EINVAL);
-	check_eq(seccomp_serve_stub_syscalls(&mm, mm.listener, CALLS_MAX + 1), -EINVAL);
-	check_eq(seccomp_serve_stub_syscalls(&mm, mm.listener, CALLS_MAX), 0);
+	check_eq(serve_batch(&mm, -1), -EINVAL);
+	check_eq(serve_batch(&mm, 0x7fffffff), -EINVAL);
+	check_eq(serve_batch(&mm, CALLS_MAX + 1), -EINVAL);
+	check_eq(serve_batch(&mm, CALLS_MAX), 0);
 }
 
 /* hole 19: what nobody has asked for is answered while the monitor waits, and does no harm after */
@@ -304,7 +304,7 @@ static void a_signal_in_a_receive_that_blocks(void)
 	start_interrupter();
 	check_eq(seccomp_notify_serve(&mm, mm.listener, 0), -EINTR);
 	check_eq(seccomp_notify_drain(&mm, mm.listener), -EINTR);
-	check_eq(seccomp_serve_stub_syscalls(&mm, mm.listener, 2), -EINTR);
+	check_eq(serve_batch(&mm, 2), -EINTR);
 	stop_interrupter();
 }
 
@@ -331,7 +331,7 @@ static void withdrawn_in_a_batch_and_in_a_drain(void)
 {
 	start_suspended();
 	host_hook_set(HOST_RECV, withdraw_before);
-	check_eq(seccomp_serve_stub_syscalls(&mm, mm.listener, 1), 0);
+	check_eq(serve_batch(&mm, 1), 0);
 	host_reset();
 	check_eq(mm_wait(&mm), 0);
 	mm_hijack_start_mmap(&mm);
@@ -354,7 +354,7 @@ static void dead_before(void)
 	check_eq(seccomp_notify_serve(&mm, mm.listener, 0), -ESRCH);
 	check_eq(seccomp_notify_serve(&mm, mm.listener, 1000), -ESRCH);
 	check_eq(seccomp_notify_drain(&mm, mm.listener), -ESRCH);
-	check_eq(seccomp_serve_stub_syscalls(&mm, mm.listener, 5), -ESRCH);
+	check_eq(serve_batch(&mm, 5), -ESRCH);
 	check_eq(host_count(HOST_RECV), 2);
 	check_eq(put_stub_listener(mm.listener), 0);
 }
@@ -377,7 +377,7 @@ static void what_receive_may_answer(void)
 		host_fail(HOST_RECV, 1, 3, errors[i]);
 		check_eq(seccomp_notify_serve(&mm, mm.listener, 0), -errors[i]);
 		check_eq(seccomp_notify_drain(&mm, mm.listener), -errors[i]);
-		check_eq(seccomp_serve_stub_syscalls(&mm, mm.listener, 1), -errors[i]);
+		check_eq(serve_batch(&mm, 1), -errors[i]);
 	}
 	test_context("RECV gives ENOENT");
 	host_fail(HOST_RECV, 1, 1, ENOENT);
@@ -406,7 +406,7 @@ static void what_poll_may_answer(void)
 		host_fail(HOST_POLL, 1, 3, errors[i]);
 		check_eq(seccomp_notify_serve(&mm, mm.listener, 0), -errors[i]);
 		check_eq(seccomp_notify_drain(&mm, mm.listener), -errors[i]);
-		check_eq(seccomp_serve_stub_syscalls(&mm, mm.listener, 1), -errors[i]);
+		check_eq(serve_batch(&mm, 1), -errors[i]);
 	}
 	test_context_end();
 	check_eq(host_count(HOST_RECV), 2);
@@ -616,7 +616,7 @@ static void a_storm_does_not_keep_the_monitor(void)
 	check_op(drained, >=, 1);
 	check_op(drained, <=, 16);
 	check_eq(made_up, drained);
-	check_eq(seccomp_serve_stub_syscalls(&mm, mm.listener, CALLS_MAX), CALLS_MAX);
+	check_eq(serve_batch(&mm, CALLS_MAX), CALLS_MAX);
 	check_eq(made_up, drained + (int)CALLS_MAX);
 }
 
@@ -631,8 +631,8 @@ static void an_error_after_some_is_told_by_the_next(void)
 	check_eq(seccomp_notify_drain(&mm, mm.listener), 2);
 	check_eq(seccomp_notify_drain(&mm, mm.listener), -EINVAL);
 	host_fail(HOST_POLL, 2, 2, EINTR);
-	check_eq(seccomp_serve_stub_syscalls(&mm, mm.listener, 5), 1);
-	check_eq(seccomp_serve_stub_syscalls(&mm, mm.listener, 5), -EINTR);
+	check_eq(serve_batch(&mm, 5), 1);
+	check_eq(serve_batch(&mm, 5), -EINTR);
 }
 
 /* ---- callers' mistakes */
@@ -647,16 +647,20 @@ static void not_a_listener(void)
 	check_eq(raw(SYS_write, fds[1], "x", 1), 1);
 	check_eq(seccomp_notify_serve(&mm, fds[0], 0), -ENOTTY);
 	check_eq(seccomp_notify_drain(&mm, fds[0]), -ENOTTY);
-	check_eq(seccomp_serve_stub_syscalls(&mm, fds[0], 1), -ENOTTY);
+	check_eq(seccomp_serve_stub_syscalls(&mm, fds[0], &mm.own, 1, 1), -ENOTTY);
 	check_eq(seccomp_notify_serve(&mm, -1, 0), -EBADF);
 	check_eq(seccomp_notify_drain(&mm, -1), -EBADF);
-	check_eq(seccomp_serve_stub_syscalls(&mm, -1, 1), -EBADF);
+	check_eq(seccomp_serve_stub_syscalls(&mm, -1, &mm.own, 1, 1), -EBADF);
 	check_eq(seccomp_notify_serve(&mm, 12345, 0), -EBADF);
 	check_eq(seccomp_notify_drain(&mm, 12345), -EBADF);
-	check_eq(seccomp_serve_stub_syscalls(&mm, 12345, 1), -EBADF);
+	check_eq(seccomp_serve_stub_syscalls(&mm, 12345, &mm.own, 1, 1), -EBADF);
 	check_eq(seccomp_notify_serve(NULL, mm.listener, 0), -EINVAL);
 	check_eq(seccomp_notify_drain(NULL, mm.listener), -EINVAL);
-	check_eq(seccomp_serve_stub_syscalls(NULL, mm.listener, 1), -EINVAL);
+	check_eq(seccomp_serve_stub_syscalls(NULL, mm.listener, &mm.own, 1, 1), -EINVAL);
+	check_eq(seccomp_serve_stub_syscalls(&mm, mm.listener, NULL, 1, 1), -EINVAL);
+	check_eq(seccomp_serve_stub_syscalls(&mm, mm.listener, &mm.own, -1, 1), -EINVAL);
+	check_eq(seccomp_serve_stub_syscalls(&mm, mm.listener, &mm.own, CALLS_MAX + 1, 1), -EINVAL);
+	check_eq(seccomp_serve_stub_syscalls(&mm, mm.listener, &mm.own, 0x7fffffff, 0), -EINVAL);
 }
 
 static const struct test tests[] = {

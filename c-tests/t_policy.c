@@ -252,6 +252,41 @@ static void a_batch_meets_a_page_table_that_has_changed(void)
 	check(mm_mapping(&mm, FREE(1))[0]);
 }
 
+/* As if a hijacked stub made other calls than those of the batch, or had changed it. */
+static void only_the_batchs_own_calls_are_passed_over(void)
+{
+	static const struct {
+		const char *what;
+		unsigned long addr, length;
+		bool passed;
+	} rows[] = {
+		{ "the first", FREE(0), PAGE, true },
+		{ "the second", FREE(6), 2 * PAGE, true },
+		{ "another length", FREE(6), PAGE, false },
+		{ "another address", FREE(7), PAGE, false },
+		{ "one behind the last", FREE(8), PAGE, false },
+	};
+	size_t i;
+
+	model_init(0);
+	start();
+	mm_clear_pte(&mm, FREE(0));
+	for (i = 0; i < COUNT(rows); i++) {
+		test_context("%s", rows[i].what);
+		mm_hijack_start(&mm, SYS_mmap, rows[i].addr, rows[i].length, RW, FIXED, MMAP_FD, FRAME(0));
+		mm_wait_notification(&mm);
+		/* Not published: the stub is a hijacked one. */
+		mm_queue_map(&mm, FREE(0), PAGE, FRAME_FREE, RW);
+		mm_queue_map(&mm, FREE(6), 2 * PAGE, FRAME_FREE, RW);
+		mm_queue_map(&mm, FREE(8), PAGE, FRAME_FREE, RW);
+		mm.calls = 2;
+		check_eq(serve_batch(&mm, 2), 1);
+		check_eq(mm_wait(&mm), 0);
+		check_eq(mm_result(&mm), rows[i].passed ? (long)rows[i].addr : -EPERM);
+		check(!mm_mapping(&mm, rows[i].addr)[0]);
+	}
+}
+
 static void a_batch_that_cannot_be_the_monitors_fails(void)
 {
 	model_init(0);
@@ -404,6 +439,7 @@ static const struct test tests[] = {
 	TEST(every_page_is_asked_for),
 	TEST(a_guest_may_unmap_what_is_its_own),
 	TEST(a_batch_meets_a_page_table_that_has_changed),
+	TEST(only_the_batchs_own_calls_are_passed_over),
 	TEST(a_batch_that_cannot_be_the_monitors_fails),
 	TEST(a_stub_that_has_kept_the_fd_ends_with_its_next_batch),
 	TEST(what_no_filter_lets_through_is_denied_all_the_same),

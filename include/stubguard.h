@@ -152,6 +152,14 @@ struct stubguard_layout {
          */
         uint32_t call_length;
         /**
+         * `mem.offset` in an entry: C `unsigned long`.
+         */
+        uint32_t call_offset;
+        /**
+         * `mem.prot` in an entry: C `int`.
+         */
+        uint32_t call_prot;
+        /**
          * `restart_wait`: C `short`.
          */
         uint32_t restart_wait;

@@ -56,6 +56,10 @@ pub struct Layout {
     pub call_addr: u32,
     /// `mem.length` in an entry: C `unsigned long`.
     pub call_length: u32,
+    /// `mem.offset` in an entry: C `unsigned long`.
+    pub call_offset: u32,
+    /// `mem.prot` in an entry: C `int`.
+    pub call_prot: u32,
     /// `restart_wait`: C `short`.
     pub restart_wait: u32,
     /// `futex`: C `unsigned int`. The monitor hands over by it; the library only tells the stub's
@@ -170,13 +174,17 @@ impl Layout {
         let fits = |offset: u32, size: u32, align: u32| {
             offset.is_multiple_of(align) && offset.checked_add(size).is_some_and(|end| end <= self.size)
         };
+        let in_call =
+            |offset: u32, size: u32| offset.checked_add(size).is_some_and(|end| end <= self.call_size);
         fits(self.err, 8, 8)
             && fits(self.calls_len, 4, 4)
             && self.calls_max > 0
             && self.call_size > 0
             && self.call_size.checked_mul(self.calls_max).is_some_and(|all| fits(self.calls, all, 8))
-            && self.call_addr.checked_add(8).is_some_and(|end| end <= self.call_size)
-            && self.call_length.checked_add(8).is_some_and(|end| end <= self.call_size)
+            && in_call(self.call_addr, 8)
+            && in_call(self.call_length, 8)
+            && in_call(self.call_offset, 8)
+            && in_call(self.call_prot, 4)
             && fits(self.restart_wait, 2, 2)
             && fits(self.futex, 4, 4)
             && fits(self.signal, 4, 4)
@@ -271,6 +279,8 @@ pub(crate) mod tests {
                 calls_max: 82,
                 call_addr: 0,
                 call_length: 8,
+                call_offset: 16,
+                call_prot: 28,
                 restart_wait: 3952,
                 futex: 3956,
                 signal: 3960,
@@ -293,7 +303,7 @@ pub(crate) mod tests {
 
     #[test]
     fn what_cannot_be_meant_is_refused() {
-        let bad: [fn(&mut Config); 24] = [
+        let bad: [fn(&mut Config); 26] = [
             |c| c.flags = 8,
             |c| c.cpus = 0,
             |c| c.cpus = 65,
@@ -315,6 +325,8 @@ pub(crate) mod tests {
             |c| c.layout.calls_max = u32::MAX,
             |c| c.layout.call_addr = 41,
             |c| c.layout.call_length = u32::MAX,
+            |c| c.layout.call_offset = 44,
+            |c| c.layout.call_prot = 45,
             |c| c.layout.sigstack = u32::MAX,
             |c| c.layout.fp_size = 4096,
             |c| c.layout = Layout::default(),

@@ -41,16 +41,24 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Whether the monitor has asked for this very range.
-    fn asks_for(&self, config: &Config, addr: u64, length: u64) -> bool {
+    /// Whether the monitor has asked for this very mmap.
+    fn asks_for(&self, config: &Config, mmap: &Mmap) -> bool {
+        (0..self.calls)
+            .any(|index| self.call(config, index) == Some((mmap.addr, mmap.length, mmap.offset, mmap.prot)))
+    }
+
+    /// Address, length, offset and protection of a call.
+    fn call(&self, config: &Config, index: u32) -> Option<(u64, u64, u64, u64)> {
         let layout = &config.layout;
-        let word = |call: u32, member: u32| {
-            let at = layout.call_size.checked_mul(call)?.checked_add(layout.calls)?.checked_add(member)?;
-            self.own.load::<u64>(at)
-        };
-        (0..self.calls).any(|call| {
-            word(call, layout.call_addr) == Some(addr) && word(call, layout.call_length) == Some(length)
-        })
+        let call = layout.call_size.checked_mul(index)?.checked_add(layout.calls)?;
+        let word = |member: u32| self.own.load::<u64>(call.checked_add(member)?);
+        let prot: i32 = self.own.load(call.checked_add(layout.call_prot)?)?;
+        Some((
+            word(layout.call_addr)?,
+            word(layout.call_length)?,
+            word(layout.call_offset)?,
+            u64::try_from(prot).ok()?,
+        ))
     }
 }
 
@@ -127,14 +135,13 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Monitor<'_, Hook> {
             return Answer::Continue;
         };
         counters::denied(denial);
-        let (addr, length) = (argument(notification, 0), argument(notification, 1));
         // The page table may have changed since the call was queued: another CPU's thread of the same
         // guest process has unmapped or write-protected the page. The old rights must not be given any
         // more, but it is nobody's fault. The change was marked for its own synchronisation, so leaving
         // the page as it is and going on is right.
         if denial == Denial::PageTable
-            && batch.is_some_and(|batch| batch.asks_for(self.config, addr, length))
-            && let Ok(value) = i64::try_from(addr)
+            && batch.is_some_and(|batch| batch.asks_for(self.config, &mmap(notification)))
+            && let Ok(value) = i64::try_from(argument(notification, 0))
         {
             return Answer::Return(value);
         }
@@ -151,15 +158,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Monitor<'_, Hook> {
             return Err(Denial::Site);
         }
         if call.nr == stub::mmap_nr(self.config) {
-            let mmap = Mmap {
-                addr: argument(notification, 0),
-                length: argument(notification, 1),
-                prot: argument(notification, 2),
-                flags: argument(notification, 3),
-                fd: argument(notification, 4),
-                offset: argument(notification, 5),
-            };
-            policy::check_mmap(self.config, &mmap, &mut self.granted)
+            policy::check_mmap(self.config, &mmap(notification), &mut self.granted)
         } else if call.nr == stub::MUNMAP_NR {
             policy::check_munmap(self.config, argument(notification, 0), argument(notification, 1))
         } else {
@@ -184,6 +183,17 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Monitor<'_, Hook> {
             }
         }
         Err(Errno::EINTR)
+    }
+}
+
+fn mmap(notification: &Notification) -> Mmap {
+    Mmap {
+        addr: argument(notification, 0),
+        length: argument(notification, 1),
+        prot: argument(notification, 2),
+        flags: argument(notification, 3),
+        fd: argument(notification, 4),
+        offset: argument(notification, 5),
     }
 }
 

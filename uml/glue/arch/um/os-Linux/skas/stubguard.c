@@ -168,6 +168,8 @@ int __init os_stub_guard_start(void)
 			.calls_max = ARRAY_SIZE(((struct stub_data *)0)->syscall_data),
 			.call_addr = offsetof(struct stub_syscall, mem.addr),
 			.call_length = offsetof(struct stub_syscall, mem.length),
+			.call_offset = offsetof(struct stub_syscall, mem.offset),
+			.call_prot = offsetof(struct stub_syscall, mem.prot),
 			.restart_wait = offsetof(struct stub_data, restart_wait),
 			.futex = offsetof(struct stub_data, futex),
 			.signal = offsetof(struct stub_data, signal),
