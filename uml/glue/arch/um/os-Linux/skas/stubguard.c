@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <asm/unistd.h>
@@ -45,6 +46,9 @@ int stub_guard_on;
 
 static int want_guard __initdata = 1;
 static int want_all __initdata = 1;
+/* Milliseconds; 0 is the library's default */
+static unsigned int watchdog_tick __initdata;
+static unsigned int watchdog_budget __initdata;
 static struct stub_guard_init guard_init;
 
 static int __init stub_guard_setup(char *line, int *add)
@@ -59,8 +63,12 @@ static int __init stub_guard_setup(char *line, int *add)
 			want_guard = 1;
 		else if (strcmp(word, "besteffort") == 0)
 			want_all = 0;
+		else if (strncmp(word, "tick=", 5) == 0)
+			watchdog_tick = strtoul(word + 5, NULL, 10);
+		else if (strncmp(word, "budget=", 7) == 0)
+			watchdog_budget = strtoul(word + 7, NULL, 10);
 		else
-			os_warn("stubguard: '%s' is neither notify, off nor besteffort\n",
+			os_warn("stubguard: '%s' is not known, see --help\n",
 				word);
 	}
 
@@ -68,12 +76,13 @@ static int __init stub_guard_setup(char *line, int *add)
 }
 
 __uml_setup("stubguard=", stub_guard_setup,
-"stubguard=<notify|off>[,besteffort]\n"
+"stubguard=<notify|off>[,besteffort][,tick=<ms>][,budget=<ms>]\n"
 "    Guards the stubs of seccomp mode: their memory calls are checked against\n"
 "    the guest's page tables, and a stub that does not report back is killed.\n"
 "    'off' leaves userspace unconfined. If the host lacks something that is\n"
 "    needed, UML refuses to start; with 'besteffort' it runs with what there\n"
-"    is. The default is 'notify'.\n\n"
+"    is. The default is 'notify'. The watchdog looks every tick (1000), and\n"
+"    lets a stub keep a CPU for its budget (5000), in milliseconds.\n\n"
 );
 
 /*
@@ -157,6 +166,8 @@ int __init os_stub_guard_start(void)
 		.page_size = UM_KERN_PAGE_SIZE,
 		.mmap_fd_first = STUB_MEM_FD,
 		.mmap_fd_last = STUB_MEM_FD,
+		.watchdog_tick_ms = watchdog_tick,
+		.watchdog_budget_ms = watchdog_budget,
 		.kick_signal = SIGRTMIN + 1,
 		.log = log_line,
 		.layout = {
