@@ -14,11 +14,26 @@ AR ?= ar
 OBJCOPY ?= objcopy
 INSTALL ?= install
 
+# V=1 shows the commands.
+Q := $(if $(V),,@)
+say = @printf '  %-7s %s\n' $(1) $(2)
+
 BUILD := build
 CACHE := .cache
 SO := libstubguard.so.$(VERSION)
 LIBS := $(addprefix $(BUILD)/lib/,$(SO) libstubguard.so.$(SOVERSION) libstubguard.so libstubguard.a) \
 	$(BUILD)/include/stubguard.h
+
+## make                    the library: build/lib, build/include
+## make install            to DESTDIR, PREFIX; make uninstall takes it away
+## make run                everything from nothing; attacks and workloads on both kernels, as tables
+## make test               everything as tests
+## make uml                kernels: unguarded, guarded, guarded-static; KVER=7.3, or KDIR= for your own
+## make -s where           where these kernels are
+## make check              the quality checks: symbols, panics, stack, lints, licences, models
+## make c-test, rust-test  the C harness in both forms; cargo's tests
+## make header             include/stubguard.h, from the sources
+## make clean, distclean   what was built; and the kernels too
 
 .DELETE_ON_ERROR:
 .PHONY: all lib help header install uninstall clean distclean
@@ -34,36 +49,40 @@ ARCHIVE := target/release/libstubguard.a
 EXPORTS := $(shell sed -n 's/^\t\([a-z_]*\);$$/\1/p' stubguard.map)
 
 $(ARCHIVE): $(RUST_SOURCES)
-	$(CARGO) rustc --release --locked --quiet --lib --crate-type staticlib
+	$(call say,CARGO,$@)
+	$(Q)$(CARGO) rustc --release --locked --quiet --lib --crate-type staticlib
 	@touch $@
 
 # One object is both forms: what our functions reach, and no global name but theirs, so that it can
 # be linked into a kernel. Of Rust's std nothing is left but a constructor for the command line.
 $(BUILD)/stubguard.o: $(ARCHIVE) stubguard.map Makefile
+	$(call say,LD,$@)
 	@mkdir -p $(@D)
-	$(LD) -r --gc-sections -o $@.tmp $(addprefix -u ,$(EXPORTS)) $(ARCHIVE)
-	$(OBJCOPY) $(addprefix --keep-global-symbol=,$(EXPORTS)) $@.tmp
-	$(OBJCOPY) -w --strip-debug $(EXPORTS:%=--strip-unneeded-symbol='!%') --strip-unneeded-symbol='!*stubguard*' \
+	$(Q)$(LD) -r --gc-sections -o $@.tmp $(addprefix -u ,$(EXPORTS)) $(ARCHIVE)
+	$(Q)$(OBJCOPY) $(addprefix --keep-global-symbol=,$(EXPORTS)) $@.tmp
+	$(Q)$(OBJCOPY) -w --strip-debug $(EXPORTS:%=--strip-unneeded-symbol='!%') --strip-unneeded-symbol='!*stubguard*' \
 		--strip-unneeded-symbol='*' \
 		--remove-section='.init_array*' --remove-section='.rela.init_array*' $@.tmp $@
 	@rm -f $@.tmp
 
 $(BUILD)/lib/libstubguard.a: $(BUILD)/stubguard.o
+	$(call say,AR,$@)
 	@mkdir -p $(@D)
-	rm -f $@
-	$(AR) rcsD $@ $<
+	$(Q)rm -f $@
+	$(Q)$(AR) rcsD $@ $<
 
 $(BUILD)/lib/$(SO): $(BUILD)/stubguard.o stubguard.map
+	$(call say,LD,$@)
 	@mkdir -p $(@D)
-	$(CC) -shared -o $@ $< -Wl,-soname,libstubguard.so.$(SOVERSION) \
+	$(Q)$(CC) -shared -o $@ $< -Wl,-soname,libstubguard.so.$(SOVERSION) \
 		-Wl,--version-script=stubguard.map -Wl,--gc-sections -Wl,-z,relro,-z,now,-z,noexecstack
 
 $(BUILD)/lib/libstubguard.so.$(SOVERSION) $(BUILD)/lib/libstubguard.so: $(BUILD)/lib/$(SO)
-	ln -sf $(SO) $@
+	$(Q)ln -sf $(SO) $@
 
 $(BUILD)/include/stubguard.h: include/stubguard.h
 	@mkdir -p $(@D)
-	cp $< $@
+	$(Q)cp $< $@
 
 header:
 	STUBGUARD_BLESS=1 $(CARGO) test --locked --quiet --test header
@@ -96,6 +115,22 @@ install: lib
 uninstall:
 	rm -f $(DESTDIR)$(INCLUDEDIR)/stubguard.h $(DESTDIR)$(LIBDIR)/pkgconfig/stubguard.pc \
 		$(addprefix $(DESTDIR)$(LIBDIR)/,libstubguard.a $(SO) libstubguard.so.$(SOVERSION) libstubguard.so)
+
+## ---- the rest
+
+include c-tests/c-tests.mk
+include checks/checks.mk
+include uml/uml.mk
+
+.PHONY: test rust-test
+rust-test:
+	$(CARGO) test --locked
+
+test:
+	@uml/tests/all.sh
+
+help:
+	@sed -n 's/^#\{2\} *\(make .*\)/\1/p' $(MAKEFILE_LIST)
 
 clean:
 	rm -rf $(BUILD) target

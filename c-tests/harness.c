@@ -17,7 +17,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#ifndef LIMIT_MS
 #define LIMIT_MS 60000
+#endif
 #define EXIT_SKIP 4
 
 /* Shared by the runner and its tests. */

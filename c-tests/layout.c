@@ -6,7 +6,7 @@
 #define ASSERT(condition) _Static_assert(condition, #condition)
 #define AT(type, member, offset) ASSERT(offsetof(struct type, member) == (offset))
 
-ASSERT(sizeof(struct stubguard_config) == 128 && _Alignof(struct stubguard_config) == 8);
+ASSERT(sizeof(struct stubguard_config) == 136 && _Alignof(struct stubguard_config) == 8);
 AT(stubguard_config, size, 0);
 AT(stubguard_config, flags, 8);
 AT(stubguard_config, cpus, 12);
@@ -20,7 +20,7 @@ AT(stubguard_config, kick_signal, 44);
 AT(stubguard_config, log, 48);
 AT(stubguard_config, layout, 56);
 
-ASSERT(sizeof(struct stubguard_layout) == 72 && _Alignof(struct stubguard_layout) == 4);
+ASSERT(sizeof(struct stubguard_layout) == 80 && _Alignof(struct stubguard_layout) == 4);
 AT(stubguard_layout, size, 0);
 AT(stubguard_layout, err, 4);
 AT(stubguard_layout, calls_len, 8);
@@ -29,16 +29,18 @@ AT(stubguard_layout, call_size, 16);
 AT(stubguard_layout, calls_max, 20);
 AT(stubguard_layout, call_addr, 24);
 AT(stubguard_layout, call_length, 28);
-AT(stubguard_layout, restart_wait, 32);
-AT(stubguard_layout, futex, 36);
-AT(stubguard_layout, signal, 40);
-AT(stubguard_layout, si_offset, 44);
-AT(stubguard_layout, mctx_offset, 48);
-AT(stubguard_layout, arch_data, 52);
-AT(stubguard_layout, arch_size, 56);
-AT(stubguard_layout, sigstack, 60);
-AT(stubguard_layout, sigstack_size, 64);
-AT(stubguard_layout, fp_size, 68);
+AT(stubguard_layout, call_offset, 32);
+AT(stubguard_layout, call_prot, 36);
+AT(stubguard_layout, restart_wait, 40);
+AT(stubguard_layout, futex, 44);
+AT(stubguard_layout, signal, 48);
+AT(stubguard_layout, si_offset, 52);
+AT(stubguard_layout, mctx_offset, 56);
+AT(stubguard_layout, arch_data, 60);
+AT(stubguard_layout, arch_size, 64);
+AT(stubguard_layout, sigstack, 68);
+AT(stubguard_layout, sigstack_size, 72);
+AT(stubguard_layout, fp_size, 76);
 
 ASSERT(sizeof(struct stubguard_stats) == 144 && _Alignof(struct stubguard_stats) == 8);
 AT(stubguard_stats, served, 0);

@@ -118,6 +118,8 @@ struct stubguard_config model_config(void)
 			.calls_max = CALLS_MAX,
 			.call_addr = offsetof(struct stub_syscall, mem.addr),
 			.call_length = offsetof(struct stub_syscall, mem.length),
+			.call_offset = offsetof(struct stub_syscall, mem.offset),
+			.call_prot = offsetof(struct stub_syscall, mem.prot),
 			.restart_wait = offsetof(struct stub_data, restart_wait),
 			.futex = offsetof(struct stub_data, futex),
 			.signal = offsetof(struct stub_data, signal),

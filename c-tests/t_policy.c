@@ -257,14 +257,17 @@ static void only_the_batchs_own_calls_are_passed_over(void)
 {
 	static const struct {
 		const char *what;
-		unsigned long addr, length;
+		unsigned long addr, length, prot, offset;
 		bool passed;
 	} rows[] = {
-		{ "the first", FREE(0), PAGE, true },
-		{ "the second", FREE(6), 2 * PAGE, true },
-		{ "another length", FREE(6), PAGE, false },
-		{ "another address", FREE(7), PAGE, false },
-		{ "one behind the last", FREE(8), PAGE, false },
+		{ "the first", FREE(0), PAGE, RW, FRAME(0), true },
+		{ "the second", FREE(6), 2 * PAGE, PROT_READ, FRAME(6), true },
+		{ "another length", FREE(6), PAGE, PROT_READ, FRAME(6), false },
+		{ "another address", FREE(7), 2 * PAGE, PROT_READ, FRAME(6), false },
+		{ "another right", FREE(6), 2 * PAGE, RW, FRAME(6), false },
+		{ "another frame", FREE(6), 2 * PAGE, PROT_READ, FRAME(7), false },
+		{ "a mix of both", FREE(6), 2 * PAGE, PROT_READ, FRAME(0), false },
+		{ "one behind the last", FREE(8), PAGE, RW, FRAME(8), false },
 	};
 	size_t i;
 
@@ -273,12 +276,13 @@ static void only_the_batchs_own_calls_are_passed_over(void)
 	mm_clear_pte(&mm, FREE(0));
 	for (i = 0; i < COUNT(rows); i++) {
 		test_context("%s", rows[i].what);
-		mm_hijack_start(&mm, SYS_mmap, rows[i].addr, rows[i].length, RW, FIXED, MMAP_FD, FRAME(0));
+		mm_hijack_start(&mm, SYS_mmap, rows[i].addr, rows[i].length, rows[i].prot, FIXED, MMAP_FD,
+				rows[i].offset);
 		mm_wait_notification(&mm);
 		/* Not published: the stub is a hijacked one. */
 		mm_queue_map(&mm, FREE(0), PAGE, FRAME_FREE, RW);
-		mm_queue_map(&mm, FREE(6), 2 * PAGE, FRAME_FREE, RW);
-		mm_queue_map(&mm, FREE(8), PAGE, FRAME_FREE, RW);
+		mm_queue_map(&mm, FREE(6), 2 * PAGE, FRAME_FREE + 6, PROT_READ);
+		mm_queue_map(&mm, FREE(8), PAGE, FRAME_FREE + 8, RW);
 		mm.calls = 2;
 		check_eq(serve_batch(&mm, 2), 1);
 		check_eq(mm_wait(&mm), 0);

@@ -11,7 +11,7 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 if ! RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=target/loom timeout 600 \
 	cargo test --locked --lib --release slot >"$log" 2>&1; then
-	grep -vE '^ *(Compiling|Downloaded|Downloading|Finished|Running) ' "$log" | tail -n 40 >&2
+	grep -E -A 5 '^error|panicked at|^test .*FAILED' "$log" | head -n 40 >&2
 	echo "loom: FAILED"
 	exit 1
 fi

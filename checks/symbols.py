@@ -85,6 +85,8 @@ def kernels(arguments):
     become local, and cannot be told from static ones."""
     paths = [Path(a) for a in arguments] or sorted((TOP / ".cache/obj").glob("*/vmlinux"))
     for path in paths:
+        if not path.exists():
+            sys.exit(f"symbols: {path}: there is no such kernel")
         before = path.with_name("vmlinux.o")
         yield Elf.read(before if before.exists() else path)
 

@@ -15,7 +15,7 @@ set -euo pipefail
 usage="usage: build.sh 7.2|7.3 unguarded|guarded|guarded-static..., or build.sh --kdir DIR [--kbuild DIR] [--form shared|static]"
 lib_dir=${STUBGUARD_DIR:-$top_dir/build}
 jobs=${JOBS:-$(nproc)}
-read -ra kmake <<<"${KMAKE:-}"
+read -ra kmake_args <<<"${KMAKE:-}"
 
 # kmake SOURCE OBJECTS ARGUMENTS...: the kernel's make. What a make above us exports, or the user's
 # flags for other programs, is not meant for it: arch/um takes CFLAGS as it finds them.
@@ -24,7 +24,7 @@ kmake() {
 	shift 2
 	[ "$obj" = "$src" ] || set -- O="$obj" "$@"
 	env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES -u MAKELEVEL -u CFLAGS -u CPPFLAGS -u LDFLAGS \
-		-u KBUILD_OUTPUT -u O -u V LC_ALL=C make -C "$src" ARCH=um "$@" ${kmake[0]+"${kmake[@]}"}
+		-u KBUILD_OUTPUT -u O -u V LC_ALL=C make -C "$src" ARCH=um "$@" ${kmake_args[0]+"${kmake_args[@]}"}
 }
 
 no_spaces() {
@@ -67,6 +67,11 @@ report() {
 
 # ---- kernels of our own
 
+# All that a configuration is made from, and what it became.
+config_key() {
+	{ cat "$2/.stubguard-fragment" "$1/.stubguard/patch" "$2/.config" 2>/dev/null || true; } | sha256sum
+}
+
 # The three variants share one source tree, and the later ones begin as a copy of the first
 # one's objects: only what looks at CONFIG_UML_STUBGUARD* is compiled again.
 build_variant() {
@@ -99,13 +104,12 @@ build_variant() {
 		cat "$uml_dir/stubguard.config"
 		printf '%s\n' "$lines"
 	} >"$obj/.stubguard-fragment"
-	config_key() { { cat "$obj/.stubguard-fragment" "$src/.stubguard/patch" "$obj/.config" 2>/dev/null || true; } | sha256sum; }
-	if [ "$(cat "$obj/.stubguard-config" 2>/dev/null)" != "$(config_key)" ]; then
+	if [ "$(cat "$obj/.stubguard-config" 2>/dev/null)" != "$(config_key "$src" "$obj")" ]; then
 		kmake "$src" "$obj" KCONFIG_ALLCONFIG="$obj/.stubguard-fragment" KCONFIG_CONFIG=.config.stubguard -s allnoconfig \
 			>"$log_dir/config-$version-$variant.log" 2>&1 ||
 			die "cannot make the configuration of $version-$variant (log: $(short "$log_dir")/config-$version-$variant.log)"
 		cmp -s "$obj/.config.stubguard" "$obj/.config" || mv "$obj/.config.stubguard" "$obj/.config"
-		config_key >"$obj/.stubguard-config"
+		config_key "$src" "$obj" >"$obj/.stubguard-config"
 	fi
 	[ -z "$form" ] || has "$obj" CONFIG_UML_STUBGUARD=y ||
 		die "CONFIG_UML_STUBGUARD could not be switched on in $(short "$obj")/.config: does the patch in $(short "$src") still define it?"

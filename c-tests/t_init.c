@@ -1,0 +1,498 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The library's start: what it is told, what it finds, what it says. */
+#include "harness.h"
+#include "host.h"
+#include "model.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <limits.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static int init(unsigned int flags)
+{
+	struct stubguard_config config = model_config();
+
+	config.flags = flags;
+	return stubguard_init(&config);
+}
+
+static bool has_children(void)
+{
+	return raw(SYS_wait4, -1, 0, WNOHANG | __WALL, 0) != -ECHILD;
+}
+
+/* ---- the configuration */
+
+static void it_starts_once(void)
+{
+	check_eq(stubguard_features(), 0);
+	check_eq(init(0), 0);
+	check(stubguard_features() & STUBGUARD_F_LISTENER);
+	check_eq(init(0), -EALREADY);
+	check_eq(init(STUBGUARD_REQUIRE), -EALREADY);
+	check_eq(model_log_lines(), 1);
+}
+
+static void the_configuration_is_copied(void)
+{
+	struct stubguard_config config = model_config();
+	struct sock_filter filter[STUBGUARD_FILTER_MAX];
+	int length;
+
+	check_eq(stubguard_init(&config), 0);
+	memset(&config, 0xff, sizeof(config));
+	length = stubguard_filter(filter, STUBGUARD_FILTER_MAX);
+	check_op(length, >, 0);
+	check_eq(filter[1].k, STUB_START >> 32);
+}
+
+static void what_cannot_be_meant_is_refused(void)
+{
+#define U32(member, value) { #member " = " #value, offsetof(struct stubguard_config, member), 4, (value) }
+#define U64(member, value) { #member " = " #value, offsetof(struct stubguard_config, member), 8, (value) }
+	static const struct {
+		const char *what;
+		size_t offset, size;
+		unsigned long value;
+	} rows[] = {
+		U64(size, 0), U64(size, 8), U64(size, sizeof(struct stubguard_config) - 1),
+		U64(size, sizeof(struct stubguard_config) - 8),
+		U32(flags, 8), U32(flags, 0x80000000), U32(flags, UINT_MAX),
+		U32(cpus, 0), U32(cpus, STUBGUARD_MAX_CPUS + 1), U32(cpus, UINT_MAX),
+		U64(stub_start, 0), U64(stub_start, STUB_START + 1), U64(stub_start, STUB_START + PAGE / 2),
+		U64(stub_start, -PAGE), U64(stub_start, -3 * PAGE),
+		U32(page_size, 0), U32(page_size, 1), U32(page_size, 2048), U32(page_size, 4097),
+		U32(page_size, 12288), U32(page_size, UINT_MAX),
+		U32(mmap_fd_first, 0), U32(mmap_fd_first, 1), U32(mmap_fd_first, 3), U32(mmap_fd_first, UINT_MAX),
+		U32(mmap_fd_last, 0), U32(mmap_fd_last, 1), U32(mmap_fd_last, UINT_MAX),
+		U32(watchdog_tick_ms, 1800001), U32(watchdog_tick_ms, UINT_MAX),
+		U32(watchdog_budget_ms, 1), U32(watchdog_budget_ms, 1999), U32(watchdog_budget_ms, UINT_MAX),
+		U32(kick_signal, UINT_MAX), U32(kick_signal, 65), U32(kick_signal, INT_MAX),
+		U32(layout.size, 0), U32(layout.size, 4096),
+		U32(layout.err, 4), U32(layout.err, 8192), U32(layout.err, UINT_MAX), U32(layout.err, UINT_MAX - 7),
+		U32(layout.calls_len, 2), U32(layout.calls_len, 8190), U32(layout.calls_len, UINT_MAX - 3),
+		U32(layout.calls, 4), U32(layout.calls, 8184), U32(layout.call_size, 0),
+		U32(layout.call_size, UINT_MAX), U32(layout.calls_max, 0), U32(layout.calls_max, 1000),
+		U32(layout.calls_max, UINT_MAX), U32(layout.calls_max, 0x40000000),
+		U32(layout.call_addr, sizeof(struct stub_syscall)), U32(layout.call_addr, UINT_MAX),
+		U32(layout.call_length, sizeof(struct stub_syscall) - 4), U32(layout.call_length, UINT_MAX - 7),
+		U32(layout.call_offset, sizeof(struct stub_syscall)), U32(layout.call_prot, UINT_MAX),
+		U32(layout.restart_wait, 1), U32(layout.restart_wait, 8191), U32(layout.restart_wait, UINT_MAX - 1),
+		U32(layout.futex, 2), U32(layout.futex, 8190), U32(layout.futex, UINT_MAX - 3),
+		U32(layout.signal, 1), U32(layout.signal, 8192),
+		U32(layout.si_offset, 1), U32(layout.si_offset, 8192),
+		U32(layout.mctx_offset, 1), U32(layout.mctx_offset, UINT_MAX),
+		U32(layout.arch_data, 8190), U32(layout.arch_data, UINT_MAX), U32(layout.arch_size, 8192),
+		U32(layout.arch_size, UINT_MAX),
+		U32(layout.sigstack, 4100), U32(layout.sigstack, 4104), U32(layout.sigstack, UINT_MAX),
+		U32(layout.sigstack_size, 0), U32(layout.sigstack_size, 4104), U32(layout.sigstack_size, UINT_MAX),
+		U32(layout.fp_size, 0), U32(layout.fp_size, 511), U32(layout.fp_size, 4096), U32(layout.fp_size, UINT_MAX),
+	};
+	struct stubguard_config config;
+	size_t i;
+
+	for (i = 0; i < COUNT(rows); i++) {
+		test_context("%s", rows[i].what);
+		config = model_config();
+		memcpy((char *)&config + rows[i].offset, &rows[i].value, rows[i].size);
+		check_eq(stubguard_init(&config), -EINVAL);
+	}
+	test_context_end();
+	check_eq(stubguard_init(NULL), -EINVAL);
+	check_eq(model_log_lines(), 0);
+	check_eq(stubguard_features(), 0);
+	/* None of it has left a trace. */
+	check_eq(init(0), 0);
+}
+
+static void an_unaligned_configuration_is_refused(void)
+{
+	static _Alignas(8) char room[sizeof(struct stubguard_config) + 8];
+	struct stubguard_config config = model_config();
+
+	memcpy(room + 4, &config, sizeof(config));
+	check_eq(stubguard_init((void *)(room + 4)), -EINVAL);
+}
+
+static void a_later_callers_configuration(void)
+{
+	static struct {
+		struct stubguard_config config;
+		unsigned char rest[8192];
+	} later;
+
+	later.config = model_config();
+	later.config.size = sizeof(later.config) + 1;
+	later.rest[0] = 1;
+	check_eq(stubguard_init(&later.config), -E2BIG);
+	later.config.size = 4096;
+	later.rest[0] = 0;
+	later.rest[4096 - sizeof(later.config) - 1] = 1;
+	check_eq(stubguard_init(&later.config), -E2BIG);
+	later.rest[4096 - sizeof(later.config) - 1] = 0;
+	later.config.size = 4097;
+	check_eq(stubguard_init(&later.config), -E2BIG);
+	later.config.size = SIZE_MAX;
+	check_eq(stubguard_init(&later.config), -E2BIG);
+	check_eq(model_log_lines(), 0);
+	/* What it does not know of is not asked for. */
+	later.config.size = 4096;
+	later.rest[4096 - sizeof(later.config)] = 1;
+	check_eq(stubguard_init(&later.config), 0);
+}
+
+static void a_log_is_not_needed(void)
+{
+	struct stubguard_config config = model_config();
+
+	config.log = NULL;
+	check_eq(stubguard_init(&config), 0);
+	check_eq(model_log_lines(), 0);
+}
+
+/* ---- the host */
+
+static void it_says_one_line(void)
+{
+	char *end;
+
+	check_eq(init(0), 0);
+	check_eq(model_log_lines(), 1);
+	check_eq(model_log_count(STUBGUARD_LOG_INFO), 1);
+	end = strchr(model_log_text, '\n');
+	check(end && !end[1]);
+	check(!strncmp(model_log_text, "stubguard: ", 11));
+	check(strstr(model_log_text, stubguard_version()) != NULL);
+	check(strstr(model_log_text, "listener") != NULL);
+	check(strstr(model_log_text, "lacks") != NULL);
+}
+
+static void nothing_is_left_of_the_look(void)
+{
+	int fds = open_fds(), maps = mappings();
+
+	check_eq(init(STUBGUARD_REQUIRE), 0);
+	check_eq(open_fds(), fds);
+	check_eq(mappings(), maps);
+	check(!has_children());
+}
+
+/* Each step that is needed, with an error that it may have: then there is no protection. */
+static void what_the_host_may_lack(void)
+{
+	static const struct {
+		enum host_call call;
+		int error;
+		unsigned int lacks;
+	} rows[] = {
+		{ HOST_SIZES, EINVAL, STUBGUARD_F_LISTENER },	      { HOST_SIZES, ENOSYS, STUBGUARD_F_LISTENER },
+		{ HOST_FILTER, EINVAL, STUBGUARD_F_LISTENER },	      { HOST_FILTER, EBUSY, STUBGUARD_F_LISTENER },
+		{ HOST_FILTER, EACCES, STUBGUARD_F_LISTENER },	      { HOST_PIDFD_OPEN, ENOSYS, STUBGUARD_F_LISTENER },
+		{ HOST_PIDFD_OPEN, EMFILE, STUBGUARD_F_LISTENER },    { HOST_PIDFD_GETFD, ENOSYS, STUBGUARD_F_LISTENER },
+		{ HOST_PIDFD_GETFD, EPERM, STUBGUARD_F_LISTENER },    { HOST_PIDFD_GETFD, EMFILE, STUBGUARD_F_LISTENER },
+		{ HOST_ID_VALID, EINVAL, STUBGUARD_F_LISTENER },      { HOST_CLONE, EAGAIN, STUBGUARD_F_LISTENER },
+		{ HOST_MMAP, ENOMEM, STUBGUARD_F_LISTENER },	      { HOST_FSTATFS, EIO, STUBGUARD_F_LISTENER },
+		{ HOST_OPENAT, ENOENT, STUBGUARD_F_WATCHDOG },	      { HOST_OPENAT, EACCES, STUBGUARD_F_WATCHDOG },
+		{ HOST_FLAG, EINVAL, STUBGUARD_F_WAIT_KILLABLE },     { HOST_SET_FLAGS, EINVAL, STUBGUARD_F_SYNC_WAKE_UP },
+		{ HOST_SET_FLAGS, ENOTTY, STUBGUARD_F_SYNC_WAKE_UP },
+	};
+	const unsigned int needed = STUBGUARD_F_LISTENER | STUBGUARD_F_WATCHDOG;
+	unsigned int lines = 0;
+	int fds = open_fds(), maps = mappings(), pid, status;
+	char text[32];
+	size_t i;
+
+	for (i = 0; i < COUNT(rows); i++) {
+		bool refused = rows[i].lacks & needed;
+
+		test_context("%s gives %d", host_call_name(rows[i].call), rows[i].error);
+		/* Each in a process that has not been started yet. */
+		pid = fork();
+		if (pid == 0) {
+			host_fail(rows[i].call, 1, 1, rows[i].error);
+			check_eq(init(STUBGUARD_REQUIRE), refused ? -EOPNOTSUPP : 0);
+			check_eq(open_fds(), fds);
+			check_eq(mappings(), maps);
+			check(!has_children());
+			if (refused) {
+				check_eq(stubguard_features(), 0);
+				check_eq(model_log_count(STUBGUARD_LOG_WARNING), 1);
+				snprintf(text, sizeof(text), "errno %d", rows[i].error);
+				check(rows[i].call == HOST_ID_VALID || strstr(model_log_text, text));
+				/* As documented: it may be tried again, with what there is. */
+				host_fail(rows[i].call, 1, 1, rows[i].error);
+				lines = model_log_lines();
+				check_eq(init(0), 0);
+			}
+			check_eq(model_log_lines(), lines + 1);
+			check_eq(stubguard_features() & rows[i].lacks, 0);
+			check_eq(open_fds(), fds);
+			check(!has_children());
+			_exit(0);
+		}
+		check_eq(raw(SYS_wait4, pid, &status, 0, 0), pid);
+		check_eq(status, 0);
+	}
+}
+
+static void a_sandbox_that_has_a_listener_is_named(void)
+{
+	struct sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	struct sock_fprog program = { .len = 1, .filter = &allow };
+
+	/* For real: a filter with a listener on this very process. */
+	check_eq(raw(SYS_prctl, 38 /* PR_SET_NO_NEW_PRIVS */, 1, 0, 0, 0), 0);
+	check_op(raw(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &program), >=, 0);
+	check_eq(init(STUBGUARD_REQUIRE), -EOPNOTSUPP);
+	check(strstr(model_log_text, "sandbox") != NULL);
+	check_eq(init(0), 0);
+	check_eq(stubguard_features() & STUBGUARD_F_LISTENER, 0);
+	check(!has_children());
+}
+
+/* An old kernel, as a sandbox fakes it: for real, in the probing child too. */
+static void a_kernel_without_pidfd_getfd(void)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_pidfd_getfd, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { .len = COUNT(filter), .filter = filter };
+	int fds = open_fds();
+
+	check_eq(raw(SYS_prctl, 38, 1, 0, 0, 0), 0);
+	check_eq(raw(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program), 0);
+	check_eq(init(STUBGUARD_REQUIRE), -EOPNOTSUPP);
+	check(strstr(model_log_text, "pidfd_getfd gives errno 38") != NULL);
+	check_eq(init(0), 0);
+	check_eq(open_fds(), fds);
+	check(!has_children());
+}
+
+static struct seccomp_notif_sizes sizes;
+
+static bool say_sizes(const long *arg, long *result)
+{
+	memcpy((void *)arg[2], &sizes, sizeof(sizes));
+	*result = 0;
+	return true;
+}
+
+/* hole 12 */
+static void the_sizes_of_notifications(void)
+{
+	static const struct {
+		struct seccomp_notif_sizes sizes;
+		bool fit;
+	} rows[] = {
+		{ { 80, 24, 64 }, true },   { { 88, 32, 72 }, true },	{ { 256, 256, 64 }, true },
+		{ { 257, 24, 64 }, false }, { { 80, 257, 64 }, false }, { { 65535, 65535, 65535 }, false },
+		{ { 79, 24, 64 }, false },  { { 80, 23, 64 }, false },	{ { 0, 0, 0 }, false },
+	};
+	int pid, status;
+	size_t i;
+
+	for (i = 0; i < COUNT(rows); i++) {
+		test_context("sizes %u, %u", rows[i].sizes.seccomp_notif, rows[i].sizes.seccomp_notif_resp);
+		sizes = rows[i].sizes;
+		pid = fork();
+		if (pid == 0) {
+			host_hook_set(HOST_SIZES, say_sizes);
+			check_eq(init(STUBGUARD_REQUIRE), rows[i].fit ? 0 : -EOPNOTSUPP);
+			_exit(0);
+		}
+		check_eq(raw(SYS_wait4, pid, &status, 0, 0), pid);
+		check_eq(status, 0);
+	}
+}
+
+static void time_travel_needs_no_proc(void)
+{
+	host_fail(HOST_OPENAT, 1, 1, ENOENT);
+	check_eq(init(STUBGUARD_REQUIRE | STUBGUARD_TIME_TRAVEL), 0);
+	check_eq(stubguard_features() & STUBGUARD_F_WATCHDOG, 0);
+	check_eq(start_seccomp_watchdog(), -EOPNOTSUPP);
+}
+
+static void whatever_fails_nothing_is_leaked(void)
+{
+	unsigned int number;
+	int fds = open_fds(), maps = mappings(), pid, status, ret;
+
+	/* That asks the host a question, and remembers the answer. */
+	model_config();
+	for (number = 1;; number++) {
+		pid = fork();
+		if (pid == 0) {
+			host_sweep(number, EMFILE);
+			ret = init(STUBGUARD_REQUIRE);
+			host_sweep(0, 0);
+			if (!host_swept())
+				_exit(99);
+			test_context("%s, call %u", host_swept(), number);
+			check(ret == 0 || ret == -EOPNOTSUPP);
+			check_eq(open_fds(), fds);
+			check_eq(mappings(), maps);
+			check(!has_children());
+			check(ret == 0 || init(STUBGUARD_REQUIRE) == 0);
+			_exit(0);
+		}
+		check_eq(raw(SYS_wait4, pid, &status, 0, 0), pid);
+		if (WIFEXITED(status) && WEXITSTATUS(status) == 99)
+			break;
+		check_eq(status, 0);
+	}
+	check_op(number, >, 8);
+}
+
+static void ticks_and_budgets(void)
+{
+	static const struct {
+		unsigned int tick, budget;
+		int expected;
+	} rows[] = {
+		{ 2501, 5000, -EINVAL }, { 1, 1, -EINVAL }, { 100, 199, -EINVAL }, { 1800000, 3600001, -EINVAL },
+		{ 0x80000000, 0, -EINVAL }, { 0x80000001, 2, -EINVAL },
+	};
+	static const struct {
+		unsigned int tick, budget;
+	} good[] = {
+		{ 0, 0 }, { 2500, 5000 }, { 4000, 0 }, { 1, 2 }, { 1800000, 3600000 },
+	};
+	struct stubguard_config config = model_config();
+	int pid, status;
+	size_t i;
+
+	for (i = 0; i < COUNT(rows); i++) {
+		test_context("tick %u, budget %u", rows[i].tick, rows[i].budget);
+		config.watchdog_tick_ms = rows[i].tick;
+		config.watchdog_budget_ms = rows[i].budget;
+		check_eq(stubguard_init(&config), rows[i].expected);
+	}
+	for (i = 0; i < COUNT(good); i++) {
+		test_context("tick %u, budget %u", good[i].tick, good[i].budget);
+		config.watchdog_tick_ms = good[i].tick;
+		config.watchdog_budget_ms = good[i].budget;
+		pid = fork();
+		if (pid == 0) {
+			check_eq(stubguard_init(&config), 0);
+			_exit(0);
+		}
+		check_eq(raw(SYS_wait4, pid, &status, 0, 0), pid);
+		check_eq(status, 0);
+	}
+}
+
+/* ---- what can be asked at any time */
+
+static void before_the_start_there_is_nothing(void)
+{
+	static struct stub_data shared, own;
+	static struct mm_id mm;
+	struct sock_filter filter[STUBGUARD_FILTER_MAX];
+	uint64_t identity = 5;
+	int fd = (int)raw(SYS_open, "/dev/null", O_RDONLY, 0);
+
+	check_eq(stubguard_features(), 0);
+	check_eq(stubguard_filter(filter, STUBGUARD_FILTER_MAX), -ENODEV);
+	check_eq(get_stub_listener((int)raw(SYS_getpid), &identity), -ENODEV);
+	check_eq(identity, 5);
+	check_eq(seccomp_notify_serve(&mm, fd, 0), -ENODEV);
+	check_eq(seccomp_notify_drain(&mm, fd), -ENODEV);
+	check_eq(seccomp_serve_stub_syscalls(&mm, fd, &own, 1, 1), -ENODEV);
+	check_eq(stubguard_publish(&shared, &own, 0), -ENODEV);
+	check_eq(stubguard_collect(&shared, &own, 0), -ENODEV);
+	check_eq(start_seccomp_watchdog(), -ENODEV);
+	check_eq(seccomp_wd_enter(0, 1, 1), -ENODEV);
+	check_eq(seccomp_wd_progress(0), -ENODEV);
+	check_eq(seccomp_wd_exit(0), -ENODEV);
+	check_eq(put_stub_listener(fd), -ENOTTY);
+	/* These need no start. */
+	check_eq(stats().served, 0);
+	check(stubguard_denial_name(0) != NULL);
+}
+
+static void the_version(void)
+{
+	unsigned int major, minor, patch;
+	char rest;
+
+	check_eq(sscanf(stubguard_version(), "%u.%u.%u%c", &major, &minor, &patch, &rest), 3);
+	check(stubguard_version() == stubguard_version());
+}
+
+static void the_reasons_have_names(void)
+{
+	size_t i, j;
+
+	for (i = 0; i < STUBGUARD_DENIALS; i++) {
+		const char *name = stubguard_denial_name(i);
+
+		check(name && name[0]);
+		check_eq(strspn(name, "abcdefghijklmnopqrstuvwxyz_"), strlen(name));
+		for (j = 0; j < i; j++)
+			check(strcmp(name, stubguard_denial_name(j)));
+	}
+	check(!stubguard_denial_name(STUBGUARD_DENIALS));
+	check(!stubguard_denial_name(SIZE_MAX));
+}
+
+static void the_counters_by_size(void)
+{
+	static const size_t bad[] = { 0, 1, 7, 9, sizeof(struct stubguard_stats) - 1, sizeof(struct stubguard_stats) + 8,
+				      SIZE_MAX, SIZE_MAX - 7 };
+	struct {
+		struct stubguard_stats stats;
+		uint64_t rest;
+	} out;
+	size_t i, size;
+
+	check_eq(init(0), 0);
+	memset(&out, 0xaa, sizeof(out));
+	for (i = 0; i < COUNT(bad); i++)
+		check_eq(stubguard_stats_get(&out.stats, bad[i]), -EINVAL);
+	check_eq(stubguard_stats_get(NULL, sizeof(out.stats)), -EINVAL);
+	check_eq(stubguard_stats_get((void *)((char *)&out + 4), sizeof(out.stats)), -EINVAL);
+	check_eq(out.stats.served, 0xaaaaaaaaaaaaaaaa);
+	/* An older caller gets what it knows, and not a byte more. */
+	for (size = 8; size <= sizeof(out.stats); size += 8) {
+		memset(&out, 0xaa, sizeof(out));
+		check_eq(stubguard_stats_get(&out.stats, size), 0);
+		for (i = 0; i < sizeof(out); i++)
+			check_eq(((unsigned char *)&out)[i], i < size ? 0 : 0xaa);
+	}
+}
+
+static const struct test tests[] = {
+	TEST(it_starts_once),
+	TEST(the_configuration_is_copied),
+	TEST(what_cannot_be_meant_is_refused),
+	TEST(an_unaligned_configuration_is_refused),
+	TEST(a_later_callers_configuration),
+	TEST(a_log_is_not_needed),
+	TEST(it_says_one_line),
+	TEST(nothing_is_left_of_the_look),
+	TEST(what_the_host_may_lack),
+	TEST(a_sandbox_that_has_a_listener_is_named),
+	TEST(a_kernel_without_pidfd_getfd),
+	TEST(the_sizes_of_notifications),
+	TEST(time_travel_needs_no_proc),
+	TEST(whatever_fails_nothing_is_leaked),
+	TEST(ticks_and_budgets),
+	TEST(before_the_start_there_is_nothing),
+	TEST(the_version),
+	TEST(the_reasons_have_names),
+	TEST(the_counters_by_size),
+};
+
+HARNESS_MAIN(tests)

@@ -1,0 +1,56 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# all.sh [STEP...]: what `make test` runs: each step with its output in a log, then how long each took.
+set -euo pipefail
+
+# shellcheck source=uml/common.sh
+. "$(dirname "$0")/../common.sh"
+cd "$top_dir"
+
+make=${MAKE:-make}
+passed=0 failed=0
+rows=()
+
+# check NAME COMMAND...: one step. What it found (tables, counts) is shown, not only logged.
+check() {
+	local name=$1 start=$SECONDS result=passed
+	shift
+	if step "$name" "$@"; then
+		passed=$((passed + 1))
+	else
+		failed=$((failed + 1))
+		result=FAILED
+	fi
+	grep -hE '^(test result:|ok|not ok|All tests|Files=|symbols|panics|stack|header|unsafe|licences|install|lint|loom|[0-9]+ objects)' \
+		"$log_dir/${name//[^A-Za-z0-9._-]/-}.log" | sed 's/^/      /' || true
+	sed -n '/^workload/,/^$/p; /^attack/,/^$/p' "$log_dir/${name//[^A-Za-z0-9._-]/-}.log" | sed 's/^/      /'
+	rows+=("$(printf '%-34s %-6s %5d s' "$name" "$result" $((SECONDS - start)))")
+}
+
+kernel() { printf '%s/obj/%s/linux' "$cache_dir" "$1"; }
+
+start=$SECONDS
+"$uml_dir/deps.sh" --test
+check "library" "$make" --no-print-directory lib
+check "kernels 7.2" "$uml_dir/build.sh" 7.2 unguarded guarded guarded-static
+check "kernel 7.3" "$uml_dir/build.sh" 7.3 unguarded guarded
+check "cargo tests" "$make" --no-print-directory rust-test
+check "C harness" "$make" --no-print-directory c-test
+check "quality" "$make" --no-print-directory check
+check "option off" "$uml_dir/tests/off.sh" 7.2
+check "boots shared" "$uml_dir/tests/boots.sh" "$(kernel 7.2-guarded)"
+check "boots static" "$uml_dir/tests/boots.sh" "$(kernel 7.2-guarded-static)"
+for form in guarded guarded-static; do
+	for cpus in 1 2; do
+		check "guests 7.2 $form $cpus CPU" \
+			env NCPUS="$cpus" "$uml_dir/run.sh" "$(kernel 7.2-unguarded)" "$(kernel "7.2-$form")"
+	done
+done
+check "guests 7.3 guarded 2 CPU" env NCPUS=2 "$uml_dir/run.sh" "$(kernel 7.3-unguarded)" "$(kernel 7.3-guarded)"
+
+printf '\n'
+printf '%s\n' "${rows[@]}"
+printf '%-41s %5d s\n\n' "all" $((SECONDS - start))
+printf '%d passed, %d failed\n' "$passed" "$failed"
+[ "$failed" -eq 0 ]
