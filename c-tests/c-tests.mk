@@ -43,6 +43,6 @@ $(C_TEST_OUT)/static/%: $(C_TEST_OUT)/%.o $(C_TEST_OBJECTS) $(BUILD)/lib/libstub
 c-test-compilers: $(BUILD)/include/stubguard.h
 	for compiler in gcc clang; do \
 		for source in $(C_TEST_SRC)/*.c; do \
-			$$compiler $(C_TEST_CFLAGS) -fsyntax-only $$source || exit 1; \
+			$$compiler $(C_TEST_CFLAGS) -S -o /dev/null $$source || exit 1; \
 		done; \
 	done

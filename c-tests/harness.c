@@ -29,6 +29,7 @@ struct shared {
 
 static struct shared *shared;
 static char context[200];
+static const char *test_name = "";
 static int test_pid;
 
 static void say(const char *format, va_list list)
@@ -36,14 +37,14 @@ static void say(const char *format, va_list list)
 	char text[800];
 
 	vsnprintf(text, sizeof(text), format, list);
-	dprintf(STDOUT_FILENO, "%s%s%s\n", text, context[0] ? ", for " : "", context);
+	dprintf(STDERR_FILENO, "%s%s%s\n", text, context[0] ? ", for " : "", context);
 }
 
 _Noreturn void test_fail(const char *file, int line, const char *format, ...)
 {
 	va_list list;
 
-	dprintf(STDOUT_FILENO, "# %s:%d: ", file, line);
+	dprintf(STDERR_FILENO, "# %s: %s:%d: ", test_name, file, line);
 	va_start(list, format);
 	say(format, list);
 	va_end(list);
@@ -111,8 +112,7 @@ static _Noreturn void in_child(const struct test *test, int runner)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != runner)
 		_exit(1);
-	/* As it would be without a runner: descendants that are left go to init, or the subreaper. */
-	prctl(PR_SET_DUMPABLE, 1);
+	test_name = test->name;
 	test->run();
 	_exit(0);
 }
@@ -175,9 +175,9 @@ static bool run(const struct test *test, size_t number)
 		return true;
 	}
 	if (!in_time)
-		printf("# it took more than %d ms\n", LIMIT_MS);
+		fprintf(stderr, "# %s: it took more than %d ms\n", test->name, LIMIT_MS);
 	else if (WIFSIGNALED(status))
-		printf("# it was ended by signal %d\n", WTERMSIG(status));
+		fprintf(stderr, "# %s: it was ended by signal %d\n", test->name, WTERMSIG(status));
 	ok = in_time && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 	printf("%sok %zu - %s\n", ok ? "" : "not ", number, name);
 	return ok;
@@ -188,7 +188,8 @@ int harness_main(int argc, char **argv, const struct test *tests, size_t count)
 	size_t i, number = 0, wanted = 0, failed = 0;
 
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		      0);
 	if (shared == MAP_FAILED) {
 		perror("mmap");
 		return 2;

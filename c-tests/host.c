@@ -349,7 +349,8 @@ EXPORTED int timerfd_create(int clock, int flags)
 	return (int)ask(HOST_TIMERFD_CREATE, SYS_timerfd_create, arg);
 }
 
-EXPORTED int timerfd_settime(int fd, int flags, const struct itimerspec *new, struct itimerspec *old)
+EXPORTED int timerfd_settime(int fd, int flags, const struct itimerspec *new,
+			     struct itimerspec *old)
 {
 	long arg[6] = { fd, flags, (long)new, (long)old };
 
@@ -365,8 +366,8 @@ EXPORTED int clone(int (*function)(void *), void *stack, int flags, void *argume
 	return next_clone(function, stack, flags, argument);
 }
 
-EXPORTED int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*function)(void *),
-			    void *argument)
+EXPORTED int pthread_create(pthread_t *thread, const pthread_attr_t *attr,
+			    void *(*function)(void *), void *argument)
 {
 	long arg[6] = { (long)thread, (long)attr, (long)function, (long)argument }, result;
 

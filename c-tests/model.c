@@ -28,7 +28,8 @@
 extern unsigned char __start_stub_code[], __stop_stub_code[];
 extern unsigned char __start_guest_code[], __stop_guest_code[];
 extern unsigned char stub_signal_interrupt[], stub_signal_restorer[];
-extern unsigned char guest_report[], guest_call[], guest_read[], guest_write[], guest_spin[], guest_fault[];
+extern unsigned char guest_report[], guest_call[], guest_read[], guest_write[], guest_spin[],
+	guest_fault[];
 
 _Static_assert(sizeof(struct stub_data) == STUB_DATA_PAGES * PAGE, "stub data");
 
@@ -175,8 +176,8 @@ uint64_t denied(const char *reason)
 /* ---- the page table */
 
 /* Kernel objects have hidden visibility, and the shared library must find this. */
-__attribute__((visibility("default"))) int stub_mmap_allowed(struct mm_id *mm, unsigned long addr,
-							     unsigned long prot, unsigned long offset)
+__attribute__((visibility("default"))) int
+stub_mmap_allowed(struct mm_id *mm, unsigned long addr, unsigned long prot, unsigned long offset)
 {
 	unsigned long unit = mm->offset_unit ? mm->offset_unit : PAGE;
 	unsigned int i;
@@ -216,10 +217,15 @@ static struct stub_syscall *next_call(struct mm_id *mm)
 	return &mm->own.syscall_data[mm->calls++];
 }
 
-void mm_queue_map(struct mm_id *mm, unsigned long addr, unsigned long length, unsigned int frame, int prot)
+void mm_queue_map(struct mm_id *mm, unsigned long addr, unsigned long length, unsigned int frame,
+		  int prot)
 {
 	*next_call(mm) = (struct stub_syscall){
-		.mem = { .addr = addr, .length = length, .offset = frame * PAGE, .fd = 0, .prot = prot },
+		.mem = { .addr = addr,
+			 .length = length,
+			 .offset = frame * PAGE,
+			 .fd = 0,
+			 .prot = prot },
 		.syscall = STUB_SYSCALL_MMAP,
 	};
 }
@@ -344,12 +350,12 @@ static _Noreturn void become_stub(struct mm_id *mm, int sock, const struct sock_
 	raw(SYS_rt_sigprocmask, SIG_SETMASK, &none, 0, sizeof(none));
 	raw(SYS_dup2, sock, 0);
 	raw(SYS_fcntl, 0, F_SETFL, O_NONBLOCK);
-	ret = raw(SYS_mmap, STUB_START, PAGE, PROT_READ | PROT_EXEC, MAP_FIXED | MAP_SHARED, mm->memory,
-		  FRAME_STUB_CODE * PAGE);
+	ret = raw(SYS_mmap, STUB_START, PAGE, PROT_READ | PROT_EXEC, MAP_FIXED | MAP_SHARED,
+		  mm->memory, FRAME_STUB_CODE * PAGE);
 	if (ret != (long)STUB_START)
 		raw(SYS_exit_group, 11);
-	ret = raw(SYS_mmap, STUB_DATA, STUB_DATA_PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_SHARED,
-		  mm->memory, FRAME_STUB_DATA * PAGE);
+	ret = raw(SYS_mmap, STUB_DATA, STUB_DATA_PAGES * PAGE, PROT_READ | PROT_WRITE,
+		  MAP_FIXED | MAP_SHARED, mm->memory, FRAME_STUB_DATA * PAGE);
 	if (ret != (long)STUB_DATA)
 		raw(SYS_exit_group, 12);
 	raw(SYS_close_range, 1, ~0U, 0);
@@ -376,7 +382,8 @@ static void make_memory(struct mm_id *mm)
 	mm->memory = (int)raw(SYS_memfd_create, "guest memory", 1 /* MFD_CLOEXEC */);
 	check_op(mm->memory, >=, 0);
 	check_eq(raw(SYS_ftruncate, mm->memory, FRAMES * PAGE), 0);
-	mm->ram = (void *)raw(SYS_mmap, 0, FRAMES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, mm->memory, 0);
+	mm->ram = (void *)raw(SYS_mmap, 0, FRAMES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED,
+			      mm->memory, 0);
 	check((long)mm->ram > 0);
 	for (frame = FRAME_FREE; frame < FRAMES; frame++) {
 		word = (unsigned long *)(mm->ram + frame * PAGE);
@@ -456,7 +463,8 @@ void mm_start_process(struct mm_id *mm, void (*main)(void))
 		raw(SYS_rt_sigprocmask, SIG_SETMASK, &none, 0, sizeof(none));
 		raw(SYS_dup2, ready[1], 0);
 		raw(SYS_close_range, 1, ~0U, 0);
-		if (raw(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &program) != 1)
+		if (raw(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER,
+			&program) != 1)
 			raw(SYS_exit_group, 21);
 		raw(SYS_write, 0, "", 1);
 		main();
@@ -676,12 +684,13 @@ void mm_sigreturn(struct mm_id *mm, unsigned long ip, uint64_t blocked)
 	context->gregs[REG_RIP] = (long long)ip;
 	context->fpregs = NULL;
 	memcpy(frame + 40 + 256, &blocked, sizeof(blocked));
-	mm_call(mm, STUB_START + (unsigned long)(stub_signal_restorer - __start_stub_code), 0, args);
+	mm_call(mm, STUB_START + (unsigned long)(stub_signal_restorer - __start_stub_code), 0,
+		args);
 	mm_regs(mm)[REG_RSP] = (long long)(GUEST_STACK + 1024);
 }
 
-long mm_hijack_at(struct mm_id *mm, unsigned long ip, long nr, unsigned long a, unsigned long b, unsigned long c,
-		  unsigned long d, unsigned long e, unsigned long f)
+long mm_hijack_at(struct mm_id *mm, unsigned long ip, long nr, unsigned long a, unsigned long b,
+		  unsigned long c, unsigned long d, unsigned long e, unsigned long f)
 {
 	unsigned long args[6] = { a, b, c, d, e, f };
 
@@ -762,7 +771,8 @@ void mm_wait_notification(struct mm_id *mm)
 
 void mm_make_sleeper(struct mm_id *mm)
 {
-	unsigned long args[6] = { STUB_DATA + offsetof(struct stub_data, futex), FUTEX_WAIT, FUTEX_IN_CHILD };
+	unsigned long args[6] = { STUB_DATA + offsetof(struct stub_data, futex), FUTEX_WAIT,
+				  FUTEX_IN_CHILD };
 
 	mm_call(mm, STUB_START + GADGET, SYS_futex, args);
 	/* mm_sigreturn() takes these registers over into its frame. */
@@ -776,6 +786,7 @@ void mm_make_spinner(struct mm_id *mm)
 	mm_guest(mm, "spin", GUEST_STACK);
 	mm_sigreturn(mm, guest_address(guest_spin), ~0UL);
 	mm_resume(mm);
-	while (!__atomic_load_n((unsigned long *)(mm->ram + FRAME_GUEST_STACK * PAGE), __ATOMIC_SEQ_CST))
+	while (!__atomic_load_n((unsigned long *)(mm->ram + FRAME_GUEST_STACK * PAGE),
+				__ATOMIC_SEQ_CST))
 		raw(SYS_sched_yield);
 }

@@ -147,7 +147,8 @@ char mm_state(struct mm_id *mm);
 /* The guest's page table, and the stub's mappings by it. */
 void mm_set_pte(struct mm_id *mm, unsigned long addr, unsigned int frame, int prot);
 void mm_clear_pte(struct mm_id *mm, unsigned long addr);
-void mm_queue_map(struct mm_id *mm, unsigned long addr, unsigned long length, unsigned int frame, int prot);
+void mm_queue_map(struct mm_id *mm, unsigned long addr, unsigned long length, unsigned int frame,
+		  int prot);
 void mm_queue_unmap(struct mm_id *mm, unsigned long addr, unsigned long length);
 /* Has the stub work on what is queued; own.err tells. Returns what mm_wait() does. */
 int mm_sync(struct mm_id *mm);
@@ -180,14 +181,14 @@ int mm_guest_call(struct mm_id *mm);
 /* A hijacked stub's rt_sigreturn: goes on at `ip` with those signals blocked. */
 void mm_sigreturn(struct mm_id *mm, unsigned long ip, uint64_t blocked);
 
-/* Has a hijacked stub take the memory's fd, as MMAP_FD: so that a call which is let through works. */
+/* Has a hijacked stub take the memory's fd, as MMAP_FD: a call that is let through then works. */
 void mm_steal_fd(struct mm_id *mm);
 /* The bytes of a guest's frame. */
 void *mm_frame(struct mm_id *mm, unsigned int frame);
 
 /* Calls the host from `ip`, as a hijacked stub; answers what notifies; returns the result. */
-long mm_hijack_at(struct mm_id *mm, unsigned long ip, long nr, unsigned long a, unsigned long b, unsigned long c,
-		  unsigned long d, unsigned long e, unsigned long f);
+long mm_hijack_at(struct mm_id *mm, unsigned long ip, long nr, unsigned long a, unsigned long b,
+		  unsigned long c, unsigned long d, unsigned long e, unsigned long f);
 #define mm_hijack_7(mm, nr, a, b, c, d, e, f, ...)						\
 	mm_hijack_at(mm, STUB_START + GADGET, nr, (unsigned long)(a), (unsigned long)(b),	\
 		     (unsigned long)(c), (unsigned long)(d), (unsigned long)(e), (unsigned long)(f))

@@ -85,7 +85,8 @@ STUB void stub_signal_interrupt(int sig, siginfo_t *info, void *context)
 		data->futex = FUTEX_IN_KERN;
 		stub_call(SYS_futex, (long)&data->futex, FUTEX_WAKE, 1, 0, 0, 0);
 		do {
-			stub_call(SYS_futex, (long)&data->futex, FUTEX_WAIT, FUTEX_IN_KERN, 0, 0, 0);
+			stub_call(SYS_futex, (long)&data->futex, FUTEX_WAIT, FUTEX_IN_KERN, 0, 0,
+				  0);
 		} while (data->futex == FUTEX_IN_KERN);
 
 		ret = 0;

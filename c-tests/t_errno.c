@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What holds for every function: the caller's errno stays as it was, with success and with an error,
- * and what the host says in between.
+ * What holds for every function: the caller's errno stays as it was, whatever it returns and
+ * whatever the host says in between.
  */
 #include "harness.h"
 #include "host.h"
@@ -10,8 +10,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 
 #define MARK 4242
 
@@ -173,6 +175,61 @@ static void whatever_fails_it_is_kept(void)
 	check_op(number, <, 100);
 }
 
+/* ---- and a signal handler may call what it has interrupted */
+
+static struct stub_data again, again_own;
+static volatile unsigned int handled;
+
+static void call_all(int sig)
+{
+	struct sock_filter filter[STUBGUARD_FILTER_MAX];
+	struct stubguard_stats out;
+	int saved = errno;
+
+	(void)sig;
+	check_eq(stubguard_stats_get(&out, sizeof(out)), 0);
+	check_op(stubguard_filter(filter, STUBGUARD_FILTER_MAX), >, 0);
+	check_op(seccomp_notify_drain(&mm, mm.listener), >=, 0);
+	check_eq(stubguard_publish(&again, &again_own, 0), 0);
+	again.signal = SIGSYS;
+	again.si_offset = again_own.si_offset;
+	again.mctx_offset = again_own.mctx_offset;
+	check_eq(stubguard_collect(&again, &again_own, 0), 0);
+	check_eq(seccomp_wd_enter(1, mm.pid, mm.identity), 0);
+	check_eq(seccomp_wd_progress(1), 0);
+	check_eq(seccomp_wd_exit(1), 0);
+	check_eq(errno, saved);
+	handled++;
+}
+
+static void a_handler_may_call_again(void)
+{
+	struct sigaction action = { .sa_handler = call_all, .sa_flags = SA_RESTART };
+	struct itimerval often = { { 0, 200 }, { 0, 200 } }, never = { { 0, 0 }, { 0, 0 } };
+	static struct stub_data copy;
+
+	model_init(0);
+	mm_start(&mm);
+	mm_guest(&mm, "report", 1);
+	again_own = mm.own;
+	check_eq(sigaction(SIGVTALRM, &action, NULL), 0);
+	check_eq(raw(SYS_setitimer, 1 /* ITIMER_VIRTUAL */, &often, 0), 0);
+	while (handled < 20) {
+		check_eq(stubguard_publish(&copy, &mm.own, 0), 0);
+		copy.signal = SIGSYS;
+		copy.si_offset = mm.own.si_offset;
+		copy.mctx_offset = mm.own.mctx_offset;
+		check_eq(stubguard_collect(&copy, &mm.own, 0), 0);
+		keeps_errno(seccomp_notify_drain(&mm, mm.listener));
+		check_eq(seccomp_wd_enter(0, mm.pid, mm.identity), 0);
+		check_eq(seccomp_wd_exit(0), 0);
+	}
+	check_eq(raw(SYS_setitimer, 1, &never, 0), 0);
+	mm_resume(&mm);
+	check_eq(mm_wait(&mm), 0);
+	check_eq(mm_result(&mm), 1);
+}
+
 static const struct test tests[] = {
 	TEST(the_start_keeps_it),
 	TEST(what_only_tells_keeps_it),
@@ -181,6 +238,7 @@ static const struct test tests[] = {
 	TEST(reports_keep_it),
 	TEST(the_watchdog_keeps_it),
 	TEST(whatever_fails_it_is_kept),
+	TEST(a_handler_may_call_again),
 };
 
 HARNESS_MAIN(tests)

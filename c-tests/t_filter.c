@@ -75,10 +75,16 @@ static void arguments_that_no_stub_has_kill(void)
 		{ "ARCH_MAP_VDSO_64", SYS_arch_prctl, { ARCH_MAP_VDSO_64, GUEST_FREE }, 0 },
 		{ "ARCH_SHSTK_ENABLE", SYS_arch_prctl, { ARCH_SHSTK_ENABLE, 1 }, 0 },
 		{ "0", SYS_arch_prctl, { 0 }, 0 },
-		{ "x32", SYS_mmap | X32, { GUEST_FREE, PAGE, PROT_READ, MAP_SHARED | MAP_FIXED, MMAP_FD }, 0 },
+		{ "x32",
+		  SYS_mmap | X32,
+		  { GUEST_FREE, PAGE, PROT_READ, MAP_SHARED | MAP_FIXED, MMAP_FD },
+		  0 },
 		{ "x32", SYS_munmap | X32, { GUEST_FREE, PAGE }, 0 },
 		{ "x32", SYS_rt_sigreturn | X32, { 0 }, 0 },
-		{ "mmap2's number", 192, { GUEST_FREE, PAGE, PROT_READ, MAP_SHARED | MAP_FIXED, MMAP_FD }, 0 },
+		{ "mmap2's number",
+		  192,
+		  { GUEST_FREE, PAGE, PROT_READ, MAP_SHARED | MAP_FIXED, MMAP_FD },
+		  0 },
 		{ "no number", -1, { 0 }, 0 },
 	};
 	size_t i;
@@ -92,7 +98,10 @@ static void arguments_of_a_stub_work(void)
 {
 	static const struct row rows[] = {
 		{ "wait", SYS_futex, { FUTEX_WORD, FUTEX_WAIT, FUTEX_IN_KERN }, -EAGAIN },
-		{ "junk above the operation", SYS_futex, { FUTEX_WORD, FUTEX_WAIT | HIGH, FUTEX_IN_KERN }, -EAGAIN },
+		{ "junk above the operation",
+		  SYS_futex,
+		  { FUTEX_WORD, FUTEX_WAIT | HIGH, FUTEX_IN_KERN },
+		  -EAGAIN },
 		{ "receive", SYS_recvmsg, { 0, 8 }, -EFAULT },
 		{ "close", SYS_close, { MMAP_FD }, -EBADF },
 		{ "close, junk above the fd", SYS_close, { MMAP_FD | HIGH }, -EBADF },
@@ -109,7 +118,8 @@ static void arguments_of_a_stub_work(void)
 		const unsigned long *a = rows[i].args;
 
 		test_context("%s", rows[i].what);
-		check_eq(mm_hijack(&mm, rows[i].nr, a[0], a[1], a[2], a[3], a[4], a[5]), rows[i].result);
+		check_eq(mm_hijack(&mm, rows[i].nr, a[0], a[1], a[2], a[3], a[4], a[5]),
+			 rows[i].result);
 	}
 	test_context_end();
 	check_eq(mm.drained, 2);
@@ -120,7 +130,8 @@ static void arguments_of_a_stub_work(void)
 static void every_other_call_kills(void)
 {
 	/* uretprobe and uprobe pass by all filters (Linux 6.14), and raise SIGILL. */
-	static const long known[] = { SYS_futex, SYS_mmap, SYS_munmap, SYS_rt_sigreturn, SYS_recvmsg, 335, 336 };
+	static const long known[] = { SYS_futex,   SYS_mmap, SYS_munmap, SYS_rt_sigreturn,
+				      SYS_recvmsg, 335,	     336 };
 	static const unsigned long zeros[6];
 	long nr;
 	size_t i;
@@ -140,7 +151,8 @@ static void guest_gadget(unsigned long page, unsigned int offset, unsigned int f
 	static const unsigned char gadget[] = { 0x0f, 0x05, 0xc3 };
 	size_t room = PAGE - offset;
 
-	memcpy((char *)mm_frame(&mm, frame) + offset, gadget, room < sizeof(gadget) ? room : sizeof(gadget));
+	memcpy((char *)mm_frame(&mm, frame) + offset, gadget,
+	       room < sizeof(gadget) ? room : sizeof(gadget));
 	mm_set_pte(&mm, page, frame, PROT_READ | PROT_EXEC);
 	mm_queue_map(&mm, page, PAGE, frame, PROT_READ | PROT_EXEC);
 	check_eq(mm_sync(&mm), 0);
@@ -149,7 +161,8 @@ static void guest_gadget(unsigned long page, unsigned int offset, unsigned int f
 
 static void is_the_guests(unsigned long ip, long nr)
 {
-	static const unsigned long args[6] = { GUEST_FREE, PAGE, PROT_READ, MAP_SHARED | MAP_FIXED, MMAP_FD };
+	static const unsigned long args[6] = { GUEST_FREE, PAGE, PROT_READ, MAP_SHARED | MAP_FIXED,
+					       MMAP_FD };
 
 	test_context("call %ld at %#lx", nr, ip);
 	mm_call(&mm, ip, nr, args);
@@ -162,7 +175,8 @@ static void is_the_guests(unsigned long ip, long nr)
 
 static void calls_from_elsewhere_are_the_guests(void)
 {
-	static const long numbers[] = { SYS_mmap, SYS_munmap, SYS_futex, SYS_close, SYS_exit_group, SYS_kill, -1 };
+	static const long numbers[] = { SYS_mmap,	SYS_munmap, SYS_futex, SYS_close,
+					SYS_exit_group, SYS_kill,   -1 };
 	size_t i;
 
 	model_init(0);
@@ -182,7 +196,8 @@ static void calls_from_elsewhere_are_the_guests(void)
 
 static void a_call_that_returns_into_the_page_is_the_stubs(void)
 {
-	static const unsigned long args[6] = { GUEST_FREE, PAGE, PROT_READ, MAP_SHARED | MAP_FIXED, MMAP_FD };
+	static const unsigned long args[6] = { GUEST_FREE, PAGE, PROT_READ, MAP_SHARED | MAP_FIXED,
+					       MMAP_FD };
 
 	model_init(0);
 	mm_start(&mm);
@@ -203,7 +218,8 @@ static void any_place_in_the_page_is_the_stubs(void)
 	for (offset = GADGET; offset < PAGE - 2; offset++) {
 		test_context("offset %u", offset);
 		mm_gadget(&mm, offset);
-		check_eq(mm_hijack_at(&mm, STUB_START + offset, SYS_mmap, 0, 0, 0, 0, 0, 0), -EPERM);
+		check_eq(mm_hijack_at(&mm, STUB_START + offset, SYS_mmap, 0, 0, 0, 0, 0, 0),
+			 -EPERM);
 	}
 }
 

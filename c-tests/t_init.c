@@ -56,45 +56,100 @@ static void the_configuration_is_copied(void)
 
 static void what_cannot_be_meant_is_refused(void)
 {
-#define U32(member, value) { #member " = " #value, offsetof(struct stubguard_config, member), 4, (value) }
-#define U64(member, value) { #member " = " #value, offsetof(struct stubguard_config, member), 8, (value) }
+#define U32(member, value) \
+	{ #member " = " #value, offsetof(struct stubguard_config, member), 4, (value) }
+#define U64(member, value) \
+	{ #member " = " #value, offsetof(struct stubguard_config, member), 8, (value) }
 	static const struct {
 		const char *what;
 		size_t offset, size;
 		unsigned long value;
 	} rows[] = {
-		U64(size, 0), U64(size, 8), U64(size, sizeof(struct stubguard_config) - 1),
+		U64(size, 0),
+		U64(size, 8),
+		U64(size, sizeof(struct stubguard_config) - 1),
 		U64(size, sizeof(struct stubguard_config) - 8),
-		U32(flags, 8), U32(flags, 0x80000000), U32(flags, UINT_MAX),
-		U32(cpus, 0), U32(cpus, STUBGUARD_MAX_CPUS + 1), U32(cpus, UINT_MAX),
-		U64(stub_start, 0), U64(stub_start, STUB_START + 1), U64(stub_start, STUB_START + PAGE / 2),
-		U64(stub_start, -PAGE), U64(stub_start, -3 * PAGE),
-		U32(page_size, 0), U32(page_size, 1), U32(page_size, 2048), U32(page_size, 4097),
-		U32(page_size, 12288), U32(page_size, UINT_MAX),
-		U32(mmap_fd_first, 0), U32(mmap_fd_first, 1), U32(mmap_fd_first, 3), U32(mmap_fd_first, UINT_MAX),
-		U32(mmap_fd_last, 0), U32(mmap_fd_last, 1), U32(mmap_fd_last, UINT_MAX),
-		U32(watchdog_tick_ms, 1800001), U32(watchdog_tick_ms, UINT_MAX),
-		U32(watchdog_budget_ms, 1), U32(watchdog_budget_ms, 1999), U32(watchdog_budget_ms, UINT_MAX),
-		U32(kick_signal, UINT_MAX), U32(kick_signal, 65), U32(kick_signal, INT_MAX),
-		U32(layout.size, 0), U32(layout.size, 4096),
-		U32(layout.err, 4), U32(layout.err, 8192), U32(layout.err, UINT_MAX), U32(layout.err, UINT_MAX - 7),
-		U32(layout.calls_len, 2), U32(layout.calls_len, 8190), U32(layout.calls_len, UINT_MAX - 3),
-		U32(layout.calls, 4), U32(layout.calls, 8184), U32(layout.call_size, 0),
-		U32(layout.call_size, UINT_MAX), U32(layout.calls_max, 0), U32(layout.calls_max, 1000),
-		U32(layout.calls_max, UINT_MAX), U32(layout.calls_max, 0x40000000),
-		U32(layout.call_addr, sizeof(struct stub_syscall)), U32(layout.call_addr, UINT_MAX),
-		U32(layout.call_length, sizeof(struct stub_syscall) - 4), U32(layout.call_length, UINT_MAX - 7),
-		U32(layout.call_offset, sizeof(struct stub_syscall)), U32(layout.call_prot, UINT_MAX),
-		U32(layout.restart_wait, 1), U32(layout.restart_wait, 8191), U32(layout.restart_wait, UINT_MAX - 1),
-		U32(layout.futex, 2), U32(layout.futex, 8190), U32(layout.futex, UINT_MAX - 3),
-		U32(layout.signal, 1), U32(layout.signal, 8192),
-		U32(layout.si_offset, 1), U32(layout.si_offset, 8192),
-		U32(layout.mctx_offset, 1), U32(layout.mctx_offset, UINT_MAX),
-		U32(layout.arch_data, 8190), U32(layout.arch_data, UINT_MAX), U32(layout.arch_size, 8192),
+		U32(flags, 8),
+		U32(flags, 0x80000000),
+		U32(flags, UINT_MAX),
+		U32(cpus, 0),
+		U32(cpus, STUBGUARD_MAX_CPUS + 1),
+		U32(cpus, UINT_MAX),
+		U64(stub_start, 0),
+		U64(stub_start, STUB_START + 1),
+		U64(stub_start, STUB_START + PAGE / 2),
+		U64(stub_start, -PAGE),
+		U64(stub_start, -3 * PAGE),
+		U32(page_size, 0),
+		U32(page_size, 1),
+		U32(page_size, 2048),
+		U32(page_size, 4097),
+		U32(page_size, 12288),
+		U32(page_size, UINT_MAX),
+		U32(mmap_fd_first, 0),
+		U32(mmap_fd_first, 1),
+		U32(mmap_fd_first, 3),
+		U32(mmap_fd_first, UINT_MAX),
+		U32(mmap_fd_last, 0),
+		U32(mmap_fd_last, 1),
+		U32(mmap_fd_last, UINT_MAX),
+		U32(watchdog_tick_ms, 1800001),
+		U32(watchdog_tick_ms, UINT_MAX),
+		U32(watchdog_budget_ms, 1),
+		U32(watchdog_budget_ms, 1999),
+		U32(watchdog_budget_ms, UINT_MAX),
+		U32(kick_signal, UINT_MAX),
+		U32(kick_signal, 65),
+		U32(kick_signal, INT_MAX),
+		U32(layout.size, 0),
+		U32(layout.size, 4096),
+		U32(layout.err, 4),
+		U32(layout.err, 8192),
+		U32(layout.err, UINT_MAX),
+		U32(layout.err, UINT_MAX - 7),
+		U32(layout.calls_len, 2),
+		U32(layout.calls_len, 8190),
+		U32(layout.calls_len, UINT_MAX - 3),
+		U32(layout.calls, 4),
+		U32(layout.calls, 8184),
+		U32(layout.call_size, 0),
+		U32(layout.call_size, UINT_MAX),
+		U32(layout.calls_max, 0),
+		U32(layout.calls_max, 1000),
+		U32(layout.calls_max, UINT_MAX),
+		U32(layout.calls_max, 0x40000000),
+		U32(layout.call_addr, sizeof(struct stub_syscall)),
+		U32(layout.call_addr, UINT_MAX),
+		U32(layout.call_length, sizeof(struct stub_syscall) - 4),
+		U32(layout.call_length, UINT_MAX - 7),
+		U32(layout.call_offset, sizeof(struct stub_syscall)),
+		U32(layout.call_prot, UINT_MAX),
+		U32(layout.restart_wait, 1),
+		U32(layout.restart_wait, 8191),
+		U32(layout.restart_wait, UINT_MAX - 1),
+		U32(layout.futex, 2),
+		U32(layout.futex, 8190),
+		U32(layout.futex, UINT_MAX - 3),
+		U32(layout.signal, 1),
+		U32(layout.signal, 8192),
+		U32(layout.si_offset, 1),
+		U32(layout.si_offset, 8192),
+		U32(layout.mctx_offset, 1),
+		U32(layout.mctx_offset, UINT_MAX),
+		U32(layout.arch_data, 8190),
+		U32(layout.arch_data, UINT_MAX),
+		U32(layout.arch_size, 8192),
 		U32(layout.arch_size, UINT_MAX),
-		U32(layout.sigstack, 4100), U32(layout.sigstack, 4104), U32(layout.sigstack, UINT_MAX),
-		U32(layout.sigstack_size, 0), U32(layout.sigstack_size, 4104), U32(layout.sigstack_size, UINT_MAX),
-		U32(layout.fp_size, 0), U32(layout.fp_size, 511), U32(layout.fp_size, 4096), U32(layout.fp_size, UINT_MAX),
+		U32(layout.sigstack, 4100),
+		U32(layout.sigstack, 4104),
+		U32(layout.sigstack, UINT_MAX),
+		U32(layout.sigstack_size, 0),
+		U32(layout.sigstack_size, 4104),
+		U32(layout.sigstack_size, UINT_MAX),
+		U32(layout.fp_size, 0),
+		U32(layout.fp_size, 511),
+		U32(layout.fp_size, 4096),
+		U32(layout.fp_size, UINT_MAX),
 	};
 	struct stubguard_config config;
 	size_t i;
@@ -193,15 +248,24 @@ static void what_the_host_may_lack(void)
 		int error;
 		unsigned int lacks;
 	} rows[] = {
-		{ HOST_SIZES, EINVAL, STUBGUARD_F_LISTENER },	      { HOST_SIZES, ENOSYS, STUBGUARD_F_LISTENER },
-		{ HOST_FILTER, EINVAL, STUBGUARD_F_LISTENER },	      { HOST_FILTER, EBUSY, STUBGUARD_F_LISTENER },
-		{ HOST_FILTER, EACCES, STUBGUARD_F_LISTENER },	      { HOST_PIDFD_OPEN, ENOSYS, STUBGUARD_F_LISTENER },
-		{ HOST_PIDFD_OPEN, EMFILE, STUBGUARD_F_LISTENER },    { HOST_PIDFD_GETFD, ENOSYS, STUBGUARD_F_LISTENER },
-		{ HOST_PIDFD_GETFD, EPERM, STUBGUARD_F_LISTENER },    { HOST_PIDFD_GETFD, EMFILE, STUBGUARD_F_LISTENER },
-		{ HOST_ID_VALID, EINVAL, STUBGUARD_F_LISTENER },      { HOST_CLONE, EAGAIN, STUBGUARD_F_LISTENER },
-		{ HOST_MMAP, ENOMEM, STUBGUARD_F_LISTENER },	      { HOST_FSTATFS, EIO, STUBGUARD_F_LISTENER },
-		{ HOST_OPENAT, ENOENT, STUBGUARD_F_WATCHDOG },	      { HOST_OPENAT, EACCES, STUBGUARD_F_WATCHDOG },
-		{ HOST_FLAG, EINVAL, STUBGUARD_F_WAIT_KILLABLE },     { HOST_SET_FLAGS, EINVAL, STUBGUARD_F_SYNC_WAKE_UP },
+		{ HOST_SIZES, EINVAL, STUBGUARD_F_LISTENER },
+		{ HOST_SIZES, ENOSYS, STUBGUARD_F_LISTENER },
+		{ HOST_FILTER, EINVAL, STUBGUARD_F_LISTENER },
+		{ HOST_FILTER, EBUSY, STUBGUARD_F_LISTENER },
+		{ HOST_FILTER, EACCES, STUBGUARD_F_LISTENER },
+		{ HOST_PIDFD_OPEN, ENOSYS, STUBGUARD_F_LISTENER },
+		{ HOST_PIDFD_OPEN, EMFILE, STUBGUARD_F_LISTENER },
+		{ HOST_PIDFD_GETFD, ENOSYS, STUBGUARD_F_LISTENER },
+		{ HOST_PIDFD_GETFD, EPERM, STUBGUARD_F_LISTENER },
+		{ HOST_PIDFD_GETFD, EMFILE, STUBGUARD_F_LISTENER },
+		{ HOST_ID_VALID, EINVAL, STUBGUARD_F_LISTENER },
+		{ HOST_CLONE, EAGAIN, STUBGUARD_F_LISTENER },
+		{ HOST_MMAP, ENOMEM, STUBGUARD_F_LISTENER },
+		{ HOST_FSTATFS, EIO, STUBGUARD_F_LISTENER },
+		{ HOST_OPENAT, ENOENT, STUBGUARD_F_WATCHDOG },
+		{ HOST_OPENAT, EACCES, STUBGUARD_F_WATCHDOG },
+		{ HOST_FLAG, EINVAL, STUBGUARD_F_WAIT_KILLABLE },
+		{ HOST_SET_FLAGS, EINVAL, STUBGUARD_F_SYNC_WAKE_UP },
 		{ HOST_SET_FLAGS, ENOTTY, STUBGUARD_F_SYNC_WAKE_UP },
 	};
 	const unsigned int needed = STUBGUARD_F_LISTENER | STUBGUARD_F_WATCHDOG;
@@ -226,7 +290,8 @@ static void what_the_host_may_lack(void)
 				check_eq(stubguard_features(), 0);
 				check_eq(model_log_count(STUBGUARD_LOG_WARNING), 1);
 				snprintf(text, sizeof(text), "errno %d", rows[i].error);
-				check(rows[i].call == HOST_ID_VALID || strstr(model_log_text, text));
+				check(rows[i].call == HOST_ID_VALID ||
+				      strstr(model_log_text, text));
 				/* As documented: it may be tried again, with what there is. */
 				host_fail(rows[i].call, 1, 1, rows[i].error);
 				lines = model_log_lines();
@@ -250,7 +315,9 @@ static void a_sandbox_that_has_a_listener_is_named(void)
 
 	/* For real: a filter with a listener on this very process. */
 	check_eq(raw(SYS_prctl, 38 /* PR_SET_NO_NEW_PRIVS */, 1, 0, 0, 0), 0);
-	check_op(raw(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &program), >=, 0);
+	check_op(raw(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER,
+		     &program),
+		 >=, 0);
 	check_eq(init(STUBGUARD_REQUIRE), -EOPNOTSUPP);
 	check(strstr(model_log_text, "sandbox") != NULL);
 	check_eq(init(0), 0);
@@ -295,15 +362,18 @@ static void the_sizes_of_notifications(void)
 		struct seccomp_notif_sizes sizes;
 		bool fit;
 	} rows[] = {
-		{ { 80, 24, 64 }, true },   { { 88, 32, 72 }, true },	{ { 256, 256, 64 }, true },
-		{ { 257, 24, 64 }, false }, { { 80, 257, 64 }, false }, { { 65535, 65535, 65535 }, false },
-		{ { 79, 24, 64 }, false },  { { 80, 23, 64 }, false },	{ { 0, 0, 0 }, false },
+		{ { 80, 24, 64 }, true },   { { 88, 32, 72 }, true },
+		{ { 256, 256, 64 }, true }, { { 257, 24, 64 }, false },
+		{ { 80, 257, 64 }, false }, { { 65535, 65535, 65535 }, false },
+		{ { 79, 24, 64 }, false },  { { 80, 23, 64 }, false },
+		{ { 0, 0, 0 }, false },
 	};
 	int pid, status;
 	size_t i;
 
 	for (i = 0; i < COUNT(rows); i++) {
-		test_context("sizes %u, %u", rows[i].sizes.seccomp_notif, rows[i].sizes.seccomp_notif_resp);
+		test_context("sizes %u, %u", rows[i].sizes.seccomp_notif,
+			     rows[i].sizes.seccomp_notif_resp);
 		sizes = rows[i].sizes;
 		pid = fork();
 		if (pid == 0) {
@@ -361,7 +431,8 @@ static void ticks_and_budgets(void)
 		unsigned int tick, budget;
 		int expected;
 	} rows[] = {
-		{ 2501, 5000, -EINVAL }, { 1, 1, -EINVAL }, { 100, 199, -EINVAL }, { 1800000, 3600001, -EINVAL },
+		{ 2501, 5000, -EINVAL },    { 1, 1, -EINVAL },
+		{ 100, 199, -EINVAL },	    { 1800000, 3600001, -EINVAL },
 		{ 0x80000000, 0, -EINVAL }, { 0x80000001, 2, -EINVAL },
 	};
 	static const struct {
@@ -449,8 +520,14 @@ static void the_reasons_have_names(void)
 
 static void the_counters_by_size(void)
 {
-	static const size_t bad[] = { 0, 1, 7, 9, sizeof(struct stubguard_stats) - 1, sizeof(struct stubguard_stats) + 8,
-				      SIZE_MAX, SIZE_MAX - 7 };
+	static const size_t bad[] = { 0,
+				      1,
+				      7,
+				      9,
+				      sizeof(struct stubguard_stats) - 1,
+				      sizeof(struct stubguard_stats) + 8,
+				      SIZE_MAX,
+				      SIZE_MAX - 7 };
 	struct {
 		struct stubguard_stats stats;
 		uint64_t rest;

@@ -171,10 +171,11 @@ static void what_the_host_may_answer(void)
 		enum host_call call;
 		int error;
 	} rows[] = {
-		{ HOST_PIDFD_OPEN, ESRCH },  { HOST_PIDFD_OPEN, EMFILE },  { HOST_PIDFD_OPEN, ENOSYS },
-		{ HOST_PIDFD_OPEN, EPERM },  { HOST_PIDFD_GETFD, ESRCH },  { HOST_PIDFD_GETFD, EPERM },
-		{ HOST_PIDFD_GETFD, EMFILE }, { HOST_PIDFD_GETFD, EBADF }, { HOST_PIDFD_GETFD, ENOSYS },
-		{ HOST_FSTATFS, EIO },
+		{ HOST_PIDFD_OPEN, ESRCH },   { HOST_PIDFD_OPEN, EMFILE },
+		{ HOST_PIDFD_OPEN, ENOSYS },  { HOST_PIDFD_OPEN, EPERM },
+		{ HOST_PIDFD_GETFD, ESRCH },  { HOST_PIDFD_GETFD, EPERM },
+		{ HOST_PIDFD_GETFD, EMFILE }, { HOST_PIDFD_GETFD, EBADF },
+		{ HOST_PIDFD_GETFD, ENOSYS }, { HOST_FSTATFS, EIO },
 	};
 	uint64_t identity;
 	size_t i;
@@ -322,8 +323,8 @@ static void a_pid_that_came_back_is_not_hit(void)
 	static struct mm_id other;
 	int pid, again;
 	struct {
-		uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid,
-			set_tid_size;
+		uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls,
+			set_tid, set_tid_size;
 	} args = { .exit_signal = SIGCHLD };
 
 	model_init(0);

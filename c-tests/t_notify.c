@@ -202,7 +202,8 @@ static void stray_calls_and_batches_do_not_get_mixed_up(void)
 	model_init(0);
 	mm_start(&mm);
 	for (i = 0; i < 5; i++) {
-		check_eq(mm_hijack(&mm, SYS_mmap, GUEST_FREE, PAGE, PROT_READ, MAP_SHARED | MAP_FIXED, MMAP_FD, 0),
+		check_eq(mm_hijack(&mm, SYS_mmap, GUEST_FREE, PAGE, PROT_READ,
+				   MAP_SHARED | MAP_FIXED, MMAP_FD, 0),
 			 -EPERM);
 		mm_queue_unmap(&mm, GUEST_FREE, PAGE);
 		check_eq(mm_sync(&mm), 0);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What a stub may map and unmap: by real calls of a hijacked stub that holds the memory's fd, so that
+ * What a stub may map and unmap: by real calls of a hijacked stub that holds the memory's fd, so
  * what should be denied and is not has been done.
  */
 #include "harness.h"
@@ -55,12 +55,17 @@ struct row {
 
 static const struct row mmaps[] = {
 	/* hole 1: only the first page's frame is the guest's */
-	{ "one page too many", FREE(5), 2 * PAGE, PROT_EXEC, FIXED, MMAP_FD, FRAME(5), "page_table" },
-	{ "a frame that does not follow", FREE(0), 3 * PAGE, RW, FIXED, MMAP_FD, FRAME(0), "page_table" },
-	{ "fewer rights further on", FREE(2), 2 * PAGE, RW, FIXED, MMAP_FD, FRAME(9), "page_table" },
-	{ "all frames", FREE(0), FRAMES * PAGE, PROT_READ, FIXED, MMAP_FD, 0, "page_table" },
-	{ "up to and over the stub", FREE(0), STUB_START + PAGE - FREE(0), RW, FIXED, MMAP_FD, FRAME(0), "range" },
-	{ "over the stub's first page", STUB_START - PAGE, 2 * PAGE, RW, FIXED, MMAP_FD, FRAME(6), "range" },
+	{ "one page too many", FREE(5), 2 * PAGE, PROT_EXEC, FIXED, MMAP_FD, FRAME(5),
+	  "page_table" },
+	{ "a frame that does not follow", FREE(0), 3 * PAGE, RW, FIXED, MMAP_FD, FRAME(0),
+	  "page_table" },
+	{ "fewer rights further on", FREE(2), 2 * PAGE, RW, FIXED, MMAP_FD, FRAME(9),
+	  "page_table" },
+	{ "all frames", FREE(0), FRAMES *PAGE, PROT_READ, FIXED, MMAP_FD, 0, "page_table" },
+	{ "up to and over the stub", FREE(0), STUB_START + PAGE - FREE(0), RW, FIXED, MMAP_FD,
+	  FRAME(0), "range" },
+	{ "over the stub's first page", STUB_START - PAGE, 2 * PAGE, RW, FIXED, MMAP_FD, FRAME(6),
+	  "range" },
 	{ "the stub's code", STUB_START, PAGE, RW, FIXED, MMAP_FD, FRAME(0), "range" },
 	{ "the stub's data", STUB_DATA, PAGE, RW, FIXED, MMAP_FD, FRAME(0), "range" },
 	{ "beyond the stub", STUB_DATA + 16 * PAGE, PAGE, RW, FIXED, MMAP_FD, FRAME(0), "range" },
@@ -69,12 +74,14 @@ static const struct row mmaps[] = {
 	{ "a length that wraps when rounded", FREE(0), -1UL, RW, FIXED, MMAP_FD, FRAME(0), "wrap" },
 	{ "part of a page", FREE(0), PAGE - 1, RW, FIXED, MMAP_FD, FRAME(0), "unaligned" },
 	{ "a page and a byte", FREE(0), PAGE + 1, RW, FIXED, MMAP_FD, FRAME(0), "unaligned" },
-	{ "an address inside a page", FREE(0) + 8, PAGE, RW, FIXED, MMAP_FD, FRAME(0), "unaligned" },
+	{ "an address inside a page", FREE(0) + 8, PAGE, RW, FIXED, MMAP_FD, FRAME(0),
+	  "unaligned" },
 	/* hole 2: flags and fd */
 	{ "private", FREE(0), PAGE, RW, MAP_PRIVATE | MAP_FIXED, MMAP_FD, FRAME(0), "flags" },
 	{ "anonymous", FREE(0), PAGE, RW, FIXED | MAP_ANONYMOUS, MMAP_FD, FRAME(0), "flags" },
 	{ "anywhere", FREE(0), PAGE, RW, MAP_SHARED, MMAP_FD, FRAME(0), "flags" },
-	{ "shared, validated", FREE(0), PAGE, RW, MAP_SHARED_VALIDATE | MAP_FIXED, MMAP_FD, FRAME(0), "flags" },
+	{ "shared, validated", FREE(0), PAGE, RW, MAP_SHARED_VALIDATE | MAP_FIXED, MMAP_FD,
+	  FRAME(0), "flags" },
 	{ "no flags", FREE(0), PAGE, RW, 0, MMAP_FD, FRAME(0), "flags" },
 	{ "populated", FREE(0), PAGE, RW, FIXED | MAP_POPULATE, MMAP_FD, FRAME(0), "flags" },
 	{ "a flag in the upper half", FREE(0), PAGE, RW, FIXED | HIGH, MMAP_FD, FRAME(0), "flags" },
@@ -83,20 +90,28 @@ static const struct row mmaps[] = {
 	{ "an fd that is none", FREE(0), PAGE, RW, FIXED, -1UL, FRAME(0), "fd" },
 	{ "the next fd", FREE(0), PAGE, RW, FIXED, MMAP_FD + 1, FRAME(0), "fd" },
 	/* hole 3: PROT_READ, and bits that nobody knows */
-	{ "to read what has no rights", FREE(4), PAGE, PROT_READ, FIXED, MMAP_FD, FRAME(4), "page_table" },
-	{ "to read what is executed only", FREE(5), PAGE, PROT_READ, FIXED, MMAP_FD, FRAME(5), "page_table" },
-	{ "to write what is read only", FREE(3), PAGE, RW, FIXED, MMAP_FD, FRAME(10), "page_table" },
-	{ "to execute data", FREE(0), PAGE, RW | PROT_EXEC, FIXED, MMAP_FD, FRAME(0), "page_table" },
+	{ "to read what has no rights", FREE(4), PAGE, PROT_READ, FIXED, MMAP_FD, FRAME(4),
+	  "page_table" },
+	{ "to read what is executed only", FREE(5), PAGE, PROT_READ, FIXED, MMAP_FD, FRAME(5),
+	  "page_table" },
+	{ "to write what is read only", FREE(3), PAGE, RW, FIXED, MMAP_FD, FRAME(10),
+	  "page_table" },
+	{ "to execute data", FREE(0), PAGE, RW | PROT_EXEC, FIXED, MMAP_FD, FRAME(0),
+	  "page_table" },
 	{ "an unknown right", FREE(0), PAGE, RW | 8, FIXED, MMAP_FD, FRAME(0), "protection" },
-	{ "to grow down", FREE(0), PAGE, RW | PROT_GROWSDOWN, FIXED, MMAP_FD, FRAME(0), "protection" },
-	{ "a right in the upper half", FREE(0), PAGE, RW | HIGH, FIXED, MMAP_FD, FRAME(0), "protection" },
+	{ "to grow down", FREE(0), PAGE, RW | PROT_GROWSDOWN, FIXED, MMAP_FD, FRAME(0),
+	  "protection" },
+	{ "a right in the upper half", FREE(0), PAGE, RW | HIGH, FIXED, MMAP_FD, FRAME(0),
+	  "protection" },
 	/* hole 4 and its like: the offset */
 	{ "another frame", FREE(0), PAGE, RW, FIXED, MMAP_FD, FRAME(1), "page_table" },
-	{ "the stub's own frame", FREE(0), PAGE, RW, FIXED, MMAP_FD, FRAME_STUB_CODE * PAGE, "page_table" },
+	{ "the stub's own frame", FREE(0), PAGE, RW, FIXED, MMAP_FD, FRAME_STUB_CODE *PAGE,
+	  "page_table" },
 	{ "an offset inside a page", FREE(0), PAGE, RW, FIXED, MMAP_FD, FRAME(0) + 8, "offset" },
 	{ "an offset that wraps", FREE(0), 2 * PAGE, RW, FIXED, MMAP_FD, -PAGE, "offset" },
 	{ "a frame of another page", FREE(1), PAGE, RW, FIXED, MMAP_FD, FRAME(0), "page_table" },
-	{ "a page that is not there", FREE(6), PAGE, PROT_NONE, FIXED, MMAP_FD, FRAME(6), "page_table" },
+	{ "a page that is not there", FREE(6), PAGE, PROT_NONE, FIXED, MMAP_FD, FRAME(6),
+	  "page_table" },
 };
 
 static const struct row munmaps[] = {
@@ -112,13 +127,16 @@ static const struct row munmaps[] = {
 	{ "an address inside a page", FREE(0) + 1, PAGE, .reason = "unaligned" },
 };
 
-static void check_denied(const struct row *row, long nr, struct stubguard_stats *before, unsigned long mappings)
+static void check_denied(const struct row *row, long nr, struct stubguard_stats *before,
+			 unsigned long mappings)
 {
 	struct stubguard_stats after;
 	size_t i;
 
 	test_context("%s", row->what);
-	check_eq(mm_hijack(&mm, nr, row->addr, row->length, row->prot, row->flags, row->fd, row->offset), -EPERM);
+	check_eq(mm_hijack(&mm, nr, row->addr, row->length, row->prot, row->flags, row->fd,
+			   row->offset),
+		 -EPERM);
 	after = stats();
 	check_eq(after.served, before->served + 1);
 	check_eq(after.allowed, before->allowed);
@@ -165,10 +183,14 @@ static void a_range_that_reaches_the_stub_is_not_walked(void)
 {
 	model_init(0);
 	start_with_fd();
-	check_eq(mm_hijack(&mm, SYS_mmap, FREE(0), STUB_START + PAGE - FREE(0), RW, FIXED, MMAP_FD, FRAME(0)), -EPERM);
+	check_eq(mm_hijack(&mm, SYS_mmap, FREE(0), STUB_START + PAGE - FREE(0), RW, FIXED, MMAP_FD,
+			   FRAME(0)),
+		 -EPERM);
 	check_eq(mm.asked, 0);
 	/* The largest that is not out of range ends at the first page that is not granted. */
-	check_eq(mm_hijack(&mm, SYS_mmap, FREE(0), STUB_START - FREE(0), RW, FIXED, MMAP_FD, FRAME(0)), -EPERM);
+	check_eq(mm_hijack(&mm, SYS_mmap, FREE(0), STUB_START - FREE(0), RW, FIXED, MMAP_FD,
+			   FRAME(0)),
+		 -EPERM);
 	check_eq(mm.asked, 3);
 }
 
@@ -178,7 +200,8 @@ static void what_the_page_table_grants_is_mapped(void)
 		{ "all rights", FREE(0), PAGE, RW, FIXED, MMAP_FD, FRAME(0), NULL },
 		{ "fewer rights", FREE(0), PAGE, PROT_READ, FIXED, MMAP_FD, FRAME(0), NULL },
 		{ "no rights", FREE(0), PAGE, PROT_NONE, FIXED, MMAP_FD, FRAME(0), NULL },
-		{ "no rights to what has none", FREE(4), PAGE, PROT_NONE, FIXED, MMAP_FD, FRAME(4), NULL },
+		{ "no rights to what has none", FREE(4), PAGE, PROT_NONE, FIXED, MMAP_FD, FRAME(4),
+		  NULL },
 		{ "below the stub", STUB_START - PAGE, PAGE, RW, FIXED, MMAP_FD, FRAME(6), NULL },
 		/* A compiler leaves what it likes above an int. */
 		{ "junk above the fd", FREE(0), PAGE, RW, FIXED, MMAP_FD | HIGH, FRAME(0), NULL },
@@ -194,8 +217,9 @@ static void what_the_page_table_grants_is_mapped(void)
 
 		test_context("%s", row->what);
 		before = stats();
-		check_eq(mm_hijack(&mm, SYS_mmap, row->addr, row->length, row->prot, row->flags, row->fd,
-				   row->offset), row->addr);
+		check_eq(mm_hijack(&mm, SYS_mmap, row->addr, row->length, row->prot, row->flags,
+				   row->fd, row->offset),
+			 row->addr);
 		check_eq(stats().allowed, before.allowed + 1);
 		check_eq(stats().served, before.served + 1);
 		check(mm_mapping(&mm, row->addr)[0]);
@@ -212,7 +236,8 @@ static void every_page_is_asked_for(void)
 	model_init(0);
 	start_with_fd();
 	mm.asked = 0;
-	check_eq(mm_hijack(&mm, SYS_mmap, FREE(0), 2 * PAGE, PROT_READ, FIXED, MMAP_FD, FRAME(0)), FREE(0));
+	check_eq(mm_hijack(&mm, SYS_mmap, FREE(0), 2 * PAGE, PROT_READ, FIXED, MMAP_FD, FRAME(0)),
+		 FREE(0));
 	check_eq(mm.asked, 2);
 	check_eq(mm.questions[0].addr, FREE(0));
 	check_eq(mm.questions[0].offset, FRAME(0));
@@ -226,7 +251,8 @@ static void a_guest_may_unmap_what_is_its_own(void)
 {
 	model_init(0);
 	start_with_fd();
-	check_eq(mm_hijack(&mm, SYS_mmap, FREE(0), 2 * PAGE, PROT_READ, FIXED, MMAP_FD, FRAME(0)), FREE(0));
+	check_eq(mm_hijack(&mm, SYS_mmap, FREE(0), 2 * PAGE, PROT_READ, FIXED, MMAP_FD, FRAME(0)),
+		 FREE(0));
 	/* The host rounds up. */
 	check_eq(mm_hijack(&mm, SYS_munmap, FREE(0), PAGE + 1), 0);
 	check(!mm_mapping(&mm, FREE(0))[0]);
@@ -276,8 +302,8 @@ static void only_the_batchs_own_calls_are_passed_over(void)
 	mm_clear_pte(&mm, FREE(0));
 	for (i = 0; i < COUNT(rows); i++) {
 		test_context("%s", rows[i].what);
-		mm_hijack_start(&mm, SYS_mmap, rows[i].addr, rows[i].length, rows[i].prot, FIXED, MMAP_FD,
-				rows[i].offset);
+		mm_hijack_start(&mm, SYS_mmap, rows[i].addr, rows[i].length, rows[i].prot, FIXED,
+				MMAP_FD, rows[i].offset);
 		mm_wait_notification(&mm);
 		/* Not published: the stub is a hijacked one. */
 		mm_queue_map(&mm, FREE(0), PAGE, FRAME_FREE, RW);
@@ -303,7 +329,7 @@ static void a_batch_that_cannot_be_the_monitors_fails(void)
 	check_eq(mm.own.syscall_data_len, 1);
 }
 
-/* ---- what no filter lets through, and 32-bit calls: by notifications that the host has not made */
+/* ---- what no filter lets through, and 32-bit calls: notifications that the host has not made */
 
 static struct seccomp_notif notification;
 static struct seccomp_notif_resp response;
@@ -389,7 +415,8 @@ static void mmap2_counts_pages(void)
 		{ "two pages", FREE(0), 2 * PAGE, RW, FIXED, MMAP_FD, FRAME_FREE, NULL },
 		{ "an odd number", FREE(1), PAGE, RW, FIXED, MMAP_FD, FRAME_FREE + 1, NULL },
 		{ "bytes", FREE(0), PAGE, RW, FIXED, MMAP_FD, FRAME(0), "page_table" },
-		{ "one page too many", FREE(1), 2 * PAGE, RW, FIXED, MMAP_FD, FRAME_FREE + 1, "page_table" },
+		{ "one page too many", FREE(1), 2 * PAGE, RW, FIXED, MMAP_FD, FRAME_FREE + 1,
+		  "page_table" },
 		{ "an offset that wraps", FREE(0), 2 * PAGE, RW, FIXED, MMAP_FD, -1UL, "offset" },
 		{ "part of a page", FREE(0), 1, RW, FIXED, MMAP_FD, FRAME_FREE, "unaligned" },
 	};
@@ -397,7 +424,7 @@ static void mmap2_counts_pages(void)
 	size_t i;
 
 	model_init(STUBGUARD_MMAP2);
-	/* Their stubs are 32-bit: none can be had here. The fd and its listener are all that is asked. */
+	/* Their stubs are 32-bit, and none can be had here: this one gives its listener. */
 	mm_spawn(&mm);
 	check_eq(mm_wait_report(&mm), 0);
 	mm.listener = get_stub_listener(mm.pid, &mm.identity);
@@ -428,7 +455,7 @@ static void a_stub_that_has_kept_the_fd_ends_with_its_next_batch(void)
 {
 	model_init(0);
 	start_with_fd();
-	/* Then the monitor's fd gets another number, which neither policy nor filter take for one. */
+	/* Then the monitor's fd gets another number: neither policy nor filter take it. */
 	mm_queue_map(&mm, FREE(0), PAGE, FRAME_FREE, RW);
 	check_eq(mm_sync(&mm), -ESRCH);
 	check_eq(denied("fd"), 1);

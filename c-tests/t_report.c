@@ -55,7 +55,8 @@ static void fresh(void)
 
 static unsigned long *fpregs(struct stub_data *data)
 {
-	return (unsigned long *)(void *)(data->sigstack + real_report.mctx_offset + MCONTEXT_FPREGS);
+	return (unsigned long *)(void *)(data->sigstack + real_report.mctx_offset +
+					 MCONTEXT_FPREGS);
 }
 
 static unsigned char *fpstate(struct stub_data *data)
@@ -141,8 +142,8 @@ static void a_real_report_is_taken_over(void)
 	check_eq(own.signal, SIGSYS);
 	check_eq(own.si_offset, real_report.si_offset);
 	check_eq(own.mctx_offset, real_report.mctx_offset);
-	check(!memcmp(own.sigstack + real_report.mctx_offset, real_report.sigstack + real_report.mctx_offset,
-		      MCONTEXT_SIZE));
+	check(!memcmp(own.sigstack + real_report.mctx_offset,
+		      real_report.sigstack + real_report.mctx_offset, MCONTEXT_SIZE));
 	check(!memcmp(fpstate(&own), fpstate(&real_report), fp_size));
 	check(!strstr(model_log_text, "broke"));
 }
@@ -265,8 +266,17 @@ static void floating_point_state_is_where_the_host_puts_it(void)
 {
 	unsigned long good, sigstack = STUB_DATA + offsetof(struct stub_data, sigstack), at;
 	const unsigned long bad[] = {
-		0, 1, ~0UL, STUB_START, STUB_DATA, sigstack - 64, sigstack + PAGE, sigstack + PAGE - 64,
-		GUEST_STACK, (unsigned long)&own, (unsigned int)sigstack,
+		0,
+		1,
+		~0UL,
+		STUB_START,
+		STUB_DATA,
+		sigstack - 64,
+		sigstack + PAGE,
+		sigstack + PAGE - 64,
+		GUEST_STACK,
+		(unsigned long)&own,
+		(unsigned int)sigstack,
 	};
 	size_t i;
 
@@ -289,7 +299,8 @@ static void floating_point_state_is_where_the_host_puts_it(void)
 
 static void floating_point_state_is_as_large_as_the_host_makes_it(void)
 {
-	static const unsigned int sizes[] = { 0, 1, 4, 508, 512, 516, 576, 4096, 65536, INT_MAX, UINT_MAX, UINT_MAX - 3 };
+	static const unsigned int sizes[] = { 0,   1,	 4,	508,	 512,	   516,
+					      576, 4096, 65536, INT_MAX, UINT_MAX, UINT_MAX - 3 };
 	unsigned int *reserved, *magic2;
 	size_t i;
 
@@ -321,6 +332,27 @@ static void floating_point_state_is_as_large_as_the_host_makes_it(void)
 	fresh();
 	*magic2 ^= 1;
 	collects(0, -EPROTO);
+}
+
+static void floating_point_state_without_extension(void)
+{
+	struct stubguard_config config = model_config();
+	unsigned long sigstack = STUB_DATA + offsetof(struct stub_data, sigstack), at;
+	bool sound;
+
+	/* A host without XSAVE, and a frame as it would make it. */
+	config.layout.fp_size = fp_size = 512;
+	model_init_config(&config);
+	real_report.signal = SIGSYS;
+	real_report.si_offset = 200;
+	real_report.mctx_offset = 400;
+	for (at = sigstack - 256; at < sigstack + PAGE + 256; at += 4) {
+		test_context("fpregs %#lx", at);
+		fresh();
+		*fpregs(&shared) = at;
+		sound = at % 64 == 0 && at >= sigstack + 200 && at + 512 <= sigstack + PAGE;
+		collects(0, sound ? 0 : -EPROTO);
+	}
 }
 
 /* hole 17: `restart_wait` left set; and all else that is not the stub's to say */
@@ -379,8 +411,28 @@ static unsigned long next_random(void)
 static unsigned long odd_value(void)
 {
 	static const unsigned long values[] = {
-		0, 1, ~0UL, LONG_MAX, LONG_MIN, INT_MAX, (unsigned long)INT_MIN, 4095, 4096, -4095UL, -4096UL, 40, 48,
-		3840, 3968, SIGSYS, SIGALRM, CALLS, 0x46505853, 0x46505845, STUB_DATA, STUB_DATA + PAGE,
+		0,
+		1,
+		~0UL,
+		LONG_MAX,
+		LONG_MIN,
+		INT_MAX,
+		(unsigned long)INT_MIN,
+		4095,
+		4096,
+		-4095UL,
+		-4096UL,
+		40,
+		48,
+		3840,
+		3968,
+		SIGSYS,
+		SIGALRM,
+		CALLS,
+		0x46505853,
+		0x46505845,
+		STUB_DATA,
+		STUB_DATA + PAGE,
 		STUB_DATA + 2 * PAGE - 64,
 	};
 	unsigned long pick = next_random() % (COUNT(values) + 4);
@@ -469,25 +521,27 @@ static void *race(void *argument)
 static void a_racing_guest_never_gets_through(void)
 {
 	pthread_t thread;
-	int round, ret, taken = 0;
+	unsigned long round, taken = 0, refused = 0;
+	int ret;
 
 	start();
 	fresh();
 	racing = true;
 	check_eq(pthread_create(&thread, NULL, race, &shared), 0);
-	for (round = 0; round < 100000; round++) {
+	/* Until both have been met: the other thread may not get a CPU for long. */
+	for (round = 0; round < 100000 || !taken || !refused; round++) {
 		own = own_before;
 		ret = stubguard_collect(&shared, &own, CALLS);
 		if (ret == 0) {
 			taken++;
 			own_is_sound(CALLS, own.err == 0);
 		} else {
+			refused++;
 			check_eq(ret, -EPROTO);
 		}
 	}
 	racing = false;
 	pthread_join(thread, NULL);
-	check_op(taken, >, 0);
 }
 
 /* ---- every access to the shared memory, one by one */
@@ -526,7 +580,8 @@ static void after_access(int sig, siginfo_t *info, void *context)
 	(void)sig;
 	(void)info;
 	/* A guest that is always in time: what has been checked is something else now. */
-	if (watched.spoil && watched.at >= 0 && watched.at < (long)offsetof(struct stub_data, sigstack))
+	if (watched.spoil && watched.at >= 0 &&
+	    watched.at < (long)offsetof(struct stub_data, sigstack))
 		watched.base[watched.at] = 0xee;
 	protect(PROT_NONE);
 	((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL] &= ~0x100LL;
@@ -748,7 +803,8 @@ static void a_forged_report_is_a_breach(void)
 		{ "a signal that is none", 99, STUB_DATA + PAGE + 2048, STUB_DATA + PAGE + 1024 },
 		{ "no signal", 0, STUB_DATA + PAGE + 2048, STUB_DATA + PAGE + 1024 },
 		{ "a frame below the stack", SIGSYS, STUB_DATA + PAGE + 2048, STUB_DATA },
-		{ "a frame above the stack", SIGSYS, STUB_DATA + PAGE + 2048, STUB_DATA + 2 * PAGE - 64 },
+		{ "a frame above the stack", SIGSYS, STUB_DATA + PAGE + 2048,
+		  STUB_DATA + 2 * PAGE - 64 },
 		{ "a frame of zeros", SIGSYS, STUB_DATA + PAGE + 64, STUB_DATA + PAGE + 64 },
 		{ "siginfo in the guest's memory", SIGSYS, GUEST_STACK, STUB_DATA + PAGE + 1024 },
 		{ "siginfo at the end", SIGSYS, STUB_DATA + 2 * PAGE - 8, STUB_DATA + PAGE + 1024 },
@@ -780,6 +836,7 @@ static const struct test tests[] = {
 	TEST(every_offset_of_the_machine_context),
 	TEST(floating_point_state_is_where_the_host_puts_it),
 	TEST(floating_point_state_is_as_large_as_the_host_makes_it),
+	TEST(floating_point_state_without_extension),
 	TEST(the_rest_is_not_read),
 	TEST(a_frame_is_taken_over_after_a_resume_only),
 	TEST(random_corruption_never_gets_through),

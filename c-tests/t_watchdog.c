@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The watchdog: who is killed, and who is not. A test waits for what happens (a death, a line in the
- * log, a number of looks), never for a time.
+ * The watchdog: who is killed, and who is not. A test waits for what happens (a death, a line in
+ * the log, a number of looks), never for a time.
  */
 #include "harness.h"
 #include "host.h"
@@ -394,11 +394,14 @@ static bool say(const long *arg, long *result)
 	if (strstr(host_says.path, "/wchan"))
 		*result = snprintf(out, size, "%s", host_says.wchan ? host_says.wchan : "0");
 	else if (strstr(host_says.path, "/self/"))
-		*result = snprintf(out, size, "1 (uml) %c 1 2 3 4 5 6 7 8 9 10 0 0 0 0 20 0 1 0 77 0 0\n",
+		*result = snprintf(out, size,
+				   "1 (uml) %c 1 2 3 4 5 6 7 8 9 10 0 0 0 0 20 0 1 0 77 0 0\n",
 				   host_says.monitor_state);
 	else
-		*result = snprintf(out, size, "1 (a) R (b) %c 1 2 3 4 5 6 7 8 9 10 %lu 5 0 0 20 0 1 0 77 0 0\n",
-				   host_says.stub_state, host_says.cpu_ticks += host_says.cpu_step);
+		*result =
+			snprintf(out, size,
+				 "1 (a) R (b) %c 1 2 3 4 5 6 7 8 9 10 %lu 5 0 0 20 0 1 0 77 0 0\n",
+				 host_says.stub_state, host_says.cpu_ticks += host_says.cpu_step);
 	host_says.path[0] = '\0';
 	return true;
 }
@@ -476,8 +479,8 @@ static void a_stub_that_cannot_be_looked_at_is_left_alone(void)
 		enum host_call call;
 		int error;
 	} rows[] = {
-		{ HOST_PIDFD_OPEN, EMFILE }, { HOST_OPENAT, ENFILE }, { HOST_OPENAT, EACCES }, { HOST_FSTATFS, EIO },
-		{ HOST_PIDFD_SIGNAL, ESRCH },
+		{ HOST_PIDFD_OPEN, EMFILE }, { HOST_OPENAT, ENFILE },	   { HOST_OPENAT, EACCES },
+		{ HOST_FSTATFS, EIO },	     { HOST_PIDFD_SIGNAL, ESRCH },
 	};
 	size_t i;
 
@@ -585,8 +588,8 @@ static void a_pid_that_came_back_is_not_hit(void)
 {
 	int pid, again;
 	struct {
-		uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid,
-			set_tid_size;
+		uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls,
+			set_tid, set_tid_size;
 	} args = { .exit_signal = SIGCHLD };
 
 	start();
@@ -746,7 +749,9 @@ static void a_start_that_fails_leaves_nothing(void)
 		enum host_call call;
 		int error;
 	} rows[] = {
-		{ HOST_TIMERFD_CREATE, EMFILE }, { HOST_TIMERFD_SETTIME, EINVAL }, { HOST_PTHREAD_CREATE, EAGAIN },
+		{ HOST_TIMERFD_CREATE, EMFILE },
+		{ HOST_TIMERFD_SETTIME, EINVAL },
+		{ HOST_PTHREAD_CREATE, EAGAIN },
 		{ HOST_SIGACTION, EINVAL },
 	};
 	unsigned long blocked, after;
@@ -921,7 +926,8 @@ static void its_thread_is_confined(void)
 	text[len] = '\0';
 	check(strstr(text, "\nSeccomp:\t2\n") != NULL);
 	/* All but SIGKILL, SIGSTOP, and the C library's own two. */
-	check(strstr(text, "\nSigBlk:\tfffffffe7ffbfeff\n") || strstr(text, "\nSigBlk:\tfffffffc7ffbfeff\n"));
+	check(strstr(text, "\nSigBlk:\tfffffffe7ffbfeff\n") ||
+	      strstr(text, "\nSigBlk:\tfffffffc7ffbfeff\n"));
 	/* It is the only one. */
 	fd = raw(SYS_open, "/proc/self/status", O_RDONLY, 0);
 	len = raw(SYS_read, fd, text, sizeof(text) - 1);

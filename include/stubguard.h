@@ -8,7 +8,7 @@
  *  - Where nothing else is said it takes no lock, allocates nothing, waits for nothing without a
  *    bound, and may be interrupted at any instruction by a signal handler that calls it again.
  *  - It uses less than 2 KiB of stack, the page-table hook and the log function not counted
- *    (stubguard_init() and the watchdog's start: less than 4 KiB).
+ *    (stubguard_init() and the watchdog's start: less than 8 KiB).
  *  - "Series" names the patch of "um: skas: harden the seccomp userspace stub" (2026-06-20) that
  *    has a function of that name or purpose.
  *
@@ -324,7 +324,7 @@ extern int stub_mmap_allowed(struct mm_id *mm_id,
  * one line (level `STUBGUARD_LOG_INFO`, or `STUBGUARD_LOG_WARNING` if protection lacks something).
  *
  * `config`: copied. Call it once, before all other functions, while the process has one thread.
- * It makes and ends a process, and takes a few milliseconds; it uses about 1 KiB of stack.
+ * It makes and ends a process, and takes a few milliseconds; it uses about 2.5 KiB of stack.
  *
  * Returns 0; -EINVAL for a configuration that cannot be meant; -E2BIG if it is larger than this
  * library knows and the rest is not zero; -EALREADY if the library has been started; -EOPNOTSUPP
@@ -340,7 +340,7 @@ int stubguard_init(const struct stubguard_config *config);
 uint32_t stubguard_features(void);
 
 /**
- * The library's version, as in "0.1.0". A constant, never freed.
+ * The library's version, as in "0.1.0". A constant, never freed. Any thread, at any time.
  */
 const char *stubguard_version(void);
 
@@ -357,7 +357,7 @@ int stubguard_stats_get(struct stubguard_stats *out, size_t size);
 
 /**
  * What `stubguard_stats.denied[index]` counts, as in "page_table"; NULL if there is no such
- * reason. A constant, never freed.
+ * reason. A constant, never freed. Any thread, at any time.
  */
 const char *stubguard_denial_name(size_t index);
 

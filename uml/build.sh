@@ -142,7 +142,7 @@ build_own() {
 # ---- somebody's own kernel
 
 build_kdir() {
-	local src=$1 obj=${2:-$1} form=${3:-shared} f
+	local src=$1 obj=${2:-$1} form=${3:-shared} f static
 	case $form in shared | static) ;; *) die "FORM=$form: the forms are shared and static" ;; esac
 	[ -f "$src/Makefile" ] || die "KDIR=$src is not a kernel source tree: give the top of a Linux 7.2 or 7.3"
 	src=$(cd -P "$src" && pwd)
@@ -164,19 +164,26 @@ build_kdir() {
 	lock kdir
 	mkdir -p "$log_dir"
 	"$uml_dir/guard-tree.sh" "$src"
+	say "own kernel: sources $src, objects $obj"
 
-	cp "$obj/.config" "$obj/.config.before-stubguard"
-	"$src/scripts/config" --file "$obj/.config" -e UML_STUBGUARD --set-str UML_STUBGUARD_DIR "$lib_dir" \
-		"$([ "$form" = static ] && echo -e || echo -d)" UML_STUBGUARD_STATIC
+	cp -p "$obj/.config" "$obj/.config.before-stubguard"
+	static=--disable
+	[ "$form" = shared ] || static=--enable
+	"$src/scripts/config" --file "$obj/.config" --enable UML_STUBGUARD --set-str UML_STUBGUARD_DIR "$lib_dir" \
+		"$static" UML_STUBGUARD_STATIC
 	kmake "$src" "$obj" -s olddefconfig >"$log_dir/config-kdir.log" 2>&1 ||
 		die "make olddefconfig failed in $obj (log: $(short "$log_dir")/config-kdir.log)"
 	has "$obj" CONFIG_UML_STUBGUARD=y ||
 		die "CONFIG_UML_STUBGUARD could not be switched on in $obj/.config: see what it depends on in $src/arch/um/Kconfig"
+	[ "$form" = shared ] || has "$obj" CONFIG_UML_STUBGUARD_STATIC=y ||
+		die "CONFIG_UML_STUBGUARD_STATIC could not be switched on in $obj/.config: see what it depends on in $src/arch/um/Kconfig"
+	! cmp -s "$obj/.config.before-stubguard" "$obj/.config" ||
+		touch -r "$obj/.config.before-stubguard" "$obj/.config"
 	if diff "$obj/.config.before-stubguard" "$obj/.config" | grep -E '^[<>] (# )?CONFIG_' | grep -qv CONFIG_UML_STUBGUARD; then
 		say "note: other options changed as well, as the .config was not of this tree and compiler: compare with $obj/.config.before-stubguard"
 	fi
 	relink_if_changed "$obj" "$form"
-	step "build $src, $form form" kmake "$src" "$obj" -j"$jobs" linux
+	step "build own kernel, $form form" kmake "$src" "$obj" -j"$jobs" linux
 	printf '%s\n' "$lib_now" >"$obj/.stubguard-lib"
 	report "$obj"
 	say "guarded=$obj/linux"

@@ -30,7 +30,7 @@ const NAMES: [(u32, &str); 4] = [
 /// one line (level `STUBGUARD_LOG_INFO`, or `STUBGUARD_LOG_WARNING` if protection lacks something).
 ///
 /// `config`: copied. Call it once, before all other functions, while the process has one thread.
-/// It makes and ends a process, and takes a few milliseconds; it uses about 1 KiB of stack.
+/// It makes and ends a process, and takes a few milliseconds; it uses about 2.5 KiB of stack.
 ///
 /// Returns 0; -EINVAL for a configuration that cannot be meant; -E2BIG if it is larger than this
 /// library knows and the rest is not zero; -EALREADY if the library has been started; -EOPNOTSUPP
@@ -120,7 +120,7 @@ pub extern "C" fn stubguard_features() -> u32 {
     FEATURES.load(Ordering::Relaxed)
 }
 
-/// The library's version, as in "0.1.0". A constant, never freed.
+/// The library's version, as in "0.1.0". A constant, never freed. Any thread, at any time.
 #[unsafe(no_mangle)]
 pub extern "C" fn stubguard_version() -> *const c_char {
     concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
@@ -152,7 +152,7 @@ pub unsafe extern "C" fn stubguard_stats_get(out: *mut Stats, size: usize) -> c_
 }
 
 /// What `stubguard_stats.denied[index]` counts, as in "page_table"; NULL if there is no such
-/// reason. A constant, never freed.
+/// reason. A constant, never freed. Any thread, at any time.
 #[unsafe(no_mangle)]
 pub extern "C" fn stubguard_denial_name(index: usize) -> *const c_char {
     Denial::ALL.get(index).map_or(core::ptr::null(), |denial| denial.name().as_ptr())

@@ -164,7 +164,8 @@ pub fn stop() -> Result<()> {
         );
         timer.set(soon, TimerSetTimeFlags::empty())?;
         thread.join()?;
-        for slot in &SLOTS {
+        let slots: &[Slot] = &SLOTS;
+        for slot in slots {
             slot.set_tid(0);
         }
         Ok(())

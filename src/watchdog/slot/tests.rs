@@ -145,4 +145,53 @@ mod interleaved {
             assert_eq!(slot.exit(), Step::Condemned);
         });
     }
+
+    /// A monitor that was preempted in its wait, and whose CPU begins another: the words of the two
+    /// never mix, and whoever is condemned has not reported.
+    #[test]
+    fn a_wait_that_replaces_another_is_seen_whole() {
+        loom::model(|| {
+            let slot = Arc::new(Slot::new());
+            let watchdog = {
+                let slot = slot.clone();
+                thread::spawn(move || {
+                    let wait = slot.observe()?;
+                    assert_eq!(wait.stub, stub(wait.stub.pid as u64));
+                    slot.condemn(&wait).then_some(wait.stub.pid)
+                })
+            };
+            slot.enter(stub(1));
+            slot.enter(stub(2));
+            let told = slot.exit();
+            match watchdog.join().unwrap() {
+                Some(2) => assert_eq!(told, Step::Condemned),
+                // Its own monitor finds stub 1 dead. (What this one is told is not asked: loom lets the
+                // store of IDLE come between what the watchdog's exchange has read and written.)
+                Some(_) => {}
+                None => assert_eq!(told, Step::Done),
+            }
+        });
+    }
+
+    /// What was judged before a report is not condemned for it after the report.
+    #[test]
+    fn a_report_makes_the_judgement_void() {
+        loom::model(|| {
+            let slot = Arc::new(Slot::new());
+            slot.enter(stub(1));
+            let wait = slot.observe().unwrap();
+            let reported = Arc::new(loom::sync::atomic::AtomicBool::new(false));
+            let watchdog = {
+                let (slot, reported) = (slot.clone(), reported.clone());
+                thread::spawn(move || {
+                    let before = reported.load(Ordering::Acquire);
+                    let condemned = slot.condemn(&wait);
+                    assert!(!(before && condemned));
+                })
+            };
+            slot.progress();
+            reported.store(true, Ordering::Release);
+            watchdog.join().unwrap();
+        });
+    }
 }
