@@ -80,17 +80,15 @@ int stub_mmap_allowed(struct mm_id *id, unsigned long addr, unsigned long prot,
  */
 int stub_guard_alloc(struct mm_id *id)
 {
-	/* A copy of the parent's, in a fork */
-	id->guard = (struct stub_guard) {
-		.shared = id->stack,
-		.listener = -1,
-	};
+	struct stub_guard *guard = stub_guard(id);
+
 	if (!stub_guard_on)
 		return 0;
 
-	id->guard.shared = __get_free_pages(GFP_KERNEL | __GFP_ZERO,
-					    ilog2(STUB_DATA_PAGES));
-	return id->guard.shared ? 0 : -ENOMEM;
+	guard->listener = -1;
+	guard->shared = __get_free_pages(GFP_KERNEL | __GFP_ZERO,
+					 ilog2(STUB_DATA_PAGES));
+	return guard->shared ? 0 : -ENOMEM;
 }
 
 /**
@@ -99,10 +97,11 @@ int stub_guard_alloc(struct mm_id *id)
  */
 void stub_guard_free(struct mm_id *id)
 {
+	if (!stub_guard_on)
+		return;
+
 	os_stub_guard_detach(id);
-	if (id->guard.shared != id->stack)
-		free_pages(id->guard.shared, ilog2(STUB_DATA_PAGES));
-	id->guard.shared = id->stack;
+	free_pages(stub_guard(id)->shared, ilog2(STUB_DATA_PAGES));
 }
 
 static int stub_guard_show(struct seq_file *m, void *v)

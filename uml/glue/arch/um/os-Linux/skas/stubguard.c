@@ -258,6 +258,7 @@ void stub_guard_fill_init(struct stub_guard_init *init)
  */
 int os_stub_guard_attach(struct mm_id *id)
 {
+	struct stub_guard *guard = stub_guard(id);
 	uint64_t identity;
 	int ret;
 
@@ -271,8 +272,8 @@ int os_stub_guard_attach(struct mm_id *id)
 		return ret;
 	}
 
-	id->guard.listener = ret;
-	id->guard.identity = identity;
+	guard->listener = ret;
+	guard->identity = identity;
 	return 0;
 }
 
@@ -282,9 +283,11 @@ int os_stub_guard_attach(struct mm_id *id)
  */
 void os_stub_guard_detach(struct mm_id *id)
 {
-	if (id->guard.listener >= 0)
-		put_stub_listener(id->guard.listener);
-	id->guard.listener = -1;
+	struct stub_guard *guard = stub_guard(id);
+
+	if (guard->listener >= 0)
+		put_stub_listener(guard->listener);
+	guard->listener = -1;
 }
 
 /**
@@ -297,13 +300,15 @@ void os_stub_guard_detach(struct mm_id *id)
  */
 int stub_guard_publish(struct mm_id *id)
 {
+	struct stub_guard *guard = stub_guard(id);
+
 	if (!stub_guard_on)
 		return 0;
 
-	id->guard.calls = id->syscall_data_len;
-	id->guard.pending = id->syscall_data_len;
-	return stubguard_publish((void *)id->guard.shared, (void *)id->stack,
-				 id->guard.calls);
+	guard->calls = id->syscall_data_len;
+	guard->pending = id->syscall_data_len;
+	return stubguard_publish((void *)guard->shared, (void *)id->stack,
+				 guard->calls);
 }
 
 static int fail(int error)
@@ -325,27 +330,28 @@ static int fail(int error)
  */
 int stub_guard_wait(struct mm_id *id, unsigned int *futex)
 {
+	struct stub_guard *guard = stub_guard(id);
 	/* Without a timeout UML's signal handlers would restart the wait */
 	static const struct timespec slice = { .tv_nsec = WAIT_SLICE_NS };
 	int ret;
 
-	if (id->guard.listener < 0)
+	if (!stub_guard_on || guard->listener < 0)
 		return syscall(__NR_futex, futex, FUTEX_WAIT, FUTEX_IN_CHILD,
 			       NULL, NULL, 0);
 
-	ret = seccomp_wd_enter(uml_curr_cpu(), id->pid, id->guard.identity);
+	ret = seccomp_wd_enter(uml_curr_cpu(), id->pid, guard->identity);
 	if (ret < 0)
 		return fail(-ret);
 
-	if (id->guard.pending > 0) {
-		ret = seccomp_serve_stub_syscalls(id, id->guard.listener,
+	if (guard->pending > 0) {
+		ret = seccomp_serve_stub_syscalls(id, guard->listener,
 						  (void *)id->stack,
-						  id->guard.calls,
-						  id->guard.pending);
+						  guard->calls,
+						  guard->pending);
 		if (ret < 0)
 			return fail(-ret);
-		id->guard.pending -= ret;
-		if (ret == 0 || id->guard.pending > 0)
+		guard->pending -= ret;
+		if (ret == 0 || guard->pending > 0)
 			return fail(EINTR);
 	}
 
@@ -353,7 +359,7 @@ int stub_guard_wait(struct mm_id *id, unsigned int *futex)
 		      NULL, 0);
 	/* A wait with a timeout is not restarted: each timer tick ends it */
 	if (ret < 0 && (errno == ETIMEDOUT || errno == EINTR)) {
-		ret = seccomp_notify_drain(id, id->guard.listener);
+		ret = seccomp_notify_drain(id, guard->listener);
 		return fail(ret < 0 ? -ret : EINTR);
 	}
 
@@ -368,6 +374,7 @@ int stub_guard_wait(struct mm_id *id, unsigned int *futex)
  */
 int stub_guard_collect(struct mm_id *id)
 {
+	struct stub_guard *guard = stub_guard(id);
 	struct stub_data *own = (void *)id->stack;
 	int batch_only = own->restart_wait;
 	int ret;
@@ -376,13 +383,13 @@ int stub_guard_collect(struct mm_id *id)
 		return 0;
 
 	ret = 0;
-	if (id->guard.listener >= 0 &&
+	if (guard->listener >= 0 &&
 	    seccomp_wd_exit(uml_curr_cpu()) == -ESRCH)
 		ret = -ESRCH;
 	if (ret == 0)
-		ret = stubguard_collect((void *)id->guard.shared,
-					(void *)id->stack, id->guard.calls);
-	id->guard.pending = 0;
+		ret = stubguard_collect((void *)guard->shared,
+					(void *)id->stack, guard->calls);
+	guard->pending = 0;
 	print_log();
 	if (ret < 0)
 		return ret;
@@ -406,15 +413,16 @@ int stub_guard_collect(struct mm_id *id)
  */
 int stub_guard_abort(struct mm_id *id)
 {
+	struct stub_guard *guard = stub_guard(id);
 	struct stub_data *own = (void *)id->stack;
 
 	if (!stub_guard_on)
 		return 0;
 
-	if (id->guard.listener >= 0) {
+	if (guard->listener >= 0) {
 		seccomp_wd_exit(uml_curr_cpu());
 		if (id->pid > 0)
-			stubguard_kill_stub(id->pid, id->guard.identity);
+			stubguard_kill_stub(id->pid, guard->identity);
 	}
 	print_log();
 

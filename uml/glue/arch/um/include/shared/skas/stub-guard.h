@@ -13,9 +13,12 @@ struct mm_id;
 
 #ifdef CONFIG_UML_STUBGUARD
 
-/* The guard's part of an mm_id */
+/*
+ * What the guard knows of a stub: in the private copy of its data. (In mm_id,
+ * which is included everywhere, it would cost a rebuild of the whole kernel.)
+ */
 struct stub_guard {
-	/* What the stub sees; equal to mm_id.stack without a guard */
+	/* What the stub sees */
 	unsigned long shared;
 	/* From get_stub_listener(); the fd is -1 until then */
 	int listener;
@@ -33,7 +36,9 @@ struct stub_guard_init {
 	unsigned long long filter[64];
 };
 
-#define stub_guard_shared(id) ((void *)(id)->guard.shared)
+#define stub_guard(id) (&((struct stub_data *)(id)->stack)->guard)
+#define stub_guard_shared(id) \
+	((void *)(stub_guard_on ? stub_guard(id)->shared : (id)->stack))
 
 /* os-Linux: around the hand-over to and from the stub */
 void stub_guard_fill_init(struct stub_guard_init *init);
