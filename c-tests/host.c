@@ -48,6 +48,7 @@ static struct kind kinds[HOST_CALLS] = {
 	KIND(TGKILL), KIND(GETTID), KIND(FUTEX), KIND(OPENAT), KIND(READ), KIND(CLOSE),
 	KIND(FCNTL), KIND(FSTAT), KIND(FSTATFS), KIND(MMAP), KIND(PRCTL), KIND(CLONE),
 	KIND(WAITPID), KIND(TIMERFD_CREATE), KIND(TIMERFD_SETTIME), KIND(PTHREAD_CREATE),
+	KIND(PTHREAD_JOIN),
 	KIND(SIGACTION), KIND(OTHER),
 };
 
@@ -57,6 +58,7 @@ static _Thread_local const char *sweep_hit;
 
 static int (*next_clone)(int (*)(void *), void *, int, void *, ...);
 static int (*next_pthread_create)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+static int (*next_pthread_join)(pthread_t, void **);
 static int (*next_sigaction)(int, const struct sigaction *, struct sigaction *);
 
 /* Early: a thread with a filter of its own may not be able to look names up. */
@@ -64,8 +66,9 @@ static void __attribute__((constructor)) find_next(void)
 {
 	*(void **)&next_clone = dlsym(RTLD_NEXT, "clone");
 	*(void **)&next_pthread_create = dlsym(RTLD_NEXT, "pthread_create");
+	*(void **)&next_pthread_join = dlsym(RTLD_NEXT, "pthread_join");
 	*(void **)&next_sigaction = dlsym(RTLD_NEXT, "sigaction");
-	if (!next_clone || !next_pthread_create || !next_sigaction)
+	if (!next_clone || !next_pthread_create || !next_pthread_join || !next_sigaction)
 		abort();
 }
 
@@ -149,7 +152,7 @@ const char *host_call_name(enum host_call call)
 /* To give back, and to end, cannot fail on any host. */
 static bool gives_back(enum host_call call)
 {
-	return call == HOST_CLOSE || call == HOST_WAITPID || call == HOST_OTHER ||
+	return call == HOST_CLOSE || call == HOST_WAITPID || call == HOST_PTHREAD_JOIN || call == HOST_OTHER ||
 	       call == HOST_FUTEX || call == HOST_GETTID || call == HOST_TGKILL;
 }
 
@@ -374,6 +377,15 @@ EXPORTED int pthread_create(pthread_t *thread, const pthread_attr_t *attr,
 	if (answered(HOST_PTHREAD_CREATE, arg, &result))
 		return (int)-result;
 	return next_pthread_create(thread, attr, function, argument);
+}
+
+EXPORTED int pthread_join(pthread_t thread, void **value)
+{
+	long arg[6] = { (long)thread, (long)value }, result;
+
+	if (answered(HOST_PTHREAD_JOIN, arg, &result))
+		return (int)-result;
+	return next_pthread_join(thread, value);
 }
 
 EXPORTED int sigaction(int signal, const struct sigaction *new, struct sigaction *old)
