@@ -39,6 +39,7 @@ check "cargo tests" "$make" --no-print-directory rust-test
 check "C harness" "$make" --no-print-directory c-test
 check "quality" "$make" --no-print-directory check
 check "option off" "$uml_dir/tests/off.sh" 7.2
+check "kernel style" "$uml_dir/tests/style.sh" 7.2
 check "boots shared" "$uml_dir/tests/boots.sh" "$(kernel 7.2-guarded)"
 check "boots static" "$uml_dir/tests/boots.sh" "$(kernel 7.2-guarded-static)"
 for form in guarded guarded-static; do

@@ -1,0 +1,18 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# style.sh [VERSION]: the kernel's own checkpatch.pl over the patch and the glue.
+set -euo pipefail
+
+# shellcheck source=uml/common.sh
+. "$(dirname "$0")/../common.sh"
+
+checkpatch=$cache_dir/src/linux-${1:-7.2}/scripts/checkpatch.pl
+[ -e "$checkpatch" ] || die "$(short "$checkpatch") is not there: make uml"
+
+# arch/um's host side says UM_KERN_ERR, which checkpatch does not know, and C library types are its own.
+ignore=PRINTK_WITHOUT_KERN_LEVEL,PREFER_KERNEL_TYPES,FILE_PATH_CHANGES,COMMIT_MESSAGE
+perl "$checkpatch" --no-tree --no-signoff --quiet --no-summary --ignore "$ignore" - <"$uml_dir/stubguard.patch"
+find "$uml_dir/glue" -name '*.[ch]' -print0 |
+	xargs -0 -n 1 perl "$checkpatch" --no-tree --file --strict --quiet --no-summary --ignore "$ignore"
+echo "ok, checkpatch finds nothing in the patch and the glue"
