@@ -10,8 +10,9 @@ set -euo pipefail
 checkpatch=$cache_dir/src/linux-${1:-7.2}/scripts/checkpatch.pl
 [ -e "$checkpatch" ] || die "$(short "$checkpatch") is not there: make uml"
 
-# arch/um's host side says UM_KERN_ERR, which checkpatch does not know, and C library types are its own.
-ignore=PRINTK_WITHOUT_KERN_LEVEL,PREFER_KERNEL_TYPES,FILE_PATH_CHANGES,COMMIT_MESSAGE
+# arch/um's host side says UM_KERN_ERR, which checkpatch does not know, has the C library's types, and
+# writes help texts at the left.
+ignore=PRINTK_WITHOUT_KERN_LEVEL,PREFER_KERNEL_TYPES,PARENTHESIS_ALIGNMENT,FILE_PATH_CHANGES,COMMIT_MESSAGE
 perl "$checkpatch" --no-tree --no-signoff --quiet --no-summary --ignore "$ignore" - <"$uml_dir/stubguard.patch"
 find "$uml_dir/glue" -name '*.[ch]' -print0 |
 	xargs -0 -n 1 perl "$checkpatch" --no-tree --file --strict --quiet --no-summary --ignore "$ignore"

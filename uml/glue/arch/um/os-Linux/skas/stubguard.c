@@ -102,6 +102,7 @@ static int log_waiting;
 
 static void log_line(int level, const char *message)
 {
+	size_t len = strnlen(message, sizeof(log_lines[0].text) - 1);
 	int i, old;
 
 	for (i = 0; i < LOG_LINES; i++) {
@@ -111,7 +112,8 @@ static void log_line(int level, const char *message)
 						 __ATOMIC_RELAXED))
 			continue;
 		log_lines[i].level = level;
-		strncpy(log_lines[i].text, message, sizeof(log_lines[i].text) - 1);
+		memcpy(log_lines[i].text, message, len);
+		log_lines[i].text[len] = '\0';
 		__atomic_store_n(&log_lines[i].state, LINE_FULL, __ATOMIC_RELEASE);
 		__atomic_store_n(&log_waiting, 1, __ATOMIC_RELEASE);
 		return;
@@ -236,6 +238,15 @@ int __init os_stub_guard_start(void)
 	stub_guard_on = 1;
 	printk(UM_KERN_INFO "stubguard: mode notify\n");
 	return 0;
+}
+
+/**
+ * stub_guard_shared() - The stub data as the stub sees it
+ * @id:		The stub
+ */
+void *stub_guard_shared(struct mm_id *id)
+{
+	return (void *)(stub_guard_on ? stub_guard(id)->shared : id->stack);
 }
 
 /**

@@ -37,8 +37,9 @@ struct stub_guard_init {
 };
 
 #define stub_guard(id) (&((struct stub_data *)(id)->stack)->guard)
-#define stub_guard_shared(id) \
-	((void *)(stub_guard_on ? stub_guard(id)->shared : (id)->stack))
+
+/* os-Linux: what the stub sees, with and without a guard */
+void *stub_guard_shared(struct mm_id *id);
 
 /* os-Linux: around the hand-over to and from the stub */
 void stub_guard_fill_init(struct stub_guard_init *init);
@@ -76,7 +77,7 @@ struct stub_guard { };
 struct stub_guard_init { };
 
 #define stub_guard_shared(id) ((void *)(id)->stack)
-#define stub_guard_fill_init(init) do { (void)(init); } while (0)
+#define stub_guard_fill_init(init) ((void)(init))
 #define stub_guard_publish(id) 0
 #define stub_guard_wait(id, futex) ((void)(id), \
 	syscall(__NR_futex, futex, FUTEX_WAIT, FUTEX_IN_CHILD, NULL, NULL, 0))
@@ -84,7 +85,7 @@ struct stub_guard_init { };
 #define stub_guard_abort(id) 0
 #define STUB_GUARD_SEND_FLAGS 0
 #define stub_guard_alloc(id) 0
-#define stub_guard_free(id) do { (void)(id); } while (0)
+#define stub_guard_free(id) ((void)(id))
 #define os_stub_guard_attach(id) 0
 
 #endif
