@@ -76,8 +76,12 @@ impl Hand<'_> {
     /// Takes a report over; `calls` is the length of the batch that was published.
     ///
     /// # Errors
-    /// `EPROTO`: the stub has broken the protocol and must be killed.
+    /// `EPROTO`: the stub has broken the protocol and must be killed. `EINVAL` if so many calls cannot
+    /// have been published.
     pub fn collect(&self, calls: u32) -> Result<()> {
+        if calls > self.config.layout.calls_max {
+            return Err(Errno::EINVAL);
+        }
         self.try_collect(calls).map_err(|breach| {
             counters::BREACHES.bump();
             Line::new()
