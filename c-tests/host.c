@@ -152,8 +152,9 @@ const char *host_call_name(enum host_call call)
 /* To give back, and to end, cannot fail on any host. */
 static bool gives_back(enum host_call call)
 {
-	return call == HOST_CLOSE || call == HOST_WAITPID || call == HOST_PTHREAD_JOIN || call == HOST_OTHER ||
-	       call == HOST_FUTEX || call == HOST_GETTID || call == HOST_TGKILL;
+	return call == HOST_CLOSE || call == HOST_WAITPID || call == HOST_PTHREAD_JOIN ||
+	       call == HOST_OTHER || call == HOST_FUTEX || call == HOST_GETTID ||
+	       call == HOST_TGKILL;
 }
 
 /* Whether the layer answers itself: `*result` then is a value or a negative errno. */

@@ -402,7 +402,7 @@ int get_stub_listener(int pid, uint64_t *identity);
  * Closes a listener.
  *
  * `listener`: from get_stub_listener(), and used by nobody any more. A call of the stub that is
- * suspended then fails with ENOSYS. Any thread.
+ * suspended stays so, as the stub has an fd of its own: kill the stub, too. Any thread.
  *
  * Returns 0; -EBADF for what is not open; -ENOTTY for what is no listener, which stays open.
  */
@@ -426,12 +426,14 @@ int stubguard_kill_stub(int pid, uint64_t identity);
  * `timeout_ms`: how long to wait for a call, 0 to 1000; 0 does not wait. The monitor's thread of
  * that stub; two threads must not serve one listener at a time.
  *
- * Returns 1 if a call was answered; 0 if none came; -EINTR if a signal was handled (look around,
+ * Returns 1 if a call was answered, or withdrawn before it was; 0 if none came; -EINTR if a signal was handled (look around,
  * call again); -ESRCH if the stub is dead; -EINVAL, -EBADF, -ENOTTY for bad arguments; -ENODEV
  * before stubguard_init(). A denied call is answered too: it fails in the stub with EPERM.
  * Series: patches 2, 3, 5.
  */
-int seccomp_notify_serve(struct mm_id *mm_id, int listener, int timeout_ms);
+int seccomp_notify_serve(struct mm_id *mm_id,
+                         int listener,
+                         int timeout_ms);
 
 /**
  * Answers the calls that are suspended now, a few at most; does not wait.

@@ -174,12 +174,14 @@ impl Layout {
         let fits = |offset: u32, size: u32, align: u32| {
             offset.is_multiple_of(align) && offset.checked_add(size).is_some_and(|end| end <= self.size)
         };
-        let in_call =
-            |offset: u32, size: u32| offset.checked_add(size).is_some_and(|end| end <= self.call_size);
+        let in_call = |offset: u32, size: u32| {
+            offset.is_multiple_of(size) && offset.checked_add(size).is_some_and(|end| end <= self.call_size)
+        };
         fits(self.err, 8, 8)
             && fits(self.calls_len, 4, 4)
             && self.calls_max > 0
             && self.call_size > 0
+            && self.call_size.is_multiple_of(8)
             && self.call_size.checked_mul(self.calls_max).is_some_and(|all| fits(self.calls, all, 8))
             && in_call(self.call_addr, 8)
             && in_call(self.call_length, 8)
@@ -253,6 +255,7 @@ pub fn get() -> Result<&'static Config> {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))]
 pub(crate) mod tests {
     use super::*;
 

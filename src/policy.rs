@@ -172,4 +172,5 @@ fn check_range(config: &Config, addr: u64, length: u64) -> Result<(), Denial> {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests;

@@ -83,7 +83,7 @@ pub unsafe extern "C" fn get_stub_listener(pid: c_int, identity: *mut u64) -> c_
 /// Closes a listener.
 ///
 /// `listener`: from get_stub_listener(), and used by nobody any more. A call of the stub that is
-/// suspended then fails with ENOSYS. Any thread.
+/// suspended stays so, as the stub has an fd of its own: kill the stub, too. Any thread.
 ///
 /// Returns 0; -EBADF for what is not open; -ENOTTY for what is no listener, which stays open.
 #[unsafe(no_mangle)]

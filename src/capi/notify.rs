@@ -28,7 +28,7 @@ fn monitor<'a>(mm_id: *mut MmId, listener: c_int) -> Result<Monitor<'a, impl FnM
 /// `timeout_ms`: how long to wait for a call, 0 to 1000; 0 does not wait. The monitor's thread of
 /// that stub; two threads must not serve one listener at a time.
 ///
-/// Returns 1 if a call was answered; 0 if none came; -EINTR if a signal was handled (look around,
+/// Returns 1 if a call was answered, or withdrawn before it was; 0 if none came; -EINTR if a signal was handled (look around,
 /// call again); -ESRCH if the stub is dead; -EINVAL, -EBADF, -ENOTTY for bad arguments; -ENODEV
 /// before stubguard_init(). A denied call is answered too: it fails in the stub with EPERM.
 /// Series: patches 2, 3, 5.

@@ -13,7 +13,8 @@ use core::ptr::NonNull;
 unsafe fn hand<'a>(shared: *mut c_void, own: *mut c_void) -> Result<Hand<'a>> {
     let config = config::get()?;
     let copy = |pointer| {
-        let base = NonNull::new(pointer).ok_or(Errno::EINVAL)?;
+        let base =
+            NonNull::new(pointer).filter(|base| base.cast::<u64>().is_aligned()).ok_or(Errno::EINVAL)?;
         // SAFETY: the caller's promise.
         Ok(unsafe { StubData::new(base, config.layout.size) })
     };

@@ -138,4 +138,5 @@ impl Hand<'_> {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests;

@@ -173,4 +173,5 @@ pub fn build(config: &Config, out: &mut [sock_filter]) -> Result<usize> {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests;

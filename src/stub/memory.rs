@@ -37,21 +37,27 @@ impl StubData {
         Some(unsafe { self.base.byte_add(offset) })
     }
 
-    /// Loads a word, exactly once. `T` is one of the integers.
-    #[must_use]
-    pub fn load<T: Word>(&self, offset: u32) -> Option<T> {
-        let at = self.at(offset, size_of::<T>())?;
-        // SAFETY: inside; any bits are a valid integer; volatile, so that it happens once, whoever
-        // writes to it meanwhile; byte arrays need no alignment.
-        Some(T::from_bytes(unsafe { at.cast::<T::Bytes>().read_volatile() }))
+    /// The word at `offset`, if it is inside and aligned.
+    fn word<T: Word>(&self, offset: u32) -> Option<NonNull<T>> {
+        let at = self.at(offset, size_of::<T>())?.cast::<T>();
+        at.is_aligned().then_some(at)
     }
 
-    /// Stores a word. `None`: it would be outside, and is not stored.
+    /// Loads a word, exactly once.
+    #[must_use]
+    pub fn load<T: Word>(&self, offset: u32) -> Option<T> {
+        let at = self.word::<T>(offset)?;
+        // SAFETY: inside, aligned; any bits are a valid integer; volatile, so that it happens once and
+        // whole, whoever writes to it meanwhile.
+        Some(unsafe { at.read_volatile() })
+    }
+
+    /// Stores a word. `None`: it would be outside or not aligned, and is not stored.
     #[must_use]
     pub fn store<T: Word>(&self, offset: u32, value: T) -> Option<()> {
-        let at = self.at(offset, size_of::<T>())?;
-        // SAFETY: inside; byte arrays need no alignment.
-        unsafe { at.cast::<T::Bytes>().write_volatile(value.to_bytes()) };
+        let at = self.word::<T>(offset)?;
+        // SAFETY: inside, aligned.
+        unsafe { at.write_volatile(value) };
         Some(())
     }
 
@@ -69,27 +75,11 @@ impl StubData {
     }
 }
 
-/// An integer as it lies in memory.
-pub trait Word: Sized + Copy {
-    /// Its bytes.
-    type Bytes;
-    /// From memory.
-    fn from_bytes(bytes: Self::Bytes) -> Self;
-    /// To memory.
-    fn to_bytes(self) -> Self::Bytes;
-}
-
-macro_rules! words {
-    ($($int:ty)*) => {$(
-        impl Word for $int {
-            type Bytes = [u8; size_of::<$int>()];
-            fn from_bytes(bytes: Self::Bytes) -> Self {
-                Self::from_ne_bytes(bytes)
-            }
-            fn to_bytes(self) -> Self::Bytes {
-                self.to_ne_bytes()
-            }
-        }
-    )*};
-}
-words!(u16 i16 u32 i32 u64 i64);
+/// An integer: any bits are a valid one.
+pub trait Word: Copy {}
+impl Word for u16 {}
+impl Word for i16 {}
+impl Word for u32 {}
+impl Word for i32 {}
+impl Word for u64 {}
+impl Word for i64 {}

@@ -40,8 +40,12 @@ impl Page {
         }
     }
 
+    /// As a guest can: anywhere.
     fn put<T: Word>(&mut self, offset: usize, value: T) {
-        assert!(self.data().store(u32::try_from(offset).unwrap_or(u32::MAX), value).is_some());
+        let mut aligned = Page::new();
+        assert!(aligned.data().store(0, value).is_some());
+        let bytes = aligned.bytes()[..size_of::<T>()].to_vec();
+        self.bytes()[offset..][..bytes.len()].copy_from_slice(&bytes);
     }
 
     fn get<T: Word>(&mut self, offset: usize) -> T {
