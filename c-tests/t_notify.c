@@ -414,6 +414,25 @@ static void what_poll_may_answer(void)
 	check_eq(seccomp_notify_serve(&mm, mm.listener, 0), 1);
 }
 
+static bool listener_is_busy(const long *arg, long *result)
+{
+	((struct pollfd *)arg[0])->revents = POLLERR;
+	*result = 1;
+	return true;
+}
+
+/* The host gives up the wait for the filter's lock when a signal comes: POLLERR is no death */
+static void a_listener_that_is_busy_is_not_dead(void)
+{
+	start_suspended();
+	host_hook_set(HOST_POLL, listener_is_busy);
+	check_eq(seccomp_notify_serve(&mm, mm.listener, 0), -EINTR);
+	check_eq(seccomp_notify_drain(&mm, mm.listener), -EINTR);
+	check_eq(serve_batch(&mm, 1), -EINTR);
+	host_reset();
+	check_eq(seccomp_notify_serve(&mm, mm.listener, 0), 1);
+}
+
 /* hole 12 */
 static unsigned int buffers_seen;
 
@@ -683,6 +702,7 @@ static const struct test tests[] = {
 	TEST(dead_before),
 	TEST(what_receive_may_answer),
 	TEST(what_poll_may_answer),
+	TEST(a_listener_that_is_busy_is_not_dead),
 	TEST(the_buffer_is_zero_each_time),
 	TEST(a_later_host_has_larger_structures),
 	TEST(withdrawn_before_the_answer),

@@ -57,7 +57,7 @@ struct Room([u8; ROOM]);
 /// Waits for a suspended call, `timeout_ms` at most.
 ///
 /// # Errors
-/// `EINTR`: a signal was handled on this thread. `EBADF`.
+/// `EINTR`: a signal was handled on this thread, or is about to be. `EBADF`.
 pub fn wait(listener: BorrowedFd<'_>, timeout_ms: u16) -> Result<Pending> {
     let mut fds = [PollFd::new(listener, PollFlags::POLLIN)];
     if poll(&mut fds, PollTimeout::from(timeout_ms))? == 0 {
@@ -68,8 +68,11 @@ pub fn wait(listener: BorrowedFd<'_>, timeout_ms: u16) -> Result<Pending> {
         Ok(Pending::Notification)
     } else if events.contains(PollFlags::POLLNVAL) {
         Err(Errno::EBADF)
-    } else if events.intersects(PollFlags::POLLHUP | PollFlags::POLLERR) {
+    } else if events.contains(PollFlags::POLLHUP) {
         Ok(Pending::Gone)
+    } else if events.contains(PollFlags::POLLERR) {
+        // The host was waiting for the filter's lock when a signal came: it does not know.
+        Err(Errno::EINTR)
     } else {
         Ok(Pending::Nothing)
     }

@@ -6,6 +6,7 @@
 //! | call | answer            | meaning                               | what is done              |
 //! |------|-------------------|---------------------------------------|---------------------------|
 //! | poll | EINTR             | a signal was handled                  | to the caller             |
+//! | poll | POLLERR           | a signal while the listener was busy  | EINTR, to the caller      |
 //! | poll | POLLHUP           | the stub is dead                      | ESRCH                     |
 //! | RECV | EINTR             | a signal, or the watchdog's kick      | to the caller             |
 //! | RECV | ENOENT            | withdrawn, or the stub is dead        | poll again: POLLHUP tells |
