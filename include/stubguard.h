@@ -48,6 +48,22 @@ struct sock_filter; /* <linux/filter.h> */
 #define STUBGUARD_MMAP2 4
 
 /**
+ * `stubguard_config.flags`: stubs are parked ones, which run the library's code: window mode, with
+ * the functions `stubguard_stub_*()`. Without it: notify mode.
+ */
+#define STUBGUARD_WINDOW 8
+
+/**
+ * `syscall` of an entry of the batch: mmap.
+ */
+#define STUBGUARD_CALL_MMAP 1
+
+/**
+ * `syscall` of an entry of the batch: munmap.
+ */
+#define STUBGUARD_CALL_MUNMAP 2
+
+/**
  * Log level of a line that reports something wrong, as in `<linux/kern_levels.h>`.
  */
 #define STUBGUARD_LOG_ERR 3
@@ -92,15 +108,102 @@ struct sock_filter; /* <linux/filter.h> */
 #define STUBGUARD_F_SYNC_WAKE_UP 8
 
 /**
+ * `stubguard_features()`: a stub can set its FS and GS base by itself (Linux 5.9, on processors that
+ * have FSGSBASE). Without it a parked stub may call arch_prctl for that: slower, not weaker.
+ */
+#define STUBGUARD_F_FSGSBASE 16
+
+/**
+ * `stubguard_features()`: a monitor that waits for a notification learns of the stub's death (Linux
+ * 6.11). Without it the monitor of a parked stub polls before it waits: slower, not weaker.
+ */
+#define STUBGUARD_F_RECEIVE_ENDS 32
+
+/**
  * The fd under which a stub holds its own listener: it has closed all but fd 0 before, and the
  * host gives the lowest number that is free.
  */
 #define STUBGUARD_LISTENER_FD 1
 
 /**
+ * Words of `struct user_regs_struct`: how many, and which.
+ */
+#define STUBGUARD_REGISTERS 27
+
+/**
+ * How many memory fds a batch may use: `STUB_MAX_FDS` of UML.
+ */
+#define STUBGUARD_FDS_MAX 4
+
+/**
+ * How many calls fit into the control page: more than UML's `struct stub_data` holds, as one of
+ * its calls may have to be split.
+ */
+#define CALLS_MAX 112
+
+
+
+/**
+ * What a park is answered with. Any other result (the listener is gone: ENOSYS) ends the stub.
+ */
+#define ANSWER 1
+
+/**
+ * A park's first argument, if it is no signal: the batch is done, and nothing else was to be done.
+ */
+#define PARK_DONE 4096
+
+/**
+ * A park's first argument: a call of the batch has failed. Second: its result. Third: how many
+ * calls were left, this one included.
+ */
+#define PARK_FAILED 4097
+
+/**
+ * `Control::flags`: memory fds are in the socket.
+ */
+#define RECEIVE 1
+
+/**
+ * `Control::flags`: resume the guest after the batch.
+ */
+#define GUEST 2
+
+/**
+ * `Control::flags`: set the FS base.
+ */
+#define SET_FS 4
+
+/**
+ * `Control::flags`: set the GS base.
+ */
+#define SET_GS 8
+
+/**
+ * `Control::flags`: the host has no FSGSBASE, so by arch_prctl.
+ */
+#define BY_CALL 16
+
+/**
+ * `Control::flags`: the host has no XSAVE.
+ */
+#define FXSAVE 32
+
+/**
+ * The second data page starts with the floating-point state to resume with. It also is the stub's
+ * signal stack: a frame is only there while the guest's own state is the monitor's.
+ */
+#define FP PAGE
+
+/**
+ * The stub's page: fixed for x86-64.
+ */
+#define PAGE 4096
+
+/**
  * A number that no filter exceeds; what a caller's array needs.
  */
-#define STUBGUARD_FILTER_MAX 64
+#define STUBGUARD_FILTER_MAX 192
 
 /**
  * Takes one line, NUL-terminated, without a newline.
@@ -115,8 +218,9 @@ typedef void (*stubguard_log_fn)(int level, const char *message);
 /**
  * Where things are in the stub's data, the memory that monitor and stub share; all in bytes.
  *
- * UML's `struct stub_data`. Nothing of it is ever read but by `stubguard_collect()`, which bounds
- * every value, and nothing written but by `stubguard_publish()`.
+ * UML's `struct stub_data`. In notify mode nothing of it is ever read but by `stubguard_collect()`,
+ * which bounds every value, and nothing written but by `stubguard_publish()`. In window mode only
+ * the monitor's own batch looks like this; what the stub sees is the library's affair.
  */
 struct stubguard_layout {
         /**
@@ -159,6 +263,14 @@ struct stubguard_layout {
          * `mem.prot` in an entry: C `int`.
          */
         uint32_t call_prot;
+        /**
+         * `mem.fd` in an entry: C `int`, an index into the batch's fds. (Window mode.)
+         */
+        uint32_t call_fd;
+        /**
+         * `syscall` in an entry: C `int`, `STUBGUARD_CALL_MMAP` or `STUBGUARD_CALL_MUNMAP`. (Window mode.)
+         */
+        uint32_t call_type;
         /**
          * `restart_wait`: C `short`.
          */
@@ -214,7 +326,7 @@ struct stubguard_config {
          */
         size_t size;
         /**
-         * `STUBGUARD_REQUIRE`, `STUBGUARD_TIME_TRAVEL`, `STUBGUARD_MMAP2`.
+         * `STUBGUARD_REQUIRE`, `STUBGUARD_TIME_TRAVEL`, `STUBGUARD_MMAP2`, `STUBGUARD_WINDOW`.
          */
         uint32_t flags;
         /**
@@ -231,20 +343,20 @@ struct stubguard_config {
          */
         uint32_t page_size;
         /**
-         * The lowest number under which a stub can hold an fd of the guest's memory.
+         * The lowest number under which a stub can hold an fd of the guest's memory. Window mode: 1.
          */
         int32_t mmap_fd_first;
         /**
-         * The highest such number.
+         * The highest such number. Window mode: `STUBGUARD_FDS_MAX` at most.
          */
         int32_t mmap_fd_last;
         /**
-         * How often the watchdog looks, in milliseconds; default 1000.
+         * How often the watchdog looks, in milliseconds; default 1000, in window mode 200.
          */
         uint32_t watchdog_tick_ms;
         /**
          * How long a stub may keep the monitor waiting, in milliseconds of its own CPU time or of
-         * sleep; default 5000; at least two ticks.
+         * sleep; default 5000, in window mode 800; at least two ticks.
          */
         uint32_t watchdog_budget_ms;
         /**
@@ -294,6 +406,154 @@ struct stubguard_stats {
          * Stubs killed, by the watchdog or through `stubguard_kill_stub()`.
          */
         uint64_t kills;
+};
+
+/**
+ * A parked stub, as its monitor knows it. In the caller's memory, out of the guest's reach; all members
+ * are the library's, and may be read.
+ */
+struct stubguard_stub {
+        /**
+         * The host's process.
+         */
+        int pid;
+        /**
+         * Its listener.
+         */
+        int listener;
+        /**
+         * The caller's end of its socket.
+         */
+        int socket;
+        /**
+         * A [`State`].
+         */
+        uint32_t state;
+        /**
+         * Tells the process from all others that have had or will have this pid.
+         */
+        uint64_t identity;
+        /**
+         * The stub's data pages.
+         */
+        void *shared;
+        /**
+         * The notification that holds it.
+         */
+        uint64_t notification;
+        /**
+         * The arguments of the park that was answered, but may have been withdrawn.
+         */
+        uint64_t unanswered[3];
+        /**
+         * FS base that it has.
+         */
+        uint64_t fs_base;
+        /**
+         * GS base that it has.
+         */
+        uint64_t gs_base;
+        /**
+         * The parts of the floating-point state that the host puts into its frames.
+         */
+        uint64_t xfeatures;
+        /**
+         * Calls of the batch that it works on.
+         */
+        uint32_t calls;
+        /**
+         * Where on the signal stack its frame's siginfo is,
+         */
+        uint16_t siginfo;
+        /**
+         * the machine context,
+         */
+        uint16_t mcontext;
+        /**
+         * and the floating-point state.
+         */
+        uint16_t fpstate;
+        /**
+         * Whether `unanswered` holds.
+         */
+        uint16_t resend;
+};
+
+/**
+ * How a stub is to go on: see stubguard_stub_resume().
+ */
+struct stubguard_resume {
+        /**
+         * The monitor's copy of the stub's data, which holds the batch.
+         */
+        const void *own;
+        /**
+         * How many calls that has.
+         */
+        int calls;
+        /**
+         * How many fds there are.
+         */
+        int fd_count;
+        /**
+         * The monitor's fds of the guest's memory, by which the batch's calls count them.
+         */
+        const int *fds;
+        /**
+         * The guest's registers: `STUBGUARD_REGISTERS` words, as PTRACE_GETREGS has them (`struct
+         * user_regs_struct`). NULL to run only the batch.
+         */
+        const uint64_t *registers;
+        /**
+         * The guest's floating-point state: `fp_size` bytes, as NT_X86_XSTATE has them.
+         */
+        const void *fp;
+        /**
+         * Not 0: the guest traps (SIGTRAP) after one instruction.
+         */
+        int step;
+};
+
+/**
+ * What a park says.
+ */
+struct stubguard_event {
+        /**
+         * The signal by which the guest stopped; 0 if it has not run: a batch is done, or has failed.
+         */
+        int signal;
+        /**
+         * 1 if the guest has not run, although it was resumed: registers are as they were.
+         */
+        int again;
+        /**
+         * What a call of the batch answered, a negative errno; 0 if all are done.
+         */
+        int error;
+        /**
+         * How many calls were done before.
+         */
+        int done;
+        /**
+         * The call by which the guest stopped, with SIGSYS; else -1.
+         */
+        int syscall;
+        /**
+         * Always 0.
+         */
+        int reserved;
+        /**
+         * With SIGSEGV: the page fault's error code,
+         */
+        uint64_t error_code;
+        /**
+         * its address,
+         */
+        uint64_t address;
+        /**
+         * and the number of the exception.
+         */
+        uint64_t trap;
 };
 
 
@@ -366,7 +626,8 @@ const char *stubguard_denial_name(size_t index);
  * its last step before it runs the guest.
  *
  * `out`: room for `capacity` instructions; `STUBGUARD_FILTER_MAX` are always enough. The stub must
- * have closed all fds but fd 0 before, so that its listener becomes fd 1. Any thread.
+ * have closed all fds but fd 0 before: in notify mode its listener becomes fd 1, in window mode the
+ * numbers from 1 on are the memory fds'. Any thread.
  *
  * Returns the number of instructions; -ENODEV before stubguard_init(); -EINVAL for NULL; -ENOSPC.
  * Series: patches 1, 2, 5.
@@ -374,9 +635,9 @@ const char *stubguard_denial_name(size_t index);
 int stubguard_filter(struct sock_filter *out, size_t capacity);
 
 /**
- * The flags for seccomp(SECCOMP_SET_MODE_FILTER) in a stub: NEW_LISTENER, and WAIT_KILLABLE_RECV
- * where the host has it. seccomp(2) then returns the stub's listener, or fails with EBUSY in a
- * sandbox that has one.
+ * The flags for seccomp(SECCOMP_SET_MODE_FILTER) in a stub. In notify mode NEW_LISTENER, and
+ * WAIT_KILLABLE_RECV where the host has it: seccomp(2) then returns the stub's listener, or fails
+ * with EBUSY in a sandbox that has one. In window mode 0: see stubguard_listen().
  *
  * Any thread, after stubguard_init().
  */
@@ -466,6 +727,93 @@ int seccomp_serve_stub_syscalls(struct mm_id *mm_id,
                                 void *own,
                                 int calls,
                                 int pending);
+
+/**
+ * Copies the code that parked stubs run to the page that is to be their code page. Its first byte is
+ * the handler of all their signals.
+ *
+ * `page`: the configured page size; each stub maps it, not writable, at `stub_start`, and its two
+ * data pages behind it. Any thread, before the first stub.
+ *
+ * Returns the code's length; -EINVAL for NULL; -EOPNOTSUPP without `STUBGUARD_WINDOW`; -ENODEV before
+ * stubguard_init().
+ */
+int stubguard_stub_code(void *page);
+
+/**
+ * Makes the listener of a parked stub. To be called in the new process that is going to be the stub,
+ * while it shares the monitor's fd table (CLONE_FILES), so that the listener is the monitor's from its
+ * birth and there is nothing to hand over. Afterwards the process takes a table of its own, and becomes
+ * the stub by execve(2).
+ *
+ * Sets no_new_privs on the calling thread, and installs a filter that lets all calls but the park's
+ * through. Shares no state with the monitor but errno, which stays.
+ *
+ * Returns the fd, close-on-exec, to be closed with put_stub_listener(); -EOPNOTSUPP, -ENODEV as above;
+ * -EBUSY in a sandbox that has a listener; others as seccomp(2). Series: patch 1.
+ */
+int stubguard_listen(void);
+
+/**
+ * Takes a new stub over.
+ *
+ * `stub`: the library's record of it, in memory that the guest cannot reach; the caller keeps it as
+ * long as the stub. `pid`: a child that cannot be reaped meanwhile. `listener`: from stubguard_listen().
+ * `socket`: the caller's end of a socket pair whose other end is the stub's fd 0. `shared`: the stub's
+ * two data pages. All stay the caller's. The monitor's thread; does not block. Then
+ * stubguard_stub_wait() waits for the first park.
+ *
+ * Returns 0; -EINVAL; -EBADF, -ENOTTY for what is no listener; -ESRCH if there is no such process;
+ * -EMFILE, ... as the host says; -EOPNOTSUPP, -ENODEV as above. On failure `stub` is as it was.
+ */
+int stubguard_stub_attach(struct stubguard_stub *stub,
+                          int pid,
+                          int listener,
+                          int socket,
+                          void *shared);
+
+/**
+ * Lets a parked stub go on: it runs the batch, then the guest.
+ *
+ * Each call of the batch is checked as seccomp_serve_stub_syscalls() checks it, and asks
+ * stub_mmap_allowed() for each page; a page that the page table does not grant any more is left out.
+ *
+ * `mm_id`: passed through to stub_mmap_allowed(). `request`: copied before the function returns. The
+ * monitor's thread of that stub; does not block. Two host calls at most, however long the batch is.
+ *
+ * Returns 0; -EINVAL for bad arguments, or a stub that is not parked: nothing has changed; -EPERM
+ * for a batch that is not the guest's to run; -ESRCH if the stub is dead; others as sendmsg(2). After
+ * these the stub must be killed. -EOPNOTSUPP, -ENODEV as above. Series: patches 2, 3, 5.
+ */
+int stubguard_stub_resume(struct stubguard_stub *stub,
+                          struct mm_id *mm_id,
+                          const struct stubguard_resume *request);
+
+/**
+ * Waits until a stub parks, and takes over what it says.
+ *
+ * `mm_id`: as for stubguard_stub_resume(). `cpu`: as for seccomp_wd_enter(): the watchdog watches the
+ * wait. `event`: what has happened. `registers`: `STUBGUARD_REGISTERS` words, of which those that a guest
+ * can change are written (not orig_rax, the bases, and the selectors of data). `fp`: `fp_size` bytes.
+ * `siginfo`: a `siginfo_t`. These three are written if the guest was resumed, `event.signal` is not 0
+ * and `event.again` is 0; where no guest was resumed (the first park, a batch) they may be NULL. All
+ * are written only on success. The monitor's thread of that stub.
+ *
+ * Blocks until the stub parks, which it does at the latest when it is signalled (SIGALRM), dies, or a
+ * signal whose handler does not restart calls interrupts the wait; a stub that does neither is killed by
+ * the watchdog.
+ *
+ * Returns 0; -EINTR: look around, and call it again; -ESRCH if the stub is dead; -EPROTO if it has
+ * broken the protocol (a line has said how): it must be killed (stubguard_kill_stub()); -EINVAL for bad
+ * arguments, or a stub that was not resumed; -EOPNOTSUPP, -ENODEV as above.
+ */
+int stubguard_stub_wait(struct stubguard_stub *stub,
+                        struct mm_id *mm_id,
+                        int cpu,
+                        struct stubguard_event *event,
+                        uint64_t *registers,
+                        void *fp,
+                        void *siginfo);
 
 /**
  * Writes the monitor's copy of a stub's data to the memory that the stub shares: batch, signal

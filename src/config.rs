@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! What only the caller knows: validated once, constant afterwards.
 
+use crate::stub::code;
 use crate::{Errno, Result};
 use core::cell::UnsafeCell;
 use core::ffi::{c_char, c_int};
@@ -17,6 +18,14 @@ pub const STUBGUARD_REQUIRE: u32 = 1;
 pub const STUBGUARD_TIME_TRAVEL: u32 = 2;
 /// `stubguard_config.flags`: stubs call mmap2(2), whose offset counts pages (32-bit).
 pub const STUBGUARD_MMAP2: u32 = 4;
+/// `stubguard_config.flags`: stubs are parked ones, which run the library's code: window mode, with
+/// the functions `stubguard_stub_*()`. Without it: notify mode.
+pub const STUBGUARD_WINDOW: u32 = 8;
+
+/// `syscall` of an entry of the batch: mmap.
+pub const STUBGUARD_CALL_MMAP: i32 = 1;
+/// `syscall` of an entry of the batch: munmap.
+pub const STUBGUARD_CALL_MUNMAP: i32 = 2;
 
 /// Log level of a line that reports something wrong, as in `<linux/kern_levels.h>`.
 pub const STUBGUARD_LOG_ERR: c_int = 3;
@@ -35,8 +44,9 @@ pub type LogFn = Option<unsafe extern "C" fn(level: c_int, message: *const c_cha
 
 /// Where things are in the stub's data, the memory that monitor and stub share; all in bytes.
 ///
-/// UML's `struct stub_data`. Nothing of it is ever read but by `stubguard_collect()`, which bounds
-/// every value, and nothing written but by `stubguard_publish()`.
+/// UML's `struct stub_data`. In notify mode nothing of it is ever read but by `stubguard_collect()`,
+/// which bounds every value, and nothing written but by `stubguard_publish()`. In window mode only
+/// the monitor's own batch looks like this; what the stub sees is the library's affair.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Layout {
@@ -60,6 +70,10 @@ pub struct Layout {
     pub call_offset: u32,
     /// `mem.prot` in an entry: C `int`.
     pub call_prot: u32,
+    /// `mem.fd` in an entry: C `int`, an index into the batch's fds. (Window mode.)
+    pub call_fd: u32,
+    /// `syscall` in an entry: C `int`, `STUBGUARD_CALL_MMAP` or `STUBGUARD_CALL_MUNMAP`. (Window mode.)
+    pub call_type: u32,
     /// `restart_wait`: C `short`.
     pub restart_wait: u32,
     /// `futex`: C `unsigned int`. The monitor hands over by it; the library only tells the stub's
@@ -92,7 +106,7 @@ pub struct Layout {
 pub struct Config {
     /// sizeof(struct stubguard_config).
     pub size: usize,
-    /// `STUBGUARD_REQUIRE`, `STUBGUARD_TIME_TRAVEL`, `STUBGUARD_MMAP2`.
+    /// `STUBGUARD_REQUIRE`, `STUBGUARD_TIME_TRAVEL`, `STUBGUARD_MMAP2`, `STUBGUARD_WINDOW`.
     pub flags: u32,
     /// Number of CPUs that the guest has, 1 to `STUBGUARD_MAX_CPUS`.
     pub cpus: u32,
@@ -101,14 +115,14 @@ pub struct Config {
     pub stub_start: u64,
     /// Bytes in a guest page; a power of two, 4096 at least.
     pub page_size: u32,
-    /// The lowest number under which a stub can hold an fd of the guest's memory.
+    /// The lowest number under which a stub can hold an fd of the guest's memory. Window mode: 1.
     pub mmap_fd_first: i32,
-    /// The highest such number.
+    /// The highest such number. Window mode: `STUBGUARD_FDS_MAX` at most.
     pub mmap_fd_last: i32,
-    /// How often the watchdog looks, in milliseconds; default 1000.
+    /// How often the watchdog looks, in milliseconds; default 1000, in window mode 200.
     pub watchdog_tick_ms: u32,
     /// How long a stub may keep the monitor waiting, in milliseconds of its own CPU time or of
-    /// sleep; default 5000; at least two ticks.
+    /// sleep; default 5000, in window mode 800; at least two ticks.
     pub watchdog_budget_ms: u32,
     /// A signal that nobody else uses, by which the watchdog gets a monitor out of a host call
     /// that does not return; 0 for none. UML's own signals do not: their handlers restart calls.
@@ -121,8 +135,12 @@ pub struct Config {
 
 const DEFAULT_TICK_MS: u32 = 1000;
 const DEFAULT_BUDGET_MS: u32 = 5000;
+/// A parked stub cannot block the guest's timer signal, so one that does not answer some dozens of
+/// them in so much CPU time of its own is not the guest's doing alone: it is to be ended soon.
+const WINDOW_TICK_MS: u32 = 200;
+const WINDOW_BUDGET_MS: u32 = 800;
 const MAX_BUDGET_MS: u32 = 3_600_000;
-const KNOWN_FLAGS: u32 = STUBGUARD_REQUIRE | STUBGUARD_TIME_TRAVEL | STUBGUARD_MMAP2;
+const KNOWN_FLAGS: u32 = STUBGUARD_REQUIRE | STUBGUARD_TIME_TRAVEL | STUBGUARD_MMAP2 | STUBGUARD_WINDOW;
 
 impl Config {
     /// Fills in the defaults and refuses what cannot be meant.
@@ -130,11 +148,16 @@ impl Config {
     /// # Errors
     /// `EINVAL`.
     pub fn validated(mut self) -> Result<Self> {
+        let window = self.has(STUBGUARD_WINDOW);
+        let (tick, budget) =
+            if window { (WINDOW_TICK_MS, WINDOW_BUDGET_MS) } else { (DEFAULT_TICK_MS, DEFAULT_BUDGET_MS) };
         if self.watchdog_tick_ms == 0 {
-            self.watchdog_tick_ms = DEFAULT_TICK_MS;
+            // A budget that is shorter than usual wants a shorter tick.
+            let half = self.watchdog_budget_ms.checked_div(2).filter(|half| *half > 0);
+            self.watchdog_tick_ms = half.map_or(tick, |half| half.min(tick));
         }
         if self.watchdog_budget_ms == 0 {
-            self.watchdog_budget_ms = DEFAULT_BUDGET_MS.max(self.watchdog_tick_ms.saturating_mul(2));
+            self.watchdog_budget_ms = budget.max(self.watchdog_tick_ms.saturating_mul(2));
         }
         let page = u64::from(self.page_size);
         let stub =
@@ -146,14 +169,27 @@ impl Config {
             && self.stub_start != 0
             && self.stub_start.is_multiple_of(page)
             && stub.is_some()
-            // 0 is the stub's socket, 1 its listener: never memory.
-            && self.mmap_fd_first >= 2
+            && self.stub_start < 1 << 63
+            && (if window { self.fits_window() } else { self.mmap_fd_first >= 2 })
             && self.mmap_fd_first <= self.mmap_fd_last
             && self.watchdog_budget_ms <= MAX_BUDGET_MS
             && self.watchdog_tick_ms.checked_mul(2).is_some_and(|two| two <= self.watchdog_budget_ms)
             && (0..=64).contains(&self.kick_signal)
             && self.layout.is_valid();
         if valid { Ok(self) } else { Err(Errno::EINVAL) }
+    }
+
+    /// 0 is a stub's socket, so never memory. In notify mode 1 is its listener; a parked stub has none,
+    /// so there the memory fds start. Its data pages are the control page and the signal stack.
+    fn fits_window(&self) -> bool {
+        !self.has(STUBGUARD_MMAP2)
+            && self.page_size as usize == code::PAGE
+            && self.mmap_fd_first == 1
+            && usize::try_from(self.mmap_fd_last).is_ok_and(|last| last <= code::STUBGUARD_FDS_MAX)
+            && self.layout.calls_max as usize <= code::CALLS_MAX
+            && self.layout.sigstack as usize == code::FP
+            && self.layout.sigstack_size as usize == code::PAGE
+            && self.layout.fp_size.is_multiple_of(8)
     }
 
     /// Whether a `STUBGUARD_*` flag is set.
@@ -187,6 +223,8 @@ impl Layout {
             && in_call(self.call_length, 8)
             && in_call(self.call_offset, 8)
             && in_call(self.call_prot, 4)
+            && in_call(self.call_fd, 4)
+            && in_call(self.call_type, 4)
             && fits(self.restart_wait, 2, 2)
             && fits(self.futex, 4, 4)
             && fits(self.signal, 4, 4)
@@ -284,6 +322,8 @@ pub(crate) mod tests {
                 call_length: 8,
                 call_offset: 16,
                 call_prot: 28,
+                call_fd: 24,
+                call_type: 32,
                 restart_wait: 3952,
                 futex: 3956,
                 signal: 3960,
@@ -307,7 +347,7 @@ pub(crate) mod tests {
     #[test]
     fn what_cannot_be_meant_is_refused() {
         let bad: [fn(&mut Config); 26] = [
-            |c| c.flags = 8,
+            |c| c.flags = 16,
             |c| c.cpus = 0,
             |c| c.cpus = 65,
             |c| c.stub_start = 0,

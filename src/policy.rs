@@ -99,12 +99,25 @@ pub struct Mmap {
 ///
 /// # Errors
 /// The reason for the denial.
-#[allow(clippy::arithmetic_side_effects)] // Each sum is bounded by the checks above it.
 pub fn check_mmap(
     config: &Config,
     call: &Mmap,
     mut granted: impl FnMut(u64, u64, u64) -> bool,
 ) -> Result<(), Denial> {
+    if pages(config, call)?.all(|(addr, offset)| granted(addr, call.prot, offset)) {
+        Ok(())
+    } else {
+        Err(Denial::PageTable)
+    }
+}
+
+/// The pages of an mmap call whose arguments are such that its page table alone has to be asked: their
+/// addresses and offsets.
+///
+/// # Errors
+/// The reason for the denial.
+#[allow(clippy::arithmetic_side_effects)] // Each sum is bounded by the checks above it.
+pub fn pages(config: &Config, call: &Mmap) -> Result<impl Iterator<Item = (u64, u64)> + use<>, Denial> {
     const FLAGS: u64 = (libc::MAP_SHARED | libc::MAP_FIXED) as u64;
     const PROT: u64 = (libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC) as u64;
 
@@ -135,11 +148,8 @@ pub fn check_mmap(
     if call.offset.checked_add(pages * step).is_none() {
         return Err(Denial::Offset);
     }
-    if (0..pages).all(|i| granted(call.addr + i * page, call.prot, call.offset + i * step)) {
-        Ok(())
-    } else {
-        Err(Denial::PageTable)
-    }
+    let (addr, offset) = (call.addr, call.offset);
+    Ok((0..pages).map(move |i| (addr + i * page, offset + i * step)))
 }
 
 /// May a stub make this munmap call? Any range of the guest's own: a guest that unmaps its own

@@ -7,8 +7,8 @@ use crate::config::{
 };
 use crate::counters::{self, Stats};
 use crate::host::probe::{
-    self, Host, STUBGUARD_F_LISTENER, STUBGUARD_F_SYNC_WAKE_UP, STUBGUARD_F_WAIT_KILLABLE,
-    STUBGUARD_F_WATCHDOG,
+    self, Host, STUBGUARD_F_FSGSBASE, STUBGUARD_F_LISTENER, STUBGUARD_F_RECEIVE_ENDS,
+    STUBGUARD_F_SYNC_WAKE_UP, STUBGUARD_F_WAIT_KILLABLE, STUBGUARD_F_WATCHDOG,
 };
 use crate::log::Line;
 use crate::policy::Denial;
@@ -19,11 +19,13 @@ use core::sync::atomic::{AtomicU32, Ordering};
 static FEATURES: AtomicU32 = AtomicU32::new(0);
 
 /// What [`Line`] says of each feature.
-const NAMES: [(u32, &str); 4] = [
+const NAMES: [(u32, &str); 6] = [
     (STUBGUARD_F_LISTENER, "listener"),
     (STUBGUARD_F_WATCHDOG, "watchdog"),
     (STUBGUARD_F_WAIT_KILLABLE, "wait-killable"),
     (STUBGUARD_F_SYNC_WAKE_UP, "sync-wake-up"),
+    (STUBGUARD_F_FSGSBASE, "fsgsbase"),
+    (STUBGUARD_F_RECEIVE_ENDS, "receive-ends"),
 ];
 
 /// Starts the library: checks the configuration, finds out what the host offers, and says so in
@@ -161,12 +163,12 @@ pub extern "C" fn stubguard_denial_name(index: usize) -> *const c_char {
 // The ABI: c-tests/layout.c says the same of the header.
 const _: () = {
     use core::mem::offset_of;
-    assert!(size_of::<Config>() == 136 && align_of::<Config>() == 8);
+    assert!(size_of::<Config>() == 144 && align_of::<Config>() == 8);
     assert!(offset_of!(Config, size) == 0);
     assert!(offset_of!(Config, stub_start) == 16);
     assert!(offset_of!(Config, log) == 48);
     assert!(offset_of!(Config, layout) == 56);
-    assert!(size_of::<config::Layout>() == 80);
+    assert!(size_of::<config::Layout>() == 88);
     assert!(size_of::<Stats>() == 144 && align_of::<Stats>() == 8);
     assert!(offset_of!(Stats, denied) == 16);
     assert!(offset_of!(Stats, resynchronised) == 112);

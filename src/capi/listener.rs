@@ -2,18 +2,20 @@
 //! A stub's filter, and the life of its listener.
 
 use super::{borrow, ret};
+use crate::config::STUBGUARD_WINDOW;
 use crate::host::probe::{STUBGUARD_F_WAIT_KILLABLE, STUBGUARD_LISTENER_FD};
 use crate::host::{pidfd, seccomp};
 use crate::stub::filter;
 use crate::{Errno, config, counters};
-use core::ffi::c_int;
+use core::ffi::{c_int, c_ulong};
 use std::os::fd::{AsFd, IntoRawFd};
 
 /// Writes the seccomp filter that a stub must install, with the flags stubguard_filter_flags(), as
 /// its last step before it runs the guest.
 ///
 /// `out`: room for `capacity` instructions; `STUBGUARD_FILTER_MAX` are always enough. The stub must
-/// have closed all fds but fd 0 before, so that its listener becomes fd 1. Any thread.
+/// have closed all fds but fd 0 before: in notify mode its listener becomes fd 1, in window mode the
+/// numbers from 1 on are the memory fds'. Any thread.
 ///
 /// Returns the number of instructions; -ENODEV before stubguard_init(); -EINVAL for NULL; -ENOSPC.
 /// Series: patches 1, 2, 5.
@@ -27,24 +29,27 @@ pub unsafe extern "C" fn stubguard_filter(out: *mut libc::sock_filter, capacity:
         let mut program =
             [const { libc::sock_filter { code: 0, jt: 0, jf: 0, k: 0 } }; filter::STUBGUARD_FILTER_MAX];
         let room = program.get_mut(..capacity.min(filter::STUBGUARD_FILTER_MAX)).unwrap_or_default();
-        let len = filter::build(config, room)?;
+        let len = filter::build(config, super::library::stubguard_features(), room)?;
         // SAFETY: the caller has room for `capacity` instructions, and `len` is not more.
         unsafe { out.copy_from_nonoverlapping(program.as_ptr(), len) };
         c_int::try_from(len).map_err(|_| Errno::EIO)
     })
 }
 
-/// The flags for seccomp(SECCOMP_SET_MODE_FILTER) in a stub: NEW_LISTENER, and WAIT_KILLABLE_RECV
-/// where the host has it. seccomp(2) then returns the stub's listener, or fails with EBUSY in a
-/// sandbox that has one.
+/// The flags for seccomp(SECCOMP_SET_MODE_FILTER) in a stub. In notify mode NEW_LISTENER, and
+/// WAIT_KILLABLE_RECV where the host has it: seccomp(2) then returns the stub's listener, or fails
+/// with EBUSY in a sandbox that has one. In window mode 0: see stubguard_listen().
 ///
 /// Any thread, after stubguard_init().
 #[unsafe(no_mangle)]
 pub extern "C" fn stubguard_filter_flags() -> u32 {
+    if config::get().is_ok_and(|config| config.has(STUBGUARD_WINDOW)) { 0 } else { listener_flags() as u32 }
+}
+
+pub(super) fn listener_flags() -> c_ulong {
     let killable = super::library::stubguard_features() & STUBGUARD_F_WAIT_KILLABLE != 0;
-    let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER
-        | if killable { libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV } else { 0 };
-    flags as u32
+    libc::SECCOMP_FILTER_FLAG_NEW_LISTENER
+        | if killable { libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV } else { 0 }
 }
 
 /// Gets the listener of a stub that has installed its filter, as a new fd of the calling process:

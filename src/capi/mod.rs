@@ -12,6 +12,7 @@
 pub mod library;
 pub mod listener;
 pub mod notify;
+pub mod parked;
 pub mod report;
 pub mod ret;
 pub mod watchdog;

@@ -9,7 +9,10 @@ use core::ffi::{c_int, c_void};
 use core::ptr::NonNull;
 
 /// A monitor that asks the C hook. A caller's `listener` stays open during the call.
-fn monitor<'a>(mm_id: *mut MmId, listener: c_int) -> Result<Monitor<'a, impl FnMut(u64, u64, u64) -> bool>> {
+pub(super) fn monitor<'a>(
+    mm_id: *mut MmId,
+    listener: c_int,
+) -> Result<Monitor<'a, impl FnMut(u64, u64, u64) -> bool>> {
     if mm_id.is_null() {
         return Err(Errno::EINVAL);
     }

@@ -12,6 +12,7 @@ pub mod pidfd;
 pub mod probe;
 pub mod procfs;
 pub mod seccomp;
+pub mod socket;
 pub mod thread;
 
 use crate::{Errno, Result};

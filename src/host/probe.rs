@@ -5,7 +5,7 @@ use super::{check, pidfd, procfs, seccomp};
 use crate::{Errno, Result};
 use core::ffi::{c_int, c_ulong, c_void};
 use core::sync::atomic::{AtomicI32, Ordering};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// `stubguard_features()`: stubs can have listeners, and the monitor can get hold of them (Linux
 /// 5.9). Without it there is no protection at all.
@@ -19,6 +19,12 @@ pub const STUBGUARD_F_WAIT_KILLABLE: u32 = 4;
 /// `stubguard_features()`: monitor and stub take turns on one CPU (Linux 6.6). Without it slower,
 /// not weaker.
 pub const STUBGUARD_F_SYNC_WAKE_UP: u32 = 8;
+/// `stubguard_features()`: a stub can set its FS and GS base by itself (Linux 5.9, on processors that
+/// have FSGSBASE). Without it a parked stub may call arch_prctl for that: slower, not weaker.
+pub const STUBGUARD_F_FSGSBASE: u32 = 16;
+/// `stubguard_features()`: a monitor that waits for a notification learns of the stub's death (Linux
+/// 6.11). Without it the monitor of a parked stub polls before it waits: slower, not weaker.
+pub const STUBGUARD_F_RECEIVE_ENDS: u32 = 32;
 
 /// The fd under which a stub holds its own listener: it has closed all but fd 0 before, and the
 /// host gives the lowest number that is free.
@@ -45,6 +51,9 @@ pub fn host() -> Host {
         Ok(features) => found.features |= features,
         Err(why) => found.no_listener = Some(why),
     }
+    if fsgsbase() {
+        found.features |= STUBGUARD_F_FSGSBASE;
+    }
     match procfs::own_thread(super::thread::own_tid()) {
         Ok(_) => found.features |= STUBGUARD_F_WATCHDOG,
         Err(why) => found.no_watchdog = Some(why),
@@ -61,20 +70,54 @@ fn listener() -> Step<u32> {
         flags |= libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
         features |= STUBGUARD_F_WAIT_KILLABLE;
     }
-    let child = Child::start(flags).map_err(|error| ("clone", error))?;
+    let child = Child::start(Task::Listen(flags)).map_err(|error| ("clone", error))?;
     let tried = child.try_out();
     let ended = child.end().map_err(|error| ("waitid", error));
-    features |= tried?;
+    let (more, listener) = tried?;
     ended?;
+    features |= more;
+    if receive_ends(&listener) {
+        features |= STUBGUARD_F_RECEIVE_ENDS;
+    }
     Ok(features)
+}
+
+/// Whether a receive returns where nobody is left who could notify. On an older host it does not,
+/// so another process tries it and is ended after a while.
+fn receive_ends(listener: &OwnedFd) -> bool {
+    let Ok(child) = Child::start(Task::Receive(listener.as_raw_fd())) else { return false };
+    let answer = child.answer(RECEIVE_PATIENCE);
+    let _ = child.end();
+    answer == Err(Errno::ENOENT)
+}
+
+/// `AT_HWCAP2`: FSGSBASE instructions may be used.
+fn fsgsbase() -> bool {
+    const HWCAP2_FSGSBASE: c_ulong = 2;
+    // SAFETY: takes a number.
+    unsafe { libc::getauxval(libc::AT_HWCAP2) & HWCAP2_FSGSBASE != 0 }
+}
+
+/// What a child is for.
+#[derive(Clone, Copy)]
+enum Task {
+    /// Installs a filter with these flags; answers with the listener.
+    Listen(c_ulong),
+    /// Receives from this listener, in our fd table; answers with what that says.
+    Receive(c_int),
 }
 
 /// What the child shares with us: it runs in our memory, on a stack of its own.
 struct Shared {
-    flags: c_ulong,
-    /// `WAITING`, then the child's listener or its negative errno.
+    task: Task,
+    /// `WAITING`, then the child's answer or its negative errno.
     answer: AtomicI32,
 }
+
+/// How long we wait for an answer.
+const PATIENCE: libc::timespec = libc::timespec { tv_sec: 5, tv_nsec: 0 };
+/// How long for one that may never come.
+const RECEIVE_PATIENCE: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 const WAITING: i32 = i32::MIN;
 const STACK: usize = 64 * 1024;
@@ -91,10 +134,12 @@ extern "C" fn child_main(shared: *mut c_void) -> c_int {
     // SAFETY: takes numbers. Should the parent die, so does this.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
     let allow = [libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: libc::SECCOMP_RET_ALLOW }];
-    let answer = match seccomp::install_filter(&allow, shared.flags) {
-        Ok(fd) => fd,
-        Err(error) => (error as i32).saturating_neg(),
+    let result = match shared.task {
+        Task::Listen(flags) => seccomp::install_filter(&allow, flags),
+        // SAFETY: the parent keeps it open until this process has ended.
+        Task::Receive(listener) => seccomp::receive(unsafe { BorrowedFd::borrow_raw(listener) }).map(|_| 0),
     };
+    let answer = result.unwrap_or_else(|error| (error as i32).saturating_neg());
     shared.answer.store(answer, Ordering::Release);
     // SAFETY: a word that outlives the call.
     unsafe { libc::syscall(libc::SYS_futex, shared.answer.as_ptr(), libc::FUTEX_WAKE, 1) };
@@ -106,7 +151,7 @@ extern "C" fn child_main(shared: *mut c_void) -> c_int {
 
 impl Child {
     /// Not fork(2): UML's memory, stacks and all, is shared with whoever it forks.
-    fn start(flags: c_ulong) -> Result<Self> {
+    fn start(task: Task) -> Result<Self> {
         let prot = libc::PROT_READ | libc::PROT_WRITE;
         let map = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         // SAFETY: a new mapping, nobody else's.
@@ -116,12 +161,14 @@ impl Child {
         }
         let shared = stack.cast::<Shared>();
         // SAFETY: the start of the mapping, aligned; the stack grows down from its end.
-        unsafe { shared.write(Shared { flags, answer: AtomicI32::new(WAITING) }) };
+        unsafe { shared.write(Shared { task, answer: AtomicI32::new(WAITING) }) };
         // SAFETY: the end of the mapping.
         let top = unsafe { stack.byte_add(STACK) };
-        // SAFETY: `child_main` uses that stack and `shared`, which live until end(). No exit signal:
-        // nobody's SIGCHLD handler shall reap it.
-        let pid = unsafe { libc::clone(child_main, top, libc::CLONE_VM, shared.cast()) };
+        // `child_main` uses that stack and `shared`, which live until end(). No exit signal: nobody's
+        // SIGCHLD handler shall reap it.
+        let table = if matches!(task, Task::Receive(_)) { libc::CLONE_FILES } else { 0 };
+        // SAFETY: as above.
+        let pid = unsafe { libc::clone(child_main, top, libc::CLONE_VM | table, shared.cast()) };
         if pid < 0 {
             let error = Errno::last();
             // SAFETY: mapped above, used by nobody.
@@ -131,9 +178,8 @@ impl Child {
         Ok(Self { stack, shared, pid })
     }
 
-    /// What the child's filter brought, waited for a few seconds at most.
-    fn answer(&self) -> Result<c_int> {
-        let timeout = libc::timespec { tv_sec: 5, tv_nsec: 0 };
+    /// The child's answer, waited for no longer than that.
+    fn answer(&self, timeout: libc::timespec) -> Result<c_int> {
         // SAFETY: lives until end().
         let shared = unsafe { &*self.shared };
         for _ in 0..100 {
@@ -158,8 +204,8 @@ impl Child {
         Err(Errno::ETIMEDOUT)
     }
 
-    fn try_out(&self) -> Step<u32> {
-        let number = self.answer().map_err(|error| ("SECCOMP_FILTER_FLAG_NEW_LISTENER", error))?;
+    fn try_out(&self) -> Step<(u32, OwnedFd)> {
+        let number = self.answer(PATIENCE).map_err(|error| ("SECCOMP_FILTER_FLAG_NEW_LISTENER", error))?;
         let process = pidfd::open(self.pid).map_err(|error| ("pidfd_open", error))?;
         pidfd::identity(process.as_fd(), self.pid).map_err(|error| ("identity of a process", error))?;
         let listener = pidfd::getfd(process.as_fd(), number).map_err(|error| ("pidfd_getfd", error))?;
@@ -167,7 +213,7 @@ impl Child {
             return Err(("SECCOMP_IOCTL_NOTIF_ID_VALID", Errno::ENOTTY));
         }
         let sync = seccomp::set_sync_wake_up(listener.as_fd()).is_ok();
-        Ok(if sync { STUBGUARD_F_SYNC_WAKE_UP } else { 0 })
+        Ok((if sync { STUBGUARD_F_SYNC_WAKE_UP } else { 0 }, listener))
     }
 
     fn end(self) -> Result<()> {

@@ -2,4 +2,5 @@
 //! The monitor's side of a stub: its notifications and its reports.
 
 pub mod notification;
+pub mod parked;
 pub mod report;

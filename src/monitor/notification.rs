@@ -101,6 +101,15 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Monitor<'_, Hook> {
         Ok(true)
     }
 
+    /// Answers a call that nobody has asked for.
+    ///
+    /// # Errors
+    /// As [`Self::serve`].
+    pub fn answer(&mut self, notification: &Notification) -> Result<()> {
+        let answer = self.decide(notification, None);
+        self.send(notification.id, answer)
+    }
+
     /// Answers what is pending now.
     ///
     /// # Errors
@@ -198,6 +207,8 @@ fn mmap(notification: &Notification) -> Mmap {
     }
 }
 
-fn argument(notification: &Notification, index: usize) -> u64 {
+/// An argument of the call.
+#[must_use]
+pub fn argument(notification: &Notification, index: usize) -> u64 {
     notification.call.args.get(index).copied().unwrap_or(0)
 }

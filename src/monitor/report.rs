@@ -27,10 +27,25 @@ use crate::{Errno, Result, config};
 use core::ffi::c_int;
 
 /// `MAX_ERRNO` of the host.
-const MAX_ERRNO: i64 = 4095;
+///
+/// cbindgen:ignore
+pub const MAX_ERRNO: i64 = 4095;
 /// What the stub has handlers for.
-const SIGNALS: [c_int; 6] =
+///
+/// cbindgen:ignore
+pub const SIGNALS: [c_int; 6] =
     [libc::SIGSEGV, libc::SIGSYS, libc::SIGALRM, libc::SIGTRAP, libc::SIGILL, libc::SIGFPE];
+
+/// Counts and logs a breach of the protocol.
+pub fn broken(config: &Config, breach: Breach) -> Errno {
+    counters::BREACHES.bump();
+    Line::new()
+        .str("a stub broke the protocol (")
+        .str(breach.name())
+        .str(")")
+        .send(config.log, config::STUBGUARD_LOG_WARNING);
+    Errno::EPROTO
+}
 
 /// Both copies of a stub's data.
 pub struct Hand<'a> {
@@ -82,15 +97,7 @@ impl Hand<'_> {
         if calls > self.config.layout.calls_max {
             return Err(Errno::EINVAL);
         }
-        self.try_collect(calls).map_err(|breach| {
-            counters::BREACHES.bump();
-            Line::new()
-                .str("a stub broke the protocol (")
-                .str(breach.name())
-                .str(")")
-                .send(self.config.log, config::STUBGUARD_LOG_WARNING);
-            Errno::EPROTO
-        })
+        self.try_collect(calls).map_err(|breach| broken(self.config, breach))
     }
 
     fn try_collect(&self, calls: u32) -> core::result::Result<(), Breach> {
@@ -111,7 +118,7 @@ impl Hand<'_> {
             let at = layout.sigstack.checked_add(start).ok_or(Breach::Frame)?;
             let len = layout.sigstack_size.checked_sub(start).ok_or(Breach::Frame)?;
             self.shared.copy_to(&self.own, at, len).ok_or(Breach::Frame)?;
-            frame.check_fpstate(self.config, &self.own)?;
+            frame.fpstate(self.config, &self.own)?;
             self.own.store(layout.si_offset, frame.siginfo).ok_or(Breach::Frame)?;
             self.own.store(layout.mctx_offset, frame.mcontext).ok_or(Breach::Frame)?;
         }

@@ -8,17 +8,27 @@ use super::memory::StubData;
 use crate::config::Config;
 
 /// `sizeof(siginfo_t)`.
-const SIGINFO: u32 = size_of::<libc::siginfo_t>() as u32;
+///
+/// cbindgen:ignore
+pub const SIGINFO: u32 = size_of::<libc::siginfo_t>() as u32;
 /// `offsetof(ucontext_t, uc_mcontext)`.
-const UCONTEXT_TO_MCONTEXT: u32 = core::mem::offset_of!(libc::ucontext_t, uc_mcontext) as u32;
+///
+/// cbindgen:ignore
+pub const UCONTEXT_TO_MCONTEXT: u32 = core::mem::offset_of!(libc::ucontext_t, uc_mcontext) as u32;
 /// `sizeof(mcontext_t)`.
 const MCONTEXT: u32 = size_of::<libc::mcontext_t>() as u32;
 /// `offsetof(mcontext_t, fpregs)`.
 const MCONTEXT_FPREGS: u32 = core::mem::offset_of!(libc::mcontext_t, fpregs) as u32;
 /// `sizeof(struct _fpstate_64)`: all there is without XSAVE.
-const FXSAVE: u32 = 512;
+///
+/// cbindgen:ignore
+pub const FXSAVE: u32 = 512;
 /// `offsetof(struct _fpstate_64, sw_reserved)`: `magic1`, `extended_size`.
 const SW_RESERVED: u32 = 464;
+/// `offsetof(struct _fpstate_64, sw_reserved.xfeatures)`.
+///
+/// cbindgen:ignore
+pub const XFEATURES: u32 = 472;
 const FP_XSTATE_MAGIC1: u32 = 0x4650_5853;
 const FP_XSTATE_MAGIC2: u32 = 0x4650_5845;
 /// XSAVE wants this of the address.
@@ -42,6 +52,10 @@ pub enum Breach {
     Frame,
     /// Floating-point state that is not where the host puts it, or not of its size.
     FpState,
+    /// A notification that no parked stub makes.
+    Call,
+    /// A hand-over that the monitor cannot have caused: in the middle of a batch, a result of none.
+    Park,
 }
 
 impl Breach {
@@ -53,6 +67,8 @@ impl Breach {
             Self::Error => "error or batch length",
             Self::Frame => "signal frame",
             Self::FpState => "floating-point state",
+            Self::Call => "system call",
+            Self::Park => "park",
         }
     }
 }
@@ -92,32 +108,32 @@ impl Frame {
         u32::from(self.mcontext).saturating_sub(UCONTEXT_TO_MCONTEXT).min(self.siginfo.into())
     }
 
-    /// Checks that the floating-point state is on the stack, and exactly as large as the host
-    /// makes it: UML copies that many bytes from and to the frame. `own` is the monitor's copy.
+    /// Where on the signal stack the floating-point state is, which must be exactly as large as the
+    /// host makes it: UML copies that many bytes from and to the frame. `own` is the monitor's copy.
     ///
     /// # Errors
     /// [`Breach::FpState`].
-    pub fn check_fpstate(self, config: &Config, own: &StubData) -> Result<(), Breach> {
-        self.fpstate_is_sound(config, own).filter(|sound| *sound).map(|_| ()).ok_or(Breach::FpState)
+    pub fn fpstate(self, config: &Config, own: &StubData) -> Result<u32, Breach> {
+        self.sound_fpstate(config, own).ok_or(Breach::FpState)
     }
 
-    fn fpstate_is_sound(self, config: &Config, own: &StubData) -> Option<bool> {
+    fn sound_fpstate(self, config: &Config, own: &StubData) -> Option<u32> {
         let layout = &config.layout;
         let fpregs_at = layout.sigstack.checked_add(self.mcontext.into())?.checked_add(MCONTEXT_FPREGS)?;
         let fpregs: u64 = own.load(fpregs_at)?;
         let offset = u32::try_from(fpregs.checked_sub(config.stub_data_address(layout.sigstack))?).ok()?;
         let end = offset.checked_add(layout.fp_size)?;
         if !offset.is_multiple_of(FP_ALIGN) || offset < self.start() || end > layout.sigstack_size {
-            return Some(false);
+            return None;
         }
         let word = |at: u32| own.load::<u32>(layout.sigstack.checked_add(offset)?.checked_add(at)?);
         if word(SW_RESERVED)? != FP_XSTATE_MAGIC1 {
-            return Some(layout.fp_size == FXSAVE);
+            return (layout.fp_size == FXSAVE).then_some(offset);
         }
         // The second magic number is the last word of the extended size, and on the stack too.
         let sound = end.checked_add(4)? <= layout.sigstack_size
             && word(SW_RESERVED.checked_add(4)?)? == layout.fp_size.checked_add(4)?
             && word(layout.fp_size)? == FP_XSTATE_MAGIC2;
-        Some(sound)
+        sound.then_some(offset)
     }
 }

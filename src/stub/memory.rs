@@ -11,7 +11,7 @@ use core::ffi::c_void;
 use core::ptr::NonNull;
 use core::sync::atomic::{Ordering, compiler_fence};
 
-/// One copy of a stub's data.
+/// Memory that a stub's state is in: one copy of a stub's data, or a part of it.
 #[derive(Clone, Copy, Debug)]
 pub struct StubData {
     base: NonNull<u8>,
@@ -61,12 +61,37 @@ impl StubData {
         Some(())
     }
 
+    /// Stores a structure of integers.
+    #[must_use]
+    pub fn store_all<T: Plain>(&self, offset: u32, value: &T) -> Option<()> {
+        let at = self.at(offset, size_of::<T>())?;
+        // SAFETY: inside; `value` is somewhere else.
+        unsafe { at.copy_from_nonoverlapping(NonNull::from(value).cast(), size_of::<T>()) };
+        Some(())
+    }
+
+    /// Copies a structure of integers out.
+    #[must_use]
+    pub fn load_all<T: Plain>(&self, offset: u32) -> Option<T> {
+        let at = self.at(offset, size_of::<T>())?.cast::<T>();
+        // SAFETY: inside; any bits are a valid value.
+        let value = unsafe { at.read_unaligned() };
+        compiler_fence(Ordering::SeqCst);
+        Some(value)
+    }
+
     /// Copies `len` bytes at `offset` to the same place of another copy.
     #[must_use]
     pub fn copy_to(&self, to: &Self, offset: u32, len: u32) -> Option<()> {
+        self.copy(offset, to, offset, len)
+    }
+
+    /// Copies `len` bytes at `offset` to `to_offset` of other memory.
+    #[must_use]
+    pub fn copy(&self, offset: u32, to: &Self, to_offset: u32, len: u32) -> Option<()> {
         let len = len as usize;
         let source = self.at(offset, len)?;
-        let target = to.at(offset, len)?;
+        let target = to.at(to_offset, len)?;
         // SAFETY: both inside, in different mappings or pages.
         unsafe { target.copy_from_nonoverlapping(source, len) };
         // Nothing that is read from the copy later may be read from the source instead.
@@ -74,6 +99,18 @@ impl StubData {
         Some(())
     }
 }
+
+/// A structure of integers, without gaps between them.
+///
+/// # Safety
+/// Any bits must be a valid value, and all bytes of a value initialised.
+pub unsafe trait Plain: Copy {}
+// SAFETY: an array of integers.
+unsafe impl<const N: usize> Plain for [u64; N] {}
+// SAFETY: its members are integers that fill it.
+unsafe impl Plain for super::code::Call {}
+// SAFETY: its members are integers that fill it.
+unsafe impl Plain for super::code::Head {}
 
 /// An integer: any bits are a valid one.
 pub trait Word: Copy {}

@@ -34,7 +34,7 @@ fn rule(nr: u32, arch: u32, ip: u64, args: [u64; 6]) -> u32 {
 
 fn program() -> Vec<sock_filter> {
     let mut out = vec![sock_filter { code: 0, jt: 0, jf: 0, k: 0 }; STUBGUARD_FILTER_MAX];
-    let len = build(&example(), &mut out).unwrap_or(0);
+    let len = build(&example(), 0, &mut out).unwrap_or(0);
     assert!(len > 0);
     out.truncate(len);
     out
@@ -132,6 +132,6 @@ fn fits_what_callers_reserve_and_says_so_if_not() {
     assert!(len <= STUBGUARD_FILTER_MAX, "{len}");
     for room in 0..len {
         let mut out = vec![sock_filter { code: 0, jt: 0, jf: 0, k: 0 }; room];
-        assert_eq!(build(&example(), &mut out), Err(Errno::ENOSPC), "{room}");
+        assert_eq!(build(&example(), 0, &mut out), Err(Errno::ENOSPC), "{room}");
     }
 }

@@ -110,7 +110,8 @@ static int stub_guard_show(struct seq_file *m, void *v)
 	unsigned long long value;
 	unsigned int i;
 
-	seq_printf(m, "mode %s\n", stub_guard_on ? "notify" : "off");
+	seq_printf(m, "mode %s\n", stub_guard_parked ? "window" :
+		   stub_guard_on ? "notify" : "off");
 	for (i = 0; os_stub_guard_counter(i, &name, &reason, &value) == 0; i++)
 		seq_printf(m, "%s%s %llu\n", name, reason, value);
 
@@ -127,7 +128,9 @@ fs_initcall(stub_guard_proc);
 /* Before anything could start a process, and while there is one CPU */
 static int __init stub_guard_start(void)
 {
-	int err = os_stub_guard_start();
+	/* What the stubs of window mode run */
+	void *code = (void *)get_zeroed_page(GFP_KERNEL);
+	int err = code ? os_stub_guard_start(code) : -ENOMEM;
 
 	if (err)
 		panic("stubguard: cannot guard userspace, err = %d (see stubguard= in --help)\n",

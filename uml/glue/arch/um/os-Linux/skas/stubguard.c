@@ -5,34 +5,44 @@
  */
 
 #include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <asm/unistd.h>
+#include <asm-generic/rwonce.h>
 #include <linux/futex.h>
 #include <linux/seccomp.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/time.h>
 #include <as-layout.h>
 #include <init.h>
 #include <kern_util.h>
+#include <mem.h>
 #include <mm_id.h>
 #include <os.h>
+#include <ptrace_user.h>
 #include <skas.h>
 #include <smp.h>
 #include <stub-data.h>
 #include <sysdep/ptrace.h>
+#include <sysdep/stub.h>
 #include <timetravel.h>
 #include "../internal.h"
 
 #include <stubguard.h>
 
 /*
- * In a stub fd 0 is the socket, 1 the listener, and phys_mapping() knows one
- * memory fd only, which is received as the next one and closed after a batch.
+ * Notify mode: in a stub fd 0 is the socket, 1 the listener, and phys_mapping()
+ * knows one memory fd only, which is received as the next one and closed after
+ * a batch. In window mode the stub has no listener.
  */
 #define STUB_MEM_FD	(STUBGUARD_LISTENER_FD + 1)
 
@@ -43,13 +53,16 @@
 #define WAIT_SLICE_NS	(50 * 1000 * 1000)
 
 int stub_guard_on;
+int stub_guard_parked;
 
 static int want_guard __initdata = 1;
+static int want_window __initdata = 1;
 static int want_all __initdata = 1;
 /* Milliseconds; 0 is the library's default */
 static unsigned int watchdog_tick __initdata;
 static unsigned int watchdog_budget __initdata;
 static struct stub_guard_init guard_init;
+static void *stub_code;
 
 static int __init stub_guard_setup(char *line, int *add)
 {
@@ -59,8 +72,10 @@ static int __init stub_guard_setup(char *line, int *add)
 	for (word = strtok(line, ","); word; word = strtok(NULL, ",")) {
 		if (strcmp(word, "off") == 0)
 			want_guard = 0;
+		else if (strcmp(word, "window") == 0)
+			want_guard = want_window = 1;
 		else if (strcmp(word, "notify") == 0)
-			want_guard = 1;
+			want_guard = 1, want_window = 0;
 		else if (strcmp(word, "besteffort") == 0)
 			want_all = 0;
 		else if (strncmp(word, "tick=", 5) == 0)
@@ -76,13 +91,16 @@ static int __init stub_guard_setup(char *line, int *add)
 }
 
 __uml_setup("stubguard=", stub_guard_setup,
-"stubguard=<notify|off>[,besteffort][,tick=<ms>][,budget=<ms>]\n"
-"    Guards the stubs of seccomp mode: their memory calls are checked against\n"
-"    the guest's page tables, and a stub that does not report back is killed.\n"
-"    'off' leaves userspace unconfined. If the host lacks something that is\n"
-"    needed, UML refuses to start; with 'besteffort' it runs with what there\n"
-"    is. The default is 'notify'. The watchdog looks every tick (1000), and\n"
-"    lets a stub keep a CPU for its budget (5000), in milliseconds.\n\n"
+"stubguard=<window|notify|off>[,besteffort][,tick=<ms>][,budget=<ms>]\n"
+"    Guards the stubs of seccomp mode: what they map is checked against the\n"
+"    guest's page tables, and a stub that does not report back is killed.\n"
+"    With 'window', the default, the host holds a stub while the kernel works,\n"
+"    and the memory's file is in the stub only while trusted code runs there.\n"
+"    With 'notify' each memory call of a stub is decided on by itself, which\n"
+"    is slower. 'off' leaves userspace unconfined. If the host lacks something\n"
+"    that is needed, UML refuses to start; with 'besteffort' it runs with what\n"
+"    there is. The watchdog looks every tick (window: 200, notify: 1000), and\n"
+"    lets a stub keep a CPU for its budget (800, 5000), in milliseconds.\n\n"
 );
 
 /*
@@ -143,6 +161,15 @@ static void print_log(void)
 	}
 }
 
+/*
+ * What the library knows of a parked stub. The kernel's own copy of the stub
+ * data has no signal frame then, so that it has its place.
+ */
+static struct stubguard_stub *parked(struct mm_id *id)
+{
+	return (void *)((struct stub_data *)id->stack)->sigstack;
+}
+
 /* Each address space needs a socket and a listener */
 static void __init raise_fd_limit(void)
 {
@@ -156,10 +183,11 @@ static void __init raise_fd_limit(void)
 
 /**
  * os_stub_guard_start() - Start the guard, if it is wanted and can be had
+ * @code:	A page for what the stubs of window mode run
  *
  * Return: 0, or an error that must keep the kernel from running untrusted code
  */
-int __init os_stub_guard_start(void)
+int __init os_stub_guard_start(void *code)
 {
 	struct stubguard_config config = {
 		.size = sizeof(config),
@@ -183,6 +211,8 @@ int __init os_stub_guard_start(void)
 			.call_length = offsetof(struct stub_syscall, mem.length),
 			.call_offset = offsetof(struct stub_syscall, mem.offset),
 			.call_prot = offsetof(struct stub_syscall, mem.prot),
+			.call_fd = offsetof(struct stub_syscall, mem.fd),
+			.call_type = offsetof(struct stub_syscall, syscall),
 			.restart_wait = offsetof(struct stub_data, restart_wait),
 			.futex = offsetof(struct stub_data, futex),
 			.signal = offsetof(struct stub_data, signal),
@@ -203,6 +233,11 @@ int __init os_stub_guard_start(void)
 		return 0;
 	}
 
+	if (want_window) {
+		config.flags |= STUBGUARD_WINDOW;
+		config.mmap_fd_first = 1;
+		config.mmap_fd_last = STUB_MAX_FDS;
+	}
 	if (want_all)
 		config.flags |= STUBGUARD_REQUIRE;
 	if (time_travel_mode != TT_MODE_OFF)
@@ -223,6 +258,17 @@ int __init os_stub_guard_start(void)
 		return ret;
 	guard_init.len = ret;
 	guard_init.flags = stubguard_filter_flags();
+	if (want_window) {
+		ret = stubguard_stub_code(code);
+		if (ret < 0)
+			return ret;
+		stub_code = code;
+		guard_init.stack = offsetof(struct stub_data, sigstack);
+		guard_init.stack_size = sizeof(((struct stub_data *)0)->sigstack);
+	} else {
+		guard_init.stack_size = STUB_DATA_PAGES * UM_KERN_PAGE_SIZE;
+		guard_init.expected = STUBGUARD_LISTENER_FD;
+	}
 
 	if (stubguard_features() & STUBGUARD_F_WATCHDOG) {
 		ret = start_seccomp_watchdog();
@@ -236,7 +282,9 @@ int __init os_stub_guard_start(void)
 
 	raise_fd_limit();
 	stub_guard_on = 1;
-	printk(UM_KERN_INFO "stubguard: mode notify\n");
+	stub_guard_parked = want_window;
+	printk(UM_KERN_INFO "stubguard: mode %s\n",
+	       want_window ? "window" : "notify");
 	return 0;
 }
 
@@ -275,6 +323,15 @@ int os_stub_guard_attach(struct mm_id *id)
 
 	if (!stub_guard_on)
 		return 0;
+
+	if (stub_guard_parked) {
+		ret = stubguard_stub_attach(parked(id), id->pid,
+					    guard->listener, id->sock,
+					    (void *)guard->shared);
+		if (ret == 0)
+			guard->identity = parked(id)->identity;
+		return ret;
+	}
 
 	ret = get_stub_listener(id->pid, &identity);
 	if (ret < 0) {
@@ -414,6 +471,17 @@ int stub_guard_collect(struct mm_id *id)
 	return 0;
 }
 
+static void stub_guard_kill(struct mm_id *id)
+{
+	struct stub_guard *guard = stub_guard(id);
+
+	if (guard->listener >= 0) {
+		seccomp_wd_exit(uml_curr_cpu());
+		if (id->pid > 0)
+			stubguard_kill_stub(id->pid, guard->identity);
+	}
+}
+
 /**
  * stub_guard_abort() - Make sure that a stub which has failed is dead
  * @id:		The stub
@@ -424,17 +492,12 @@ int stub_guard_collect(struct mm_id *id)
  */
 int stub_guard_abort(struct mm_id *id)
 {
-	struct stub_guard *guard = stub_guard(id);
 	struct stub_data *own = (void *)id->stack;
 
 	if (!stub_guard_on)
 		return 0;
 
-	if (guard->listener >= 0) {
-		seccomp_wd_exit(uml_curr_cpu());
-		if (id->pid > 0)
-			stubguard_kill_stub(id->pid, guard->identity);
-	}
+	stub_guard_kill(id);
 	print_log();
 
 	if (own->restart_wait) {
@@ -448,6 +511,255 @@ int stub_guard_abort(struct mm_id *id)
 	if (current_mm_id() == id)
 		exit_turnstile(id);
 	return 0;
+}
+
+#ifndef CLOSE_RANGE_UNSHARE
+#define CLOSE_RANGE_UNSHARE	(1U << 1)
+#endif
+#ifndef CLOSE_RANGE_CLOEXEC
+#define CLOSE_RANGE_CLOEXEC	(1U << 2)
+#endif
+
+/*
+ * Where a CPU starts its stubs: a stack, and a number below most fds of the
+ * kernel. A new process shares the kernel's fds at first, for its listener to
+ * become one of them. Then it takes a table of its own, up to that number only:
+ * copying and closing thousands of fds takes longer than all the rest.
+ */
+static struct {
+	void *stack;
+	int fd;
+} starters[CONFIG_NR_CPUS];
+
+struct starter {
+	struct mm_id *id;
+	int sockpair[2];
+	int stub_exe_fd;
+	int fd;
+};
+
+static int max_fd(int a, int b)
+{
+	return a > b ? a : b;
+}
+
+/* The new process, until it becomes the stub: not one word of the C library */
+static int start_child(void *data)
+{
+	static char *const argv[] = { "uml-userspace", NULL };
+	/* All but the signal by which it parks first: handlers come later */
+	unsigned long blocked = ~(1UL << (SIGSYS - 1));
+	struct starter *starter = data;
+	struct stub_guard *guard = stub_guard(starter->id);
+	unsigned long long offset;
+	struct stub_init_data init = {
+		.seccomp = 1,
+		.stub_start = STUB_START,
+		.signal_handler = STUB_CODE,
+		.signal_restorer = STUB_CODE,
+		.guard = guard_init,
+	};
+	int last;
+
+	syscall(__NR_rt_sigprocmask, SIG_SETMASK, &blocked, NULL, sizeof(blocked));
+	guard->listener = stubguard_listen();
+	if (guard->listener < 0)
+		goto out;
+
+	init.stub_code_fd = phys_mapping(uml_to_phys(stub_code), &offset);
+	init.stub_code_offset = MMAP_OFFSET(offset);
+	init.stub_data_fd = phys_mapping(uml_to_phys((void *)guard->shared), &offset);
+	init.stub_data_offset = MMAP_OFFSET(offset);
+	if (syscall(__NR_write, starter->sockpair[1], &init, sizeof(init)) !=
+	    sizeof(init))
+		goto out;
+
+	last = max_fd(max_fd(starter->fd, starter->stub_exe_fd),
+		      max_fd(init.stub_code_fd, init.stub_data_fd));
+	if (syscall(__NR_dup2, starter->sockpair[0], starter->fd) < 0 ||
+	    syscall(__NR_close_range, last + 1, ~0U, CLOSE_RANGE_UNSHARE) < 0 ||
+	    syscall(__NR_close_range, 0, ~0U, CLOSE_RANGE_CLOEXEC) < 0 ||
+	    syscall(__NR_fcntl, init.stub_code_fd, F_SETFD, 0) < 0 ||
+	    syscall(__NR_fcntl, init.stub_data_fd, F_SETFD, 0) < 0 ||
+	    syscall(__NR_dup2, starter->fd, 0) < 0)
+		goto out;
+
+	syscall(__NR_execveat, starter->stub_exe_fd, "", argv, NULL,
+		AT_EMPTY_PATH);
+out:
+	syscall(__NR_exit_group, 1);
+	return 1;
+}
+
+/**
+ * stub_guard_start_userspace() - Start a stub that parks
+ * @id:			The address space
+ * @stub_exe_fd:	The program that makes a process a stub
+ *
+ * It parks for the first time whenever it gets there: its first resume waits.
+ *
+ * Return: 0, or a negative error
+ */
+int stub_guard_start_userspace(struct mm_id *id, int stub_exe_fd)
+{
+	int cpu = uml_curr_cpu();
+	struct starter starter = { .id = id, .stub_exe_fd = stub_exe_fd };
+	int err;
+
+	if (!starters[cpu].stack) {
+		void *stack = mmap(NULL, 2 * UM_KERN_PAGE_SIZE,
+				   PROT_READ | PROT_WRITE,
+				   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		int fd = fcntl(stub_exe_fd, F_DUPFD_CLOEXEC, 3);
+
+		if (stack == MAP_FAILED || fd < 0)
+			return -errno;
+		starters[cpu].fd = fd;
+		starters[cpu].stack = stack + 2 * UM_KERN_PAGE_SIZE;
+	}
+	starter.fd = starters[cpu].fd;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, starter.sockpair))
+		return -errno;
+
+	stub_guard(id)->starting = 1;
+	id->pid = clone(start_child, starters[cpu].stack,
+			CLONE_VFORK | CLONE_VM | CLONE_FILES | SIGCHLD, &starter);
+	err = -errno;
+	close(starter.sockpair[0]);
+	if (id->pid < 0) {
+		printk(UM_KERN_ERR "%s : clone failed, errno = %d\n",
+		       __func__, -err);
+		close(starter.sockpair[1]);
+		return err;
+	}
+	id->sock = starter.sockpair[1];
+	return 0;
+}
+
+/* Waits for a park; -ESRCH if there is none to come, -EPROTO for a bad one */
+static int wait_parked(struct mm_id *id, struct stubguard_event *event,
+		       struct uml_pt_regs *regs, void *siginfo)
+{
+	int ret;
+
+	do {
+		if (__READ_ONCE(id->pid) < 0)
+			return -ESRCH;
+		ret = stubguard_stub_wait(parked(id), id, uml_curr_cpu(), event,
+					  regs ? (uint64_t *)regs->gp : NULL,
+					  regs ? regs->fp : NULL, siginfo);
+	} while (ret == -EINTR);
+	return ret;
+}
+
+/*
+ * Has the stub run what is queued, and the guest if there are registers for it.
+ * Return: 0, or a negative error: the stub is dead, or must be.
+ */
+static int hand_over(struct mm_id *id, struct stubguard_event *event,
+		     struct uml_pt_regs *regs, void *siginfo)
+{
+	struct stub_guard *guard = stub_guard(id);
+	struct stubguard_resume request = {
+		.own = (void *)id->stack,
+		.calls = id->syscall_data_len,
+		.fds = id->syscall_fd_map,
+		.fd_count = id->syscall_fd_num,
+	};
+	int ret;
+
+	if (guard->starting) {
+		ret = wait_parked(id, event, NULL, NULL);
+		if (ret < 0)
+			return ret;
+		guard->starting = 0;
+	}
+
+	if (regs) {
+		request.registers = (uint64_t *)regs->gp;
+		request.fp = regs->fp;
+		request.step = singlestepping();
+	}
+	ret = stubguard_stub_resume(parked(id), id, &request);
+	if (ret < 0)
+		return ret;
+	return wait_parked(id, event, regs, siginfo);
+}
+
+/**
+ * stub_guard_sync() - Have a parked stub run what is queued
+ * @id:		The stub
+ *
+ * Page tables are being synchronised, so no task can be ended here. An error is
+ * left where do_syscall_stub() looks for it.
+ */
+void stub_guard_sync(struct mm_id *id)
+{
+	struct stub_data *own = (void *)id->stack;
+	struct stubguard_event event;
+	int ret;
+
+	ret = hand_over(id, &event, NULL, NULL);
+	own->restart_wait = 0;
+	own->err = 0;
+	if (ret < 0) {
+		stub_guard_kill(id);
+		own->err = -ESRCH;
+		own->syscall_data_len = 0;
+	} else if (event.error) {
+		own->err = event.error;
+		own->syscall_data_len = event.done;
+	}
+	print_log();
+}
+
+/**
+ * stub_guard_run() - Have a parked stub run what is queued, then the guest
+ * @id:		The stub
+ * @regs:	The guest's registers
+ * @siginfo:	Where to store what is known of the signal
+ *
+ * Return: the signal by which the guest has stopped
+ */
+int stub_guard_run(struct mm_id *id, struct uml_pt_regs *regs, void *siginfo)
+{
+	struct stub_data *own = (void *)id->stack;
+	struct stubguard_event event;
+	int ret;
+
+	/* An error of an earlier flush has had no task to end */
+	ret = id->syscall_data_len < 0 ? id->syscall_data_len :
+					 hand_over(id, &event, regs, siginfo);
+	print_log();
+	if (ret == 0 && event.error) {
+		ret = event.error;
+		own->err = ret;
+		own->syscall_data_len = event.done;
+		syscall_stub_dump_error(id);
+	}
+	if (ret < 0) {
+		printk(UM_KERN_ERR "%s : stub is lost, pid = %d, err = %d\n",
+		       __func__, id->pid, ret);
+		stub_guard_kill(id);
+		/* Else the process's other threads would wait for it for ever */
+		exit_turnstile(id);
+		fatal_sigsegv();
+	}
+
+	id->syscall_data_len = 0;
+	id->syscall_fd_num = 0;
+
+	regs->is_user = 1;
+	PT_SYSCALL_NR(regs->gp) = event.syscall;
+	if (event.again)
+		memset(siginfo, 0, sizeof(siginfo_t));
+	if (event.signal == SIGSEGV) {
+		regs->faultinfo.error_code = event.error_code;
+		regs->faultinfo.cr2 = event.address;
+		regs->faultinfo.trap_no = event.trap;
+	}
+	return event.signal;
 }
 
 /**

@@ -10,6 +10,8 @@
 #define __STUB_GUARD_H
 
 struct mm_id;
+struct uml_pt_regs;
+struct stub_data;
 
 #ifdef CONFIG_UML_STUBGUARD
 
@@ -23,17 +25,24 @@ struct stub_guard {
 	/* From get_stub_listener(); the fd is -1 until then */
 	int listener;
 	unsigned long long identity;
-	/* Calls of the batch: published, and still to come */
+	/* Notify mode: calls of the batch, published and still to come */
 	int calls;
 	int pending;
+	/* Window mode: has not parked yet */
+	int starting;
 };
 
 /* What the stub is told at its start; len is 0 without a guard */
 struct stub_guard_init {
+	/* For seccomp(2), and what that returns then */
 	unsigned int flags;
+	int expected;
+	/* The signal stack, from the start of the stub's data */
+	unsigned int stack;
+	unsigned int stack_size;
 	unsigned int len;
 	/* struct sock_filter */
-	unsigned long long filter[64];
+	unsigned long long filter[192];
 };
 
 #define stub_guard(id) (&((struct stub_data *)(id)->stack)->guard)
@@ -41,7 +50,13 @@ struct stub_guard_init {
 /* os-Linux: what the stub sees, with and without a guard */
 void *stub_guard_shared(struct mm_id *id);
 
-/* os-Linux: around the hand-over to and from the stub */
+/* os-Linux, window mode: stubs run the library's code, and park in it */
+extern int stub_guard_parked;
+int stub_guard_start_userspace(struct mm_id *id, int stub_exe_fd);
+void stub_guard_sync(struct mm_id *id);
+int stub_guard_run(struct mm_id *id, struct uml_pt_regs *regs, void *siginfo);
+
+/* os-Linux, notify mode: around the hand-over to and from the stub */
 void stub_guard_fill_init(struct stub_guard_init *init);
 int stub_guard_publish(struct mm_id *id);
 int stub_guard_wait(struct mm_id *id, unsigned int *futex);
@@ -57,7 +72,7 @@ void stub_guard_free(struct mm_id *id);
 
 /* os-Linux, for the kernel's side */
 extern int stub_guard_on;
-int os_stub_guard_start(void);
+int os_stub_guard_start(void *stub_code);
 int os_stub_guard_attach(struct mm_id *id);
 void os_stub_guard_detach(struct mm_id *id);
 int os_stub_guard_counter(unsigned int index, const char **name,
@@ -76,6 +91,10 @@ int stub_mmap_allowed(struct mm_id *id, unsigned long addr, unsigned long prot,
 struct stub_guard { };
 struct stub_guard_init { };
 
+#define stub_guard_parked 0
+#define stub_guard_start_userspace(id, stub_exe_fd) 0
+#define stub_guard_sync(id) ((void)(id))
+#define stub_guard_run(id, regs, siginfo) 0
 #define stub_guard_shared(id) ((void *)(id)->stack)
 #define stub_guard_fill_init(init) ((void)(init))
 #define stub_guard_publish(id) 0

@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Window mode: parked stubs.
+
+use super::{MmId, borrow, listener, notify, ret};
+use crate::config::{self, Config, STUBGUARD_WINDOW};
+use crate::host::{pidfd, seccomp};
+use crate::monitor::parked::{Event, Guest, Parked, Resume, STUBGUARD_REGISTERS, Stub, Target};
+use crate::stub::memory::StubData;
+use crate::stub::{code, filter, frame};
+use crate::{Errno, Result};
+use core::ffi::{c_int, c_void};
+use core::ptr::NonNull;
+use std::os::fd::AsFd;
+
+/// How a stub is to go on: see stubguard_stub_resume().
+#[derive(Debug)]
+#[repr(C)]
+pub struct ResumeRequest {
+    /// The monitor's copy of the stub's data, which holds the batch.
+    pub own: *const c_void,
+    /// How many calls that has.
+    pub calls: c_int,
+    /// How many fds there are.
+    pub fd_count: c_int,
+    /// The monitor's fds of the guest's memory, by which the batch's calls count them.
+    pub fds: *const c_int,
+    /// The guest's registers: `STUBGUARD_REGISTERS` words, as PTRACE_GETREGS has them (`struct
+    /// user_regs_struct`). NULL to run only the batch.
+    pub registers: *const u64,
+    /// The guest's floating-point state: `fp_size` bytes, as NT_X86_XSTATE has them.
+    pub fp: *const c_void,
+    /// Not 0: the guest traps (SIGTRAP) after one instruction.
+    pub step: c_int,
+}
+
+fn window() -> Result<&'static Config> {
+    let config = config::get()?;
+    if config.has(STUBGUARD_WINDOW) { Ok(config) } else { Err(Errno::EOPNOTSUPP) }
+}
+
+/// Copies the code that parked stubs run to the page that is to be their code page. Its first byte is
+/// the handler of all their signals.
+///
+/// `page`: the configured page size; each stub maps it, not writable, at `stub_start`, and its two
+/// data pages behind it. Any thread, before the first stub.
+///
+/// Returns the code's length; -EINVAL for NULL; -EOPNOTSUPP without `STUBGUARD_WINDOW`; -ENODEV before
+/// stubguard_init().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn stubguard_stub_code(page: *mut c_void) -> c_int {
+    ret::call(|| {
+        window()?;
+        let page = NonNull::new(page).ok_or(Errno::EINVAL)?;
+        let bytes = code::bytes();
+        // SAFETY: the caller's, of the configured size, which is `code::PAGE`; the code is shorter.
+        unsafe { page.cast::<u8>().as_ptr().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+        c_int::try_from(bytes.len()).map_err(|_| Errno::EIO)
+    })
+}
+
+/// Makes the listener of a parked stub. To be called in the new process that is going to be the stub,
+/// while it shares the monitor's fd table (CLONE_FILES), so that the listener is the monitor's from its
+/// birth and there is nothing to hand over. Afterwards the process takes a table of its own, and becomes
+/// the stub by execve(2).
+///
+/// Sets no_new_privs on the calling thread, and installs a filter that lets all calls but the park's
+/// through. Shares no state with the monitor but errno, which stays.
+///
+/// Returns the fd, close-on-exec, to be closed with put_stub_listener(); -EOPNOTSUPP, -ENODEV as above;
+/// -EBUSY in a sandbox that has a listener; others as seccomp(2). Series: patch 1.
+#[unsafe(no_mangle)]
+pub extern "C" fn stubguard_listen() -> c_int {
+    ret::call(|| {
+        let config = window()?;
+        let mut program = [const { libc::sock_filter { code: 0, jt: 0, jf: 0, k: 0 } }; 32];
+        let len = filter::build_listener(config, &mut program)?;
+        seccomp::install_filter(program.get(..len).unwrap_or_default(), listener::listener_flags())
+    })
+}
+
+/// Takes a new stub over.
+///
+/// `stub`: the library's record of it, in memory that the guest cannot reach; the caller keeps it as
+/// long as the stub. `pid`: a child that cannot be reaped meanwhile. `listener`: from stubguard_listen().
+/// `socket`: the caller's end of a socket pair whose other end is the stub's fd 0. `shared`: the stub's
+/// two data pages. All stay the caller's. The monitor's thread; does not block. Then
+/// stubguard_stub_wait() waits for the first park.
+///
+/// Returns 0; -EINVAL; -EBADF, -ENOTTY for what is no listener; -ESRCH if there is no such process;
+/// -EMFILE, ... as the host says; -EOPNOTSUPP, -ENODEV as above. On failure `stub` is as it was.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn stubguard_stub_attach(
+    stub: *mut Stub,
+    pid: c_int,
+    listener: c_int,
+    socket: c_int,
+    shared: *mut c_void,
+) -> c_int {
+    ret::call(|| {
+        window()?;
+        if stub.is_null() || !stub.is_aligned() || pid <= 0 || !is_data(shared) {
+            return Err(Errno::EINVAL);
+        }
+        let fd = borrow(listener)?;
+        if !seccomp::is_listener(fd) {
+            return Err(Errno::ENOTTY);
+        }
+        borrow(socket)?;
+        let process = pidfd::open(pid)?;
+        let identity = pidfd::identity(process.as_fd(), pid)?;
+        // An older host: slower, not weaker.
+        let _ = seccomp::set_sync_wake_up(fd);
+        let mut new = Stub {
+            pid,
+            listener,
+            socket,
+            state: 0,
+            identity,
+            shared,
+            notification: 0,
+            unanswered: [0; 3],
+            fs_base: 0,
+            gs_base: 0,
+            xfeatures: 0,
+            calls: 0,
+            siginfo: 0,
+            mcontext: 0,
+            fpstate: 0,
+            resend: 0,
+        };
+        new.start();
+        // SAFETY: the caller's, not NULL, aligned.
+        unsafe { stub.write(new) };
+        Ok(())
+    })
+}
+
+/// Bytes of a guest's registers.
+const REGISTERS_SIZE: u32 = size_of::<[u64; STUBGUARD_REGISTERS]>() as u32;
+
+fn is_data(shared: *mut c_void) -> bool {
+    !shared.is_null() && shared.cast::<[u64; 2]>().is_aligned()
+}
+
+/// # Safety
+/// `stub` is NULL, or a record that stubguard_stub_attach() has written, with its fds still open and its
+/// memory still there.
+unsafe fn parked<'a>(
+    stub: *mut Stub,
+    mm_id: *mut MmId,
+) -> Result<Parked<'a, impl FnMut(u64, u64, u64) -> bool>> {
+    let config = window()?;
+    if stub.is_null() || !stub.is_aligned() {
+        return Err(Errno::EINVAL);
+    }
+    // SAFETY: the caller's promise; nobody else uses it meanwhile (documented).
+    let stub = unsafe { &mut *stub };
+    let base = NonNull::new(stub.shared).ok_or(Errno::EINVAL)?;
+    Ok(Parked {
+        monitor: notify::monitor(mm_id, stub.listener)?,
+        features: super::library::stubguard_features(),
+        // SAFETY: the caller's promise.
+        shared: unsafe { StubData::new(base, config.layout.size) },
+        socket: borrow(stub.socket)?,
+        stub,
+    })
+}
+
+/// # Safety
+/// `pointer` is NULL, or points to `size` bytes.
+unsafe fn memory(pointer: *mut c_void, size: u32) -> Result<StubData> {
+    let base = NonNull::new(pointer).filter(|base| base.cast::<u64>().is_aligned()).ok_or(Errno::EINVAL)?;
+    // SAFETY: the caller's promise.
+    Ok(unsafe { StubData::new(base, size) })
+}
+
+/// Lets a parked stub go on: it runs the batch, then the guest.
+///
+/// Each call of the batch is checked as seccomp_serve_stub_syscalls() checks it, and asks
+/// stub_mmap_allowed() for each page; a page that the page table does not grant any more is left out.
+///
+/// `mm_id`: passed through to stub_mmap_allowed(). `request`: copied before the function returns. The
+/// monitor's thread of that stub; does not block. Two host calls at most, however long the batch is.
+///
+/// Returns 0; -EINVAL for bad arguments, or a stub that is not parked: nothing has changed; -EPERM
+/// for a batch that is not the guest's to run; -ESRCH if the stub is dead; others as sendmsg(2). After
+/// these the stub must be killed. -EOPNOTSUPP, -ENODEV as above. Series: patches 2, 3, 5.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn stubguard_stub_resume(
+    stub: *mut Stub,
+    mm_id: *mut MmId,
+    request: *const ResumeRequest,
+) -> c_int {
+    ret::call(|| {
+        // SAFETY: the caller's promise.
+        let mut parked = unsafe { parked(stub, mm_id) }?;
+        if request.is_null() || !request.is_aligned() {
+            return Err(Errno::EINVAL);
+        }
+        // SAFETY: the caller's, not NULL, aligned.
+        let request = unsafe { &*request };
+        let layout = &parked.monitor.config.layout;
+        let (Ok(calls), Ok(fd_count)) = (u32::try_from(request.calls), usize::try_from(request.fd_count))
+        else {
+            return Err(Errno::EINVAL);
+        };
+        if (request.fds.is_null() && fd_count > 0) || fd_count > code::STUBGUARD_FDS_MAX {
+            return Err(Errno::EINVAL);
+        }
+        let fds = if fd_count == 0 {
+            &[]
+        } else {
+            // SAFETY: the caller has so many.
+            unsafe { core::slice::from_raw_parts(request.fds, fd_count) }
+        };
+        let guest = if request.registers.is_null() {
+            None
+        } else {
+            if !request.registers.is_aligned() {
+                return Err(Errno::EINVAL);
+            }
+            Some(Guest {
+                // SAFETY: the caller has so many words.
+                registers: unsafe { request.registers.cast::<[u64; STUBGUARD_REGISTERS]>().read() },
+                // SAFETY: the caller has so many bytes.
+                fp: unsafe { memory(request.fp.cast_mut(), layout.fp_size) }?,
+                step: request.step != 0,
+            })
+        };
+        // SAFETY: the caller's stub data, of the configured size.
+        let own = unsafe { memory(request.own.cast_mut(), layout.size) }?;
+        parked.resume(&Resume { own, calls, fds, guest })
+    })
+}
+
+/// Waits until a stub parks, and takes over what it says.
+///
+/// `mm_id`: as for stubguard_stub_resume(). `cpu`: as for seccomp_wd_enter(): the watchdog watches the
+/// wait. `event`: what has happened. `registers`: `STUBGUARD_REGISTERS` words, of which those that a guest
+/// can change are written (not orig_rax, the bases, and the selectors of data). `fp`: `fp_size` bytes.
+/// `siginfo`: a `siginfo_t`. These three are written if the guest was resumed, `event.signal` is not 0
+/// and `event.again` is 0; where no guest was resumed (the first park, a batch) they may be NULL. All
+/// are written only on success. The monitor's thread of that stub.
+///
+/// Blocks until the stub parks, which it does at the latest when it is signalled (SIGALRM), dies, or a
+/// signal whose handler does not restart calls interrupts the wait; a stub that does neither is killed by
+/// the watchdog.
+///
+/// Returns 0; -EINTR: look around, and call it again; -ESRCH if the stub is dead; -EPROTO if it has
+/// broken the protocol (a line has said how): it must be killed (stubguard_kill_stub()); -EINVAL for bad
+/// arguments, or a stub that was not resumed; -EOPNOTSUPP, -ENODEV as above.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn stubguard_stub_wait(
+    stub: *mut Stub,
+    mm_id: *mut MmId,
+    cpu: c_int,
+    event: *mut Event,
+    registers: *mut u64,
+    fp: *mut c_void,
+    siginfo: *mut c_void,
+) -> c_int {
+    ret::call(|| {
+        // SAFETY: the caller's promise.
+        let mut parked = unsafe { parked(stub, mm_id) }?;
+        if event.is_null() || !event.is_aligned() {
+            return Err(Errno::EINVAL);
+        }
+        let target = if registers.is_null() {
+            None
+        } else {
+            Some(Target {
+                // SAFETY: the caller has so many words.
+                registers: unsafe { memory(registers.cast(), REGISTERS_SIZE) }?,
+                // SAFETY: the caller has so many bytes.
+                fp: unsafe { memory(fp, parked.monitor.config.layout.fp_size) }?,
+                // SAFETY: the caller has room for a siginfo_t.
+                siginfo: unsafe { memory(siginfo, frame::SIGINFO) }?,
+            })
+        };
+        let result = parked.wait(cpu, target.as_ref())?;
+        // SAFETY: the caller's, not NULL, aligned.
+        unsafe { event.write(result) };
+        Ok(())
+    })
+}
+
+const _: () = {
+    use core::mem::offset_of;
+    assert!(size_of::<Stub>() == 104 && align_of::<Stub>() == 8);
+    assert!(offset_of!(Stub, identity) == 16 && offset_of!(Stub, notification) == 32);
+    assert!(size_of::<Event>() == 48 && align_of::<Event>() == 8);
+    assert!(offset_of!(Event, error_code) == 24);
+    assert!(size_of::<ResumeRequest>() == 48 && align_of::<ResumeRequest>() == 8);
+    assert!(offset_of!(ResumeRequest, registers) == 24);
+};

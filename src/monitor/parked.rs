@@ -1,0 +1,674 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! A parked stub: who may go on, and with what.
+//!
+//! The stub hands over by one call at one place, and the host holds it there until the monitor
+//! answers: one notification a resume, and while the monitor works nothing of the stub runs. What
+//! the guest can influence is the three arguments of that call and, if they name a signal, the frame
+//! that the host has put on the signal stack. The frame of a stub is always at the same place.
+//!
+//! | state              | what happens                                               | then    |
+//! |--------------------|------------------------------------------------------------|---------|
+//! | Starting           | parks by its first signal, in a sound frame                 | Parked  |
+//! | Parked             | the monitor resumes it, with the guest                       | Running |
+//! | Parked             | the monitor resumes it for a batch only                      | Syncing |
+//! | Running            | parks by a signal of the guest's                             | Parked, registers are the frame's |
+//! | Running            | parks by a signal between the unblocking and the guest       | Parked, registers as before: resume again |
+//! | Running, Syncing   | a call of the batch failed: parks and says which             | Parked  |
+//! | Syncing            | parks with the batch done                                    | Parked  |
+//! | any                | any other park                                               | Broken: kill it |
+//! | any                | another mmap from the page                                   | as it was; policy and page table decide about that call |
+//! | any                | any other notification                                       | Broken: kill it |
+//! | any                | the host says that it is dead                                | Broken  |
+//!
+//! A park that is withdrawn before it was answered (a freezer, a debugger; on hosts without
+//! WAIT_KILLABLE_RECV a signal) comes again with the same arguments, and is answered then.
+
+use super::notification::{self, Monitor};
+use super::report::{MAX_ERRNO, SIGNALS, broken};
+use crate::config::{STUBGUARD_CALL_MMAP, STUBGUARD_CALL_MUNMAP};
+use crate::host::probe::{STUBGUARD_F_FSGSBASE, STUBGUARD_F_RECEIVE_ENDS};
+use crate::host::seccomp::{self, Answer, Notification, Pending};
+use crate::host::socket;
+use crate::policy::{self, Denial, Mmap};
+use crate::stub::code::{self, Call, Control, Head, Place};
+use crate::stub::frame::{self, Breach, Frame};
+use crate::stub::memory::StubData;
+use crate::{Errno, Result, counters, stub, watchdog};
+use core::ffi::{c_int, c_void};
+use core::mem::offset_of;
+use std::os::fd::BorrowedFd;
+
+/// How long the monitor of a host that does not tell of a stub's death waits before it looks.
+const WAIT_MS: u16 = 50;
+/// A stub that makes other calls than its park is a hijacked one: so many are answered before the
+/// caller looks after everything else.
+const OTHERS_MAX: u32 = 8;
+/// See `notification`.
+const SEND_TRIES: u32 = 8;
+
+/// Words of `struct user_regs_struct`: how many, and which.
+pub const STUBGUARD_REGISTERS: usize = 27;
+
+/// A parked stub, as its monitor knows it. In the caller's memory, out of the guest's reach; all members
+/// are the library's, and may be read.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Stub {
+    /// The host's process.
+    pub pid: c_int,
+    /// Its listener.
+    pub listener: c_int,
+    /// The caller's end of its socket.
+    pub socket: c_int,
+    /// A [`State`].
+    pub state: u32,
+    /// Tells the process from all others that have had or will have this pid.
+    pub identity: u64,
+    /// The stub's data pages.
+    pub shared: *mut c_void,
+    /// The notification that holds it.
+    pub notification: u64,
+    /// The arguments of the park that was answered, but may have been withdrawn.
+    pub unanswered: [u64; 3],
+    /// FS base that it has.
+    pub fs_base: u64,
+    /// GS base that it has.
+    pub gs_base: u64,
+    /// The parts of the floating-point state that the host puts into its frames.
+    pub xfeatures: u64,
+    /// Calls of the batch that it works on.
+    pub calls: u32,
+    /// Where on the signal stack its frame's siginfo is,
+    pub siginfo: u16,
+    /// the machine context,
+    pub mcontext: u16,
+    /// and the floating-point state.
+    pub fpstate: u16,
+    /// Whether `unanswered` holds.
+    pub resend: u16,
+}
+
+/// Where a stub is, see the table above.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum State {
+    /// All zeros, as the caller makes it.
+    None = 0,
+    /// Attached, has not parked yet.
+    Starting,
+    /// The host holds it.
+    Parked,
+    /// Resumed, with the guest.
+    Running,
+    /// Resumed for a batch.
+    Syncing,
+    /// To be killed.
+    Broken,
+}
+
+/// What a park says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Event {
+    /// The signal by which the guest stopped; 0 if it has not run: a batch is done, or has failed.
+    pub signal: c_int,
+    /// 1 if the guest has not run, although it was resumed: registers are as they were.
+    pub again: c_int,
+    /// What a call of the batch answered, a negative errno; 0 if all are done.
+    pub error: c_int,
+    /// How many calls were done before.
+    pub done: c_int,
+    /// The call by which the guest stopped, with SIGSYS; else -1.
+    pub syscall: c_int,
+    /// Always 0.
+    pub reserved: c_int,
+    /// With SIGSEGV: the page fault's error code,
+    pub error_code: u64,
+    /// its address,
+    pub address: u64,
+    /// and the number of the exception.
+    pub trap: u64,
+}
+
+/// What to resume with.
+pub struct Resume<'a> {
+    /// The monitor's copy of the stub's data, with the batch.
+    pub own: StubData,
+    /// How many calls the batch has.
+    pub calls: u32,
+    /// The memory fds that it uses.
+    pub fds: &'a [c_int],
+    /// The guest's registers and floating-point state; `None` for the batch only.
+    pub guest: Option<Guest>,
+}
+
+/// A guest's state.
+pub struct Guest {
+    /// As in `struct user_regs_struct`.
+    pub registers: [u64; STUBGUARD_REGISTERS],
+    /// As the host's XSAVE lays it out, `fp_size` bytes.
+    pub fp: StubData,
+    /// Whether to trap after one instruction.
+    pub step: bool,
+}
+
+/// Where a park's state goes.
+pub struct Target {
+    /// As in `struct user_regs_struct`: [`STUBGUARD_REGISTERS`] words.
+    pub registers: StubData,
+    /// `fp_size` bytes.
+    pub fp: StubData,
+    /// A `siginfo_t`.
+    pub siginfo: StubData,
+}
+
+/// Words of `struct user_regs_struct`, for each general register of a `mcontext_t` in its order:
+/// r8 to r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip, eflags. The first 15 are [`Head::gp`]'s.
+const FROM_MCONTEXT: [usize; 18] = [9, 8, 7, 6, 3, 2, 1, 0, 14, 13, 4, 5, 12, 10, 11, 19, 16, 18];
+/// `cs` in `struct user_regs_struct`.
+const CS: usize = 17;
+/// `ss` in `struct user_regs_struct`.
+const SS: usize = 20;
+/// `fs_base` in `struct user_regs_struct`.
+const FS_BASE: usize = 21;
+/// `gs_base` in `struct user_regs_struct`.
+const GS_BASE: usize = 22;
+
+/// `mcontext_t.gregs`, as words.
+mod mcontext {
+    /// cbindgen:ignore
+    pub const RIP: usize = 16;
+    /// cbindgen:ignore
+    pub const CSGSFS: usize = 18;
+    /// cbindgen:ignore
+    pub const ERR: usize = 19;
+    /// cbindgen:ignore
+    pub const TRAPNO: usize = 20;
+    /// cbindgen:ignore
+    pub const CR2: usize = 22;
+    /// cbindgen:ignore
+    pub const WORDS: usize = 23;
+}
+
+/// `siginfo_t.si_syscall`, in bytes.
+const SI_SYSCALL: u32 = 24;
+
+/// `__USER_CS`, `__USER32_CS`, `__USER_DS` of the host, by which a guest may run.
+const USER_CS: u64 = 0x33;
+const USER32_CS: u64 = 0x23;
+const USER_DS: u64 = 0x2b;
+const TRAP_FLAG: u64 = 1 << 8;
+
+/// One stub and what is needed to deal with it.
+pub struct Parked<'a, Hook> {
+    /// The monitor that answers other calls than parks.
+    pub monitor: Monitor<'a, Hook>,
+    /// `STUBGUARD_F_*`.
+    pub features: u32,
+    /// The stub.
+    pub stub: &'a mut Stub,
+    /// What the stub sees of its data.
+    pub shared: StubData,
+    /// The caller's end of its socket.
+    pub socket: BorrowedFd<'a>,
+}
+
+impl Stub {
+    fn state(&self) -> State {
+        match self.state {
+            1 => State::Starting,
+            2 => State::Parked,
+            3 => State::Running,
+            4 => State::Syncing,
+            5 => State::Broken,
+            _ => State::None,
+        }
+    }
+
+    fn enter(&mut self, state: State) {
+        self.state = state as u32;
+    }
+
+    /// Begins.
+    pub fn start(&mut self) {
+        self.enter(State::Starting);
+    }
+
+    /// Whether a resume, a wait make sense now.
+    ///
+    /// # Errors
+    /// `ESRCH` for a stub that is to be killed; `EINVAL`.
+    fn expect(&self, states: &[State]) -> Result<()> {
+        match self.state() {
+            state if states.contains(&state) => Ok(()),
+            State::Broken => Err(Errno::ESRCH),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+}
+
+impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
+    /// Lets a parked stub go on.
+    ///
+    /// # Errors
+    /// `EINVAL` if it is not parked, or for a batch or fds that cannot be; `EPERM` for a batch that is
+    /// not the guest's to run; `ESRCH` if it is dead; others from the host. But for `EINVAL` the
+    /// stub is broken then.
+    pub fn resume(&mut self, resume: &Resume<'_>) -> Result<()> {
+        self.stub.expect(&[State::Parked])?;
+        if resume.fds.len() > code::STUBGUARD_FDS_MAX
+            || resume.calls > self.monitor.config.layout.calls_max
+            || (resume.calls == 0 && resume.guest.is_none())
+        {
+            return Err(Errno::EINVAL);
+        }
+        let result = self.try_resume(resume);
+        if result.is_err() {
+            self.stub.enter(State::Broken);
+        }
+        result
+    }
+
+    fn try_resume(&mut self, resume: &Resume<'_>) -> Result<()> {
+        let calls = self.write_batch(resume)?;
+        let mut head = Head { calls, ..Head::default() };
+        // What the batch does not need is not handed over.
+        let fds = if calls > 0 { resume.fds } else { &[] };
+        if !fds.is_empty() {
+            head.flags |= code::RECEIVE;
+            self.write_message().ok_or(Errno::EINVAL)?;
+            socket::send_fds(self.socket, fds)?;
+        }
+        if let Some(guest) = &resume.guest {
+            self.fill_guest(&mut head, guest).ok_or(Errno::EINVAL)?;
+        }
+        self.shared.store_all(0, &head).ok_or(Errno::EINVAL)?;
+        self.stub.calls = calls;
+        self.stub.enter(if resume.guest.is_some() { State::Running } else { State::Syncing });
+        self.answer()
+    }
+
+    /// Answers the park that holds the stub.
+    fn answer(&mut self) -> Result<()> {
+        let listener = self.monitor.listener;
+        for _ in 0..SEND_TRIES {
+            match seccomp::send(listener, self.stub.notification, Answer::Return(code::ANSWER)) {
+                Ok(()) => {
+                    counters::SERVED.bump();
+                    return Ok(());
+                }
+                Err(Errno::ENOENT) => {
+                    counters::RESYNCHRONISED.bump();
+                    self.stub.resend = 1;
+                    return match seccomp::wait(listener, 0) {
+                        Ok(Pending::Gone) => Err(Errno::ESRCH),
+                        // It comes again: see `park`.
+                        _ => Ok(()),
+                    };
+                }
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Errno::EIO)
+    }
+
+    fn fill_guest(&mut self, head: &mut Head, guest: &Guest) -> Option<()> {
+        let registers = &guest.registers;
+        let register = |index: usize| registers.get(index).copied().unwrap_or(0);
+        let mut from = FROM_MCONTEXT.iter().map(|index| register(*index));
+        for (target, value) in head.gp.iter_mut().zip(&mut from) {
+            *target = value;
+        }
+        let (rsp, rip, mut eflags) = (from.next()?, from.next()?, from.next()?);
+        eflags &= !TRAP_FLAG;
+        if guest.step {
+            eflags |= TRAP_FLAG;
+        }
+        let cs = if register(CS) & 0xffff == USER32_CS { USER32_CS } else { USER_CS };
+        head.iret = [rip, cs, eflags, rsp, USER_DS];
+        head.flags |= code::GUEST;
+        if self.monitor.config.layout.fp_size == frame::FXSAVE {
+            head.flags |= code::FXSAVE;
+        }
+        if self.features & STUBGUARD_F_FSGSBASE == 0 {
+            head.flags |= code::BY_CALL;
+        }
+        head.xfeatures = self.stub.xfeatures;
+        // A base that cannot be the guest's is not set, as the host would refuse to.
+        let guests = |base: u64| base < self.monitor.config.stub_start;
+        (head.fs_base, head.gs_base) = (register(FS_BASE), register(GS_BASE));
+        if head.fs_base != self.stub.fs_base && guests(head.fs_base) {
+            head.flags |= code::SET_FS;
+            self.stub.fs_base = head.fs_base;
+        }
+        if head.gs_base != self.stub.gs_base && guests(head.gs_base) {
+            head.flags |= code::SET_GS;
+            self.stub.gs_base = head.gs_base;
+        }
+        guest.fp.copy(0, &self.shared, code::FP as u32, self.monitor.config.layout.fp_size)
+    }
+
+    /// What recvmsg(2) is given: the host writes to it, so it is written anew each time.
+    fn write_message(&self) -> Option<()> {
+        let address = |offset: usize| self.monitor.config.stub_data_address(offset as u32);
+        let iov = address(offset_of!(Control, message).checked_add(size_of::<libc::msghdr>())?);
+        let cmsg = address(offset_of!(Control, cmsg));
+        // No name; one iovec; room for the fds; no flags; then the iovec: one byte.
+        let message = [
+            0,
+            0,
+            iov,
+            1,
+            cmsg,
+            size_of::<[u64; 4]>() as u64,
+            0,
+            address(offset_of!(Control, payload)),
+            1u64,
+        ];
+        self.shared.store_all(offset_of!(Control, message) as u32, &message)
+    }
+
+    /// Checks the batch, and copies it to the stub; returns its length there.
+    ///
+    /// The page table may have changed since a call was queued: another thread of the guest process has
+    /// unmapped or write-protected a page. The old rights must not be given any more, but it is
+    /// nobody's fault: such a page is left out. Its change was marked for a synchronisation of its own.
+    fn write_batch(&mut self, resume: &Resume<'_>) -> Result<u32> {
+        let mut count = 0u32;
+        for index in 0..resume.calls {
+            let call = self.queued(&resume.own, index).ok_or(Errno::EINVAL)?;
+            let Some(fd) = call.fd else {
+                policy::check_munmap(self.monitor.config, call.mmap.addr, call.mmap.length)
+                    .map_err(denied)?;
+                self.write_call(&mut count, call.mmap.addr, call.mmap.length, 0, 0, 0)?;
+                continue;
+            };
+            if fd as usize >= resume.fds.len() {
+                return Err(denied(Denial::Fd));
+            }
+            self.write_mmap(&mut count, &call.mmap, fd.saturating_add(1))?;
+        }
+        Ok(count)
+    }
+
+    #[allow(clippy::arithmetic_side_effects)] // Within the range that `pages` has checked.
+    fn write_mmap(&mut self, count: &mut u32, mmap: &Mmap, fd: u32) -> Result<()> {
+        let pages = policy::pages(self.monitor.config, mmap).map_err(denied)?;
+        let page = u64::from(self.monitor.config.page_size);
+        // A run of pages that are granted.
+        let (mut start, mut offset, mut length) = (mmap.addr, mmap.offset, 0u64);
+        let prot = mmap.prot as u32;
+        for (page_addr, page_offset) in pages {
+            if (self.monitor.granted)(page_addr, mmap.prot, page_offset) {
+                length += page;
+                continue;
+            }
+            counters::denied(Denial::PageTable);
+            self.write_call(count, start, length, offset, prot, fd)?;
+            (start, offset, length) = (page_addr + page, page_offset.wrapping_add(page), 0);
+        }
+        self.write_call(count, start, length, offset, prot, fd)
+    }
+
+    fn write_call(
+        &self,
+        count: &mut u32,
+        addr: u64,
+        length: u64,
+        offset: u64,
+        prot: u32,
+        fd: u32,
+    ) -> Result<()> {
+        if length == 0 {
+            return Ok(());
+        }
+        // Split into more calls than there is room for: no honest guest gets there.
+        if *count as usize >= code::CALLS_MAX {
+            return Err(denied(Denial::PageTable));
+        }
+        let at = (*count)
+            .checked_mul(size_of::<Call>() as u32)
+            .and_then(|at| at.checked_add(offset_of!(Control, batch) as u32))
+            .ok_or(Errno::EINVAL)?;
+        *count = count.saturating_add(1);
+        self.shared.store_all(at, &Call { addr, length, offset, prot, fd }).ok_or(Errno::EINVAL)
+    }
+
+    /// A call as the monitor has queued it.
+    fn queued(&self, own: &StubData, index: u32) -> Option<Queued> {
+        let layout = &self.monitor.config.layout;
+        let call = layout.call_size.checked_mul(index)?.checked_add(layout.calls)?;
+        let word = |member: u32| own.load::<u64>(call.checked_add(member)?);
+        let int = |member: u32| own.load::<i32>(call.checked_add(member)?);
+        let fd = match int(layout.call_type)? {
+            STUBGUARD_CALL_MMAP => Some(u32::try_from(int(layout.call_fd)?).ok()?),
+            STUBGUARD_CALL_MUNMAP => None,
+            _ => return None,
+        };
+        Some(Queued {
+            fd,
+            mmap: Mmap {
+                addr: word(layout.call_addr)?,
+                length: word(layout.call_length)?,
+                prot: u64::try_from(int(layout.call_prot)?).ok()?,
+                flags: (libc::MAP_SHARED | libc::MAP_FIXED) as u64,
+                fd: u64::from(fd.unwrap_or(0)).saturating_add(1),
+                offset: word(layout.call_offset)?,
+            },
+        })
+    }
+
+    /// Waits until the stub parks.
+    ///
+    /// # Errors
+    /// `EINTR`: look around, and wait again. `ESRCH` if it is dead, `EPROTO` if it has broken the
+    /// protocol: it must be killed. `EINVAL` if it was not resumed.
+    pub fn wait(&mut self, cpu: c_int, target: Option<&Target>) -> Result<Event> {
+        self.stub.expect(&[State::Starting, State::Running, State::Syncing])?;
+        if target.is_none() && self.stub.state() == State::Running {
+            return Err(Errno::EINVAL);
+        }
+        let result = self.try_wait(cpu, target);
+        if !matches!(result, Ok(_) | Err(Errno::EINTR)) {
+            self.stub.enter(State::Broken);
+        }
+        result
+    }
+
+    fn try_wait(&mut self, cpu: c_int, target: Option<&Target>) -> Result<Event> {
+        for _ in 0..OTHERS_MAX {
+            watchdog::enter(cpu, self.stub.pid, self.stub.identity)?;
+            let notification = match self.receive() {
+                // It goes on waiting.
+                Err(Errno::EINTR) => return Err(Errno::EINTR),
+                received => {
+                    watchdog::exit(cpu)?;
+                    received?
+                }
+            };
+            let call = &notification.call;
+            let config = self.monitor.config;
+            let place = call.instruction_pointer.wrapping_sub(config.stub_start);
+            if call.arch != stub::ARCH || !stub::is_site(config, call.instruction_pointer) {
+                return Err(broken(config, Breach::Call));
+            }
+            if call.nr == code::PARK_NR && place == Place::Park.offset() {
+                if let Some(event) = self.park(&notification, target)? {
+                    return Ok(event);
+                }
+            } else if call.nr == stub::mmap_nr(config) {
+                // Nobody but a guest that has got into the stub's code makes such a call.
+                self.monitor.answer(&notification)?;
+            } else {
+                return Err(broken(config, Breach::Call));
+            }
+        }
+        Err(Errno::EINTR)
+    }
+
+    fn receive(&self) -> Result<Notification> {
+        let listener = self.monitor.listener;
+        if self.features & STUBGUARD_F_RECEIVE_ENDS == 0 {
+            match seccomp::wait(listener, WAIT_MS)? {
+                Pending::Nothing => return Err(Errno::EINTR),
+                Pending::Gone => return Err(Errno::ESRCH),
+                Pending::Notification => {}
+            }
+        }
+        match seccomp::receive(listener) {
+            Err(Errno::ENOENT) => {
+                counters::RESYNCHRONISED.bump();
+                Err(match seccomp::wait(listener, 0)? {
+                    Pending::Gone => Errno::ESRCH,
+                    Pending::Nothing | Pending::Notification => Errno::EINTR,
+                })
+            }
+            result => result,
+        }
+    }
+
+    /// Takes a park over; `None` if it was one that has been answered before.
+    fn park(&mut self, notification: &Notification, target: Option<&Target>) -> Result<Option<Event>> {
+        let arguments = [0, 1, 2].map(|index| notification::argument(notification, index));
+        self.stub.notification = notification.id;
+        if self.stub.resend != 0 {
+            // The answer did not reach it. It has not gone on since: it says what it said before.
+            if arguments != self.stub.unanswered {
+                return Err(broken(self.monitor.config, Breach::Park));
+            }
+            self.stub.resend = 0;
+            self.answer()?;
+            return Ok(None);
+        }
+        let event = self.judge(arguments, target).map_err(|breach| broken(self.monitor.config, breach))?;
+        self.stub.unanswered = arguments;
+        self.stub.calls = 0;
+        self.stub.enter(State::Parked);
+        Ok(Some(event))
+    }
+
+    fn judge(&mut self, arguments: [u64; 3], target: Option<&Target>) -> core::result::Result<Event, Breach> {
+        let [what, second, third] = arguments;
+        let state = self.stub.state();
+        match what {
+            code::PARK_DONE if state == State::Syncing => Ok(Event { syscall: -1, ..Event::default() }),
+            code::PARK_FAILED => self.failed(second as i64, third),
+            code::PARK_DONE => Err(Breach::Park),
+            _ if state == State::Syncing => Err(Breach::Park),
+            signal => {
+                let signal = c_int::try_from(signal).map_err(|_| Breach::Signal)?;
+                if !SIGNALS.contains(&signal) {
+                    return Err(Breach::Signal);
+                }
+                self.signal(signal, second, third, target)
+            }
+        }
+    }
+
+    /// A call of the batch has failed: with a result that is no error if the host has mapped elsewhere,
+    /// which no host does.
+    fn failed(&mut self, result: i64, left: u64) -> core::result::Result<Event, Breach> {
+        let left = u32::try_from(left).map_err(|_| Breach::Park)?;
+        let done = self.stub.calls.checked_sub(left).filter(|_| left > 0).ok_or(Breach::Park)?;
+        let known = (MAX_ERRNO.saturating_neg()..0).contains(&result);
+        // The guest's bases have not been set.
+        (self.stub.fs_base, self.stub.gs_base) = (u64::MAX, u64::MAX);
+        Ok(Event {
+            error: if known { result as c_int } else { -libc::EIO },
+            done: done as c_int,
+            syscall: -1,
+            ..Event::default()
+        })
+    }
+
+    fn signal(
+        &mut self,
+        signal: c_int,
+        siginfo: u64,
+        ucontext: u64,
+        target: Option<&Target>,
+    ) -> core::result::Result<Event, Breach> {
+        let config = self.monitor.config;
+        let stack = config.stub_data_address(code::FP as u32);
+        let on_stack = |address: u64| {
+            address.checked_sub(stack).and_then(|offset| u16::try_from(offset).ok()).ok_or(Breach::Frame)
+        };
+        let (siginfo, ucontext) = (on_stack(siginfo)?, on_stack(ucontext)?);
+        let mcontext = ucontext.checked_add(frame::UCONTEXT_TO_MCONTEXT as u16).ok_or(Breach::Frame)?;
+        if self.stub.state() == State::Starting {
+            // No guest has run: this is where the host puts this stub's frames.
+            let frame = Frame::new(config, siginfo, mcontext)?;
+            let fpstate = frame.fpstate(config, &self.shared)?;
+            self.stub.fpstate = u16::try_from(fpstate).map_err(|_| Breach::FpState)?;
+            (self.stub.siginfo, self.stub.mcontext) = (siginfo, mcontext);
+            let at = (code::FP as u32).saturating_add(fpstate).saturating_add(frame::XFEATURES);
+            self.stub.xfeatures = self.shared.load(at).ok_or(Breach::FpState)?;
+        } else if (siginfo, mcontext) != (self.stub.siginfo, self.stub.mcontext) {
+            return Err(Breach::Frame);
+        }
+        let at = |offset: u16| (code::FP as u32).saturating_add(offset.into());
+        let words: [u64; mcontext::WORDS] = self.shared.load_all(at(mcontext)).ok_or(Breach::Frame)?;
+        let word = |index: usize| words.get(index).copied().unwrap_or(0);
+
+        let mut event = Event { signal, syscall: -1, ..Event::default() };
+        if signal == libc::SIGSEGV {
+            event.error_code = word(mcontext::ERR);
+            event.address = word(mcontext::CR2);
+            event.trap = word(mcontext::TRAPNO);
+        }
+        let place = word(mcontext::RIP).wrapping_sub(config.stub_start);
+        if place < u64::from(config.page_size) {
+            // On its way to the guest, or at any place if the guest has jumped into the page.
+            if place < Place::Unblock.offset() || place > Place::Iret.offset() {
+                return Err(Breach::Park);
+            }
+            // A fault there: xrstor or iretq do not like what the guest has for a state.
+            if !matches!(signal, libc::SIGALRM | libc::SIGSEGV) {
+                return Err(Breach::Signal);
+            }
+            event.again = 1;
+            return Ok(event);
+        }
+        if signal == libc::SIGSYS {
+            let at = at(siginfo).saturating_add(SI_SYSCALL);
+            event.syscall = self.shared.load(at).ok_or(Breach::Frame)?;
+        }
+        if let Some(target) = target {
+            self.take(&words, target, at(siginfo), at(self.stub.fpstate)).ok_or(Breach::Frame)?;
+        }
+        Ok(event)
+    }
+
+    /// Writes the guest's state to where the caller wants it.
+    fn take(
+        &self,
+        words: &[u64; mcontext::WORDS],
+        target: &Target,
+        siginfo: u32,
+        fpstate: u32,
+    ) -> Option<()> {
+        let store = |index: usize, value: u64| {
+            target.registers.store(u32::try_from(index.checked_mul(8)?).ok()?, value)
+        };
+        for (index, value) in FROM_MCONTEXT.iter().zip(words) {
+            store(*index, *value)?;
+        }
+        let selectors = *words.get(mcontext::CSGSFS)?;
+        store(CS, selectors & 0xffff)?;
+        store(SS, selectors >> 48)?;
+        self.shared.copy(siginfo, &target.siginfo, 0, frame::SIGINFO)?;
+        self.shared.copy(fpstate, &target.fp, 0, self.monitor.config.layout.fp_size)
+    }
+}
+
+/// A queued call; `mmap` without its fd if it is munmap.
+struct Queued {
+    fd: Option<u32>,
+    mmap: Mmap,
+}
+
+fn denied(denial: Denial) -> Errno {
+    counters::denied(denial);
+    Errno::EPERM
+}

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The filters of window mode. A stub has two, and the stricter answer of both counts.
+//!
+//! The first is installed before the new process becomes the stub, and makes its listener:
+//!
+//! | where                                   | call    | answer      |
+//! |-----------------------------------------|---------|-------------|
+//! | in the page, at the park                | getppid | USER_NOTIF  |
+//! | in the page, anywhere but at the batch's mmap | mmap | USER_NOTIF |
+//! | everywhere else                         | any     | ALLOW: the second filter decides |
+//!
+//! The second is the stub's last step before it is one:
+//!
+//! | where              | call                             | answer |
+//! |--------------------|----------------------------------|--------|
+//! | not in the page    | any                              | TRAP: it is the guest's own call |
+//! | in the page        | another architecture             | KILL   |
+//! | at a site of [`code`](crate::stub::code) | that site's, with exactly its arguments | ALLOW |
+//! | at a site          | any other, or other arguments    | KILL   |
+//! | elsewhere in the page | mmap                          | ALLOW: the first filter notifies |
+//! | elsewhere in the page | anything else, x32 numbers with it | KILL |
+//!
+//! What a guest gains by jumping to a site with arguments of its own: nothing, see docs/window.md.
+
+use super::{Program, at, high, low, op};
+use crate::config::Config;
+use crate::host::probe::STUBGUARD_F_FSGSBASE;
+use crate::stub::code::{self, Control, Place};
+use crate::{Errno, Result, stub};
+use core::mem::offset_of;
+use libc::{SECCOMP_RET_ALLOW as ALLOW, SECCOMP_RET_KILL_PROCESS as KILL};
+use libc::{SECCOMP_RET_TRAP as TRAP, SECCOMP_RET_USER_NOTIF as NOTIFY};
+
+/// Where the call that uses the scratch memory keeps the lower half of an end address.
+const END_LOW: u32 = 0;
+
+fn site(config: &Config, place: Place) -> u64 {
+    config.stub_start.saturating_add(place.offset())
+}
+
+pub(super) fn build_listener(config: &Config, p: &mut Program<'_>) -> Result<()> {
+    p.require_page(config, ALLOW)?;
+    p.load(at::IP_LOW)?;
+    p.case(low(site(config, Place::Mmap)), |p| p.ret(ALLOW))?;
+    p.case(low(site(config, Place::Park)), |p| {
+        p.load(at::NR)?;
+        p.require(code::PARK_NR.unsigned_abs(), ALLOW)?;
+        p.ret(NOTIFY)
+    })?;
+    p.load(at::NR)?;
+    p.require(libc::SYS_mmap as u32, ALLOW)?;
+    p.ret(NOTIFY)
+}
+
+pub(super) fn build(config: &Config, features: u32, p: &mut Program<'_>) -> Result<()> {
+    p.require_page(config, TRAP)?;
+    p.require_at(at::ARCH, stub::ARCH)?;
+    p.load(at::IP_LOW)?;
+    // Each rule ends in an answer: behind it, the instruction's address is still loaded.
+    at_site(p, config, Place::Park, code::PARK_NR.into(), |_| Ok(()))?;
+    at_site(p, config, Place::Unblock, libc::SYS_rt_sigprocmask, |p| {
+        p.require_arg(0, libc::SIG_SETMASK as u64)?;
+        p.require_arg(1, site(config, Place::Mask))?;
+        p.require_arg(2, 0)?;
+        p.require_arg(3, 8)
+    })?;
+    at_site(p, config, Place::Mmap, libc::SYS_mmap, |p| {
+        p.load(at::arg_low(2))?;
+        p.emit(op::JSET_K, !7, 0, 1)?;
+        p.ret(KILL)?;
+        p.require_at(at::arg_high(2), 0)?;
+        p.require_arg(3, (libc::MAP_SHARED | libc::MAP_FIXED) as u64)?;
+        p.load(at::arg_low(4))?;
+        p.emit(op::JGE_K, 1, 1, 0)?;
+        p.ret(KILL)?;
+        p.emit(op::JGT_K, code::STUBGUARD_FDS_MAX as u32, 0, 1)?;
+        p.ret(KILL)?;
+        p.require_at(at::arg_high(4), 0)?;
+        below_the_stub(p, config)
+    })?;
+    at_site(p, config, Place::Munmap, libc::SYS_munmap, |p| below_the_stub(p, config))?;
+    at_site(p, config, Place::Recvmsg, libc::SYS_recvmsg, |p| {
+        let message = config.stub_data_address(offset_of!(Control, message) as u32);
+        p.require_arg(0, 0)?;
+        p.require_arg(1, message)?;
+        p.require_arg(2, libc::MSG_DONTWAIT as u64)
+    })?;
+    at_site(p, config, Place::Close, libc::SYS_close_range, |p| {
+        p.require_arg(0, 1)?;
+        p.require_arg(1, code::STUBGUARD_FDS_MAX as u64)?;
+        p.require_arg(2, 0)
+    })?;
+    if features & STUBGUARD_F_FSGSBASE == 0 {
+        for (place, what) in [(Place::SetFs, code::ARCH_SET_FS), (Place::SetGs, code::ARCH_SET_GS)] {
+            at_site(p, config, place, libc::SYS_arch_prctl, |p| p.require_arg(0, what.into()))?;
+        }
+    }
+    p.load(at::NR)?;
+    p.require(libc::SYS_mmap as u32, KILL)?;
+    p.ret(ALLOW)
+}
+
+/// The rule for one site: the call must be `nr`, and `rule` goes on only if its arguments are right.
+fn at_site(
+    p: &mut Program<'_>,
+    config: &Config,
+    place: Place,
+    nr: i64,
+    rule: impl FnOnce(&mut Program<'_>) -> Result<()>,
+) -> Result<()> {
+    p.case(low(site(config, place)), |p| {
+        p.require_at(at::NR, u32::try_from(nr).map_err(|_| Errno::EINVAL)?)?;
+        rule(p)?;
+        p.ret(ALLOW)
+    })
+}
+
+/// Goes on if the first argument plus the second, in 64 bits, is not above the stub's start.
+fn below_the_stub(p: &mut Program<'_>, config: &Config) -> Result<()> {
+    let end = config.stub_start;
+    // The stub's start is below 2^63: with that, no sum of upper halves overflows.
+    for half in [at::arg_high(0), at::arg_high(1)] {
+        p.load(half)?;
+        p.emit(op::JGT_K, high(end), 0, 1)?;
+        p.ret(KILL)?;
+    }
+    p.load(at::arg_low(0))?;
+    p.emit(op::TAX, 0, 0, 0)?;
+    p.load(at::arg_low(1))?;
+    p.emit(op::ADD_X, 0, 0, 0)?;
+    p.emit(op::ST, END_LOW, 0, 0)?;
+    // Less than one of the two: there is a carry.
+    p.emit(op::JGE_X, 0, 3, 0)?;
+    p.load(at::arg_high(1))?;
+    p.emit(op::ADD_K, 1, 0, 0)?;
+    p.emit(op::JA, 1, 0, 0)?;
+    p.load(at::arg_high(1))?;
+    p.emit(op::TAX, 0, 0, 0)?;
+    p.load(at::arg_high(0))?;
+    p.emit(op::ADD_X, 0, 0, 0)?;
+    p.emit(op::JGT_K, high(end), 3, 0)?;
+    p.emit(op::JEQ_K, high(end), 0, 3)?;
+    p.emit(op::LD_MEM, END_LOW, 0, 0)?;
+    p.emit(op::JGT_K, low(end), 0, 1)?;
+    p.ret(KILL)
+}
