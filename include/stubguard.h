@@ -203,7 +203,7 @@ struct sock_filter; /* <linux/filter.h> */
 /**
  * A number that no filter exceeds; what a caller's array needs.
  */
-#define STUBGUARD_FILTER_MAX 192
+#define STUBGUARD_FILTER_MAX 128
 
 /**
  * Takes one line, NUL-terminated, without a newline.

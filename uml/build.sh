@@ -7,6 +7,8 @@
 #                                    guards and builds somebody's own kernel, with his configuration
 #
 # JOBS: how many compilers at a time (all CPUs). KMAKE: more arguments for the kernel's make, e.g. LLVM=1.
+# FIXES=1: kernels of our own with the patches of uml/fixes, which mend arch/um itself, all variants alike; they
+# are called VERSION-fixes then.
 set -euo pipefail
 
 # shellcheck source=uml/common.sh
@@ -133,10 +135,27 @@ build_own() {
 	lock "$version"
 	mkdir -p "$log_dir"
 	"$uml_dir/fetch.sh" "$version"
+	if [ -n "${FIXES:-}" ]; then
+		mend "$src"
+		version=$version-fixes src=$src-fixes
+	fi
 	"$uml_dir/guard-tree.sh" "$src"
 	for variant; do
 		build_variant "$version" "$variant" "$src"
 	done
+}
+
+# A second tree with the fixes in it; what they do not change is shared with the first one.
+mend() {
+	local src=$1 fixed=$1-fixes f
+	[ ! -e "$fixed/.fixes" ] || ! cat "$uml_dir"/fixes/*.patch | cmp -s - "$fixed/.fixes" || return 0
+	rm -rf "$fixed" "$fixed.new"
+	cp -al "$src" "$fixed.new"
+	for f in "$uml_dir"/fixes/*.patch; do
+		patch -s -d "$fixed.new" -p1 <"$f" || die "${f##*/} does not apply to $(short "$src")"
+	done
+	cat "$uml_dir"/fixes/*.patch >"$fixed.new/.fixes"
+	mv "$fixed.new" "$fixed"
 }
 
 # ---- somebody's own kernel

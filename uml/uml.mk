@@ -3,6 +3,7 @@
 #
 #	make uml [KVER=7.2|7.3]		kernels of our own: unguarded, guarded, guarded-static
 #	make uml KDIR=tree [KBUILD=objects] [FORM=shared|static]	somebody's own kernel, guarded
+#	make uml FIXES=1		the same with uml/fixes: patches that mend arch/um itself, in all of them
 #	make -s where			where the kernels of our own are
 #	make run			all set-up, then attacks and workloads on both kernels
 #	make uml-clean			kernel objects and sources away (downloads stay)
@@ -11,8 +12,9 @@ KVER ?= 7.2
 FORM ?= shared
 UML := $(patsubst %/,%,$(dir $(abspath $(lastword $(MAKEFILE_LIST)))))
 UML_CACHE := $(if $(STUBGUARD_CACHE),$(abspath $(STUBGUARD_CACHE)),$(patsubst %/uml,%,$(UML))/.cache)
-UML_OBJ = $(UML_CACHE)/obj/$(KVER)
+UML_OBJ = $(UML_CACHE)/obj/$(KVER)$(if $(FIXES),-fixes)
 
+export FIXES
 .PHONY: uml uml-deps uml-lib where run uml-clean
 
 uml-deps:

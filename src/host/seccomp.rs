@@ -16,8 +16,10 @@ const _: () = {
 
 /// The listener's SYNC_WAKE_UP mode (Linux 6.6): monitor and stub take turns on one CPU.
 const FD_SYNC_WAKE_UP: c_ulong = 1;
-/// Room for what a later host may make of `struct seccomp_notif` and `struct seccomp_notif_resp`.
-const ROOM: usize = 256;
+/// Room for what a later host may make of `struct seccomp_notif`.
+const NOTIF_ROOM: usize = 128;
+/// The same for `struct seccomp_notif_resp`.
+const RESP_ROOM: usize = 64;
 
 /// One suspended call.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +54,7 @@ pub enum Pending {
 
 /// A buffer for one of the structures, as large as the host's own may become.
 #[repr(C, align(8))]
-struct Room([u8; ROOM]);
+struct Room<const N: usize>([u8; N]);
 
 /// Waits for a suspended call, `timeout_ms` at most.
 ///
@@ -84,7 +86,7 @@ pub fn wait(listener: BorrowedFd<'_>, timeout_ms: u16) -> Result<Pending> {
 /// As `SECCOMP_IOCTL_NOTIF_RECV`: `EINTR`, `ENOENT`, ...
 pub fn receive(listener: BorrowedFd<'_>) -> Result<Notification> {
     // The host refuses a buffer that is not zero (EINVAL).
-    let mut room = Room([0; ROOM]);
+    let mut room = Room([0; NOTIF_ROOM]);
     // SAFETY: the host writes a `struct seccomp_notif` of its own size, which probe() has found to
     // fit, and nothing else.
     let ret = unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_RECV, &raw mut room) };
@@ -99,7 +101,7 @@ pub fn receive(listener: BorrowedFd<'_>) -> Result<Notification> {
 /// # Errors
 /// As `SECCOMP_IOCTL_NOTIF_SEND`: `ENOENT` if it was withdrawn, `EINPROGRESS` if it had its answer.
 pub fn send(listener: BorrowedFd<'_>, id: u64, answer: Answer) -> Result<()> {
-    let mut room = Room([0; ROOM]);
+    let mut room = Room([0; RESP_ROOM]);
     let mut response = libc::seccomp_notif_resp { id, val: 0, error: 0, flags: 0 };
     match answer {
         Answer::Continue => response.flags = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32,
@@ -143,9 +145,9 @@ pub fn check_sizes() -> Result<()> {
     let mut sizes = libc::seccomp_notif_sizes { seccomp_notif: 0, seccomp_notif_resp: 0, seccomp_data: 0 };
     // SAFETY: the host writes a `struct seccomp_notif_sizes`.
     check(unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_GET_NOTIF_SIZES, 0, &raw mut sizes) })?;
-    let fits = |host: u16, ours: usize| (ours..=ROOM).contains(&usize::from(host));
-    if fits(sizes.seccomp_notif, size_of::<libc::seccomp_notif>())
-        && fits(sizes.seccomp_notif_resp, size_of::<libc::seccomp_notif_resp>())
+    let fits = |host: u16, ours: usize, room| (ours..=room).contains(&usize::from(host));
+    if fits(sizes.seccomp_notif, size_of::<libc::seccomp_notif>(), NOTIF_ROOM)
+        && fits(sizes.seccomp_notif_resp, size_of::<libc::seccomp_notif_resp>(), RESP_ROOM)
     {
         Ok(())
     } else {

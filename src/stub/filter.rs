@@ -67,13 +67,18 @@ mod at {
 }
 
 /// A number that no filter exceeds; what a caller's array needs.
-pub const STUBGUARD_FILTER_MAX: usize = 192;
+pub const STUBGUARD_FILTER_MAX: usize = 128;
 
-/// A program that is put together front to back.
+/// A program that is put together front to back. Each stub compiles it anew, so it is kept short: all
+/// that kill share one instruction, the last.
 struct Program<'a> {
     out: &'a mut [sock_filter],
     len: usize,
 }
+
+/// `sock_filter.jt`, `jf`, of a jump to the last instruction, until that is written. No other jump is as
+/// long: programs have `STUBGUARD_FILTER_MAX` instructions at most.
+const TO_KILL: u8 = u8::MAX;
 
 impl Program<'_> {
     fn emit(&mut self, code: u16, k: u32, jt: u8, jf: u8) -> Result<()> {
@@ -99,7 +104,28 @@ impl Program<'_> {
     /// Goes on if the word at `offset` is `value`, else kills.
     fn require_at(&mut self, offset: u32, value: u32) -> Result<()> {
         self.load(offset)?;
-        self.require(value, libc::SECCOMP_RET_KILL_PROCESS)
+        self.emit(op::JEQ_K, value, 0, TO_KILL)
+    }
+
+    /// Makes the jump at `jump` (`op::JA`) one to what comes next.
+    fn land(&mut self, jump: usize) -> Result<()> {
+        let skip = self.len.checked_sub(jump).and_then(|skip| skip.checked_sub(1)).ok_or(Errno::EINVAL)?;
+        self.out.get_mut(jump).ok_or(Errno::ENOSPC)?.k = u32::try_from(skip).map_err(|_| Errno::ENOSPC)?;
+        Ok(())
+    }
+
+    /// Ends the program with the instruction that kills; returns its length.
+    fn kill(mut self) -> Result<usize> {
+        self.ret(libc::SECCOMP_RET_KILL_PROCESS)?;
+        for (behind, instruction) in self.out.iter_mut().take(self.len).rev().enumerate() {
+            for jump in [&mut instruction.jt, &mut instruction.jf] {
+                if *jump == TO_KILL {
+                    // It skips what is between it and the last one.
+                    *jump = u8::try_from(behind.saturating_sub(1)).map_err(|_| Errno::ENOSPC)?;
+                }
+            }
+        }
+        Ok(self.len)
     }
 
     /// Goes on if all of an argument is `value`, else kills.
@@ -132,6 +158,9 @@ impl Program<'_> {
         let start = self.len;
         rule(self)?;
         let skip = u8::try_from(self.len.saturating_sub(start)).map_err(|_| Errno::ENOSPC)?;
+        if skip == TO_KILL {
+            return Err(Errno::ENOSPC);
+        }
         self.out.get_mut(jump).ok_or(Errno::ENOSPC)?.jf = skip;
         Ok(())
     }
@@ -157,7 +186,7 @@ pub fn build(config: &Config, features: u32, out: &mut [sock_filter]) -> Result<
     } else {
         notify::build(config, &mut program)?;
     }
-    Ok(program.len)
+    program.kill()
 }
 
 /// Writes the filter that makes a parked stub's listener; returns its length in instructions.

@@ -15,12 +15,11 @@
 //!
 //! Upstream's filter lets the same calls through with any arguments.
 
-use super::{Program, at, op};
+use super::{Program, TO_KILL, at, op};
 use crate::config::Config;
 use crate::stub::code::{ARCH_SET_FS, ARCH_SET_GS};
 use crate::{Result, stub};
-use libc::{SECCOMP_RET_ALLOW as ALLOW, SECCOMP_RET_KILL_PROCESS as KILL};
-use libc::{SECCOMP_RET_TRAP as TRAP, SECCOMP_RET_USER_NOTIF as NOTIFY};
+use libc::{SECCOMP_RET_ALLOW as ALLOW, SECCOMP_RET_TRAP as TRAP, SECCOMP_RET_USER_NOTIF as NOTIFY};
 
 pub(super) fn build(config: &Config, p: &mut Program<'_>) -> Result<()> {
     let futex = config.stub_data_address(config.layout.futex);
@@ -34,8 +33,7 @@ pub(super) fn build(config: &Config, p: &mut Program<'_>) -> Result<()> {
         p.require_arg(0, futex)?;
         // FUTEX_WAIT is 0, FUTEX_WAKE is 1, all else is more.
         p.load(at::arg_low(1))?;
-        p.emit(op::JGT_K, libc::FUTEX_WAKE.unsigned_abs(), 0, 1)?;
-        p.ret(KILL)
+        p.emit(op::JGT_K, libc::FUTEX_WAKE.unsigned_abs(), TO_KILL, 0)
     })?;
     p.call(stub::mmap_nr(config).into(), NOTIFY, |_| Ok(()))?;
     p.call(stub::MUNMAP_NR.into(), NOTIFY, |_| Ok(()))?;
@@ -46,16 +44,12 @@ pub(super) fn build(config: &Config, p: &mut Program<'_>) -> Result<()> {
     })?;
     p.call(libc::SYS_close, ALLOW, |p| {
         p.load(at::arg_low(0))?;
-        p.emit(op::JGE_K, fds.0, 1, 0)?;
-        p.ret(KILL)?;
-        p.emit(op::JGT_K, fds.1, 0, 1)?;
-        p.ret(KILL)
+        p.emit(op::JGE_K, fds.0, 0, TO_KILL)?;
+        p.emit(op::JGT_K, fds.1, TO_KILL, 0)
     })?;
     p.call(libc::SYS_arch_prctl, ALLOW, |p| {
         p.load(at::arg_low(0))?;
-        p.emit(op::JEQ_K, ARCH_SET_FS, 2, 0)?;
-        p.emit(op::JEQ_K, ARCH_SET_GS, 1, 0)?;
-        p.ret(KILL)
-    })?;
-    p.ret(KILL)
+        p.emit(op::JEQ_K, ARCH_SET_FS, 1, 0)?;
+        p.emit(op::JEQ_K, ARCH_SET_GS, 0, TO_KILL)
+    })
 }

@@ -15,21 +15,20 @@
 //! |--------------------|----------------------------------|--------|
 //! | not in the page    | any                              | TRAP: it is the guest's own call |
 //! | in the page        | another architecture             | KILL   |
-//! | at a site of [`code`](crate::stub::code) | that site's, with exactly its arguments | ALLOW |
+//! | at a site of [`code`](crate::stub::code) | that site's, with exactly its arguments, as far as the host looks at them | ALLOW |
 //! | at a site          | any other, or other arguments    | KILL   |
 //! | elsewhere in the page | mmap                          | ALLOW: the first filter notifies |
 //! | elsewhere in the page | anything else, x32 numbers with it | KILL |
 //!
 //! What a guest gains by jumping to a site with arguments of its own: nothing, see docs/window.md.
 
-use super::{Program, at, high, low, op};
+use super::{Program, TO_KILL, at, high, low, op};
 use crate::config::Config;
 use crate::host::probe::STUBGUARD_F_FSGSBASE;
 use crate::stub::code::{self, Control, Place};
 use crate::{Errno, Result, stub};
 use core::mem::offset_of;
-use libc::{SECCOMP_RET_ALLOW as ALLOW, SECCOMP_RET_KILL_PROCESS as KILL};
-use libc::{SECCOMP_RET_TRAP as TRAP, SECCOMP_RET_USER_NOTIF as NOTIFY};
+use libc::{SECCOMP_RET_ALLOW as ALLOW, SECCOMP_RET_TRAP as TRAP, SECCOMP_RET_USER_NOTIF as NOTIFY};
 
 /// Where the call that uses the scratch memory keeps the lower half of an end address.
 const END_LOW: u32 = 0;
@@ -59,44 +58,29 @@ pub(super) fn build(config: &Config, features: u32, p: &mut Program<'_>) -> Resu
     // Each rule ends in an answer: behind it, the instruction's address is still loaded.
     at_site(p, config, Place::Park, code::PARK_NR.into(), |_| Ok(()))?;
     at_site(p, config, Place::Unblock, libc::SYS_rt_sigprocmask, |p| {
-        p.require_arg(0, libc::SIG_SETMASK as u64)?;
+        p.require_at(at::arg_low(0), libc::SIG_SETMASK.unsigned_abs())?;
         p.require_arg(1, site(config, Place::Mask))?;
-        p.require_arg(2, 0)?;
-        p.require_arg(3, 8)
+        p.require_arg(2, 0)
+        // The host takes no other size than that of the mask.
     })?;
-    at_site(p, config, Place::Mmap, libc::SYS_mmap, |p| {
-        p.load(at::arg_low(2))?;
-        p.emit(op::JSET_K, !7, 0, 1)?;
-        p.ret(KILL)?;
-        p.require_at(at::arg_high(2), 0)?;
-        p.require_arg(3, (libc::MAP_SHARED | libc::MAP_FIXED) as u64)?;
-        p.load(at::arg_low(4))?;
-        p.emit(op::JGE_K, 1, 1, 0)?;
-        p.ret(KILL)?;
-        p.emit(op::JGT_K, code::STUBGUARD_FDS_MAX as u32, 0, 1)?;
-        p.ret(KILL)?;
-        p.require_at(at::arg_high(4), 0)?;
-        below_the_stub(p, config)
-    })?;
-    at_site(p, config, Place::Munmap, libc::SYS_munmap, |p| below_the_stub(p, config))?;
+    memory_calls(p, config)?;
     at_site(p, config, Place::Recvmsg, libc::SYS_recvmsg, |p| {
         let message = config.stub_data_address(offset_of!(Control, message) as u32);
-        p.require_arg(0, 0)?;
+        p.require_at(at::arg_low(0), 0)?;
         p.require_arg(1, message)?;
-        p.require_arg(2, libc::MSG_DONTWAIT as u64)
+        p.require_at(at::arg_low(2), libc::MSG_DONTWAIT.unsigned_abs())
     })?;
     at_site(p, config, Place::Close, libc::SYS_close_range, |p| {
-        p.require_arg(0, 1)?;
-        p.require_arg(1, code::STUBGUARD_FDS_MAX as u64)?;
-        p.require_arg(2, 0)
+        p.require_at(at::arg_low(0), 1)?;
+        p.require_at(at::arg_low(1), code::STUBGUARD_FDS_MAX as u32)?;
+        p.require_at(at::arg_low(2), 0)
     })?;
     if features & STUBGUARD_F_FSGSBASE == 0 {
         for (place, what) in [(Place::SetFs, code::ARCH_SET_FS), (Place::SetGs, code::ARCH_SET_GS)] {
-            at_site(p, config, place, libc::SYS_arch_prctl, |p| p.require_arg(0, what.into()))?;
+            at_site(p, config, place, libc::SYS_arch_prctl, |p| p.require_at(at::arg_low(0), what))?;
         }
     }
-    p.load(at::NR)?;
-    p.require(libc::SYS_mmap as u32, KILL)?;
+    p.require_at(at::NR, libc::SYS_mmap as u32)?;
     p.ret(ALLOW)
 }
 
@@ -115,14 +99,36 @@ fn at_site(
     })
 }
 
+/// The sites of the batch. Both calls end in the same check of their range.
+fn memory_calls(p: &mut Program<'_>, config: &Config) -> Result<()> {
+    let mut to_range = 0;
+    p.case(low(site(config, Place::Mmap)), |p| {
+        p.require_at(at::NR, libc::SYS_mmap as u32)?;
+        p.load(at::arg_low(2))?;
+        p.emit(op::JSET_K, !7, TO_KILL, 0)?;
+        p.require_at(at::arg_high(2), 0)?;
+        p.require_arg(3, (libc::MAP_SHARED | libc::MAP_FIXED) as u64)?;
+        p.load(at::arg_low(4))?;
+        p.emit(op::JGE_K, 1, 0, TO_KILL)?;
+        p.emit(op::JGT_K, code::STUBGUARD_FDS_MAX as u32, TO_KILL, 0)?;
+        to_range = p.len;
+        p.emit(op::JA, 0, 0, 0)
+    })?;
+    p.case(low(site(config, Place::Munmap)), |p| {
+        p.require_at(at::NR, libc::SYS_munmap as u32)?;
+        p.land(to_range)?;
+        below_the_stub(p, config)?;
+        p.ret(ALLOW)
+    })
+}
+
 /// Goes on if the first argument plus the second, in 64 bits, is not above the stub's start.
 fn below_the_stub(p: &mut Program<'_>, config: &Config) -> Result<()> {
     let end = config.stub_start;
     // The stub's start is below 2^63: with that, no sum of upper halves overflows.
     for half in [at::arg_high(0), at::arg_high(1)] {
         p.load(half)?;
-        p.emit(op::JGT_K, high(end), 0, 1)?;
-        p.ret(KILL)?;
+        p.emit(op::JGT_K, high(end), TO_KILL, 0)?;
     }
     p.load(at::arg_low(0))?;
     p.emit(op::TAX, 0, 0, 0)?;
@@ -138,9 +144,8 @@ fn below_the_stub(p: &mut Program<'_>, config: &Config) -> Result<()> {
     p.emit(op::TAX, 0, 0, 0)?;
     p.load(at::arg_high(0))?;
     p.emit(op::ADD_X, 0, 0, 0)?;
-    p.emit(op::JGT_K, high(end), 3, 0)?;
-    p.emit(op::JEQ_K, high(end), 0, 3)?;
+    p.emit(op::JGT_K, high(end), TO_KILL, 0)?;
+    p.emit(op::JEQ_K, high(end), 0, 2)?;
     p.emit(op::LD_MEM, END_LOW, 0, 0)?;
-    p.emit(op::JGT_K, low(end), 0, 1)?;
-    p.ret(KILL)
+    p.emit(op::JGT_K, low(end), TO_KILL, 0)
 }

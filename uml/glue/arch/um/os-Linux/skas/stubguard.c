@@ -139,6 +139,24 @@ static void log_line(int level, const char *message)
 	/* Full: the counters still tell. */
 }
 
+/**
+ * stub_guard_may_print() - Is there room in the log for one more line?
+ *
+ * A guest may have stub after stub killed: ten lines a second are enough.
+ */
+int stub_guard_may_print(void)
+{
+	static long long second;
+	static int lines;
+	long long now = os_nsecs() / 1000000000LL;
+
+	if (now != second) {
+		second = now;
+		lines = 0;
+	}
+	return lines++ < 10;
+}
+
 static void print_log(void)
 {
 	int i, old;
@@ -153,10 +171,10 @@ static void print_log(void)
 						 LINE_BUSY, 0, __ATOMIC_ACQUIRE,
 						 __ATOMIC_RELAXED))
 			continue;
-		if (log_lines[i].level <= STUBGUARD_LOG_WARNING)
-			printk(UM_KERN_WARNING "%s\n", log_lines[i].text);
-		else
+		if (log_lines[i].level > STUBGUARD_LOG_WARNING)
 			printk(UM_KERN_INFO "%s\n", log_lines[i].text);
+		else if (stub_guard_may_print())
+			printk(UM_KERN_WARNING "%s\n", log_lines[i].text);
 		__atomic_store_n(&log_lines[i].state, LINE_FREE, __ATOMIC_RELEASE);
 	}
 }
@@ -739,8 +757,9 @@ int stub_guard_run(struct mm_id *id, struct uml_pt_regs *regs, void *siginfo)
 		syscall_stub_dump_error(id);
 	}
 	if (ret < 0) {
-		printk(UM_KERN_ERR "%s : stub is lost, pid = %d, err = %d\n",
-		       __func__, id->pid, ret);
+		if (stub_guard_may_print())
+			printk(UM_KERN_ERR "%s : stub is lost, pid = %d, err = %d\n",
+			       __func__, id->pid, ret);
 		stub_guard_kill(id);
 		/* Else the process's other threads would wait for it for ever */
 		exit_turnstile(id);

@@ -42,7 +42,7 @@ struct stub_guard_init {
 	unsigned int stack_size;
 	unsigned int len;
 	/* struct sock_filter */
-	unsigned long long filter[192];
+	unsigned long long filter[128];
 };
 
 #define stub_guard(id) (&((struct stub_data *)(id)->stack)->guard)
@@ -73,6 +73,7 @@ void stub_guard_free(struct mm_id *id);
 /* os-Linux, for the kernel's side */
 extern int stub_guard_on;
 int os_stub_guard_start(void *stub_code);
+int stub_guard_may_print(void);
 int os_stub_guard_attach(struct mm_id *id);
 void os_stub_guard_detach(struct mm_id *id);
 int os_stub_guard_counter(unsigned int index, const char **name,
@@ -103,6 +104,7 @@ struct stub_guard_init { };
 #define stub_guard_collect(id) 0
 #define stub_guard_abort(id) 0
 #define STUB_GUARD_SEND_FLAGS 0
+#define stub_guard_may_print() 1
 #define stub_guard_alloc(id) 0
 #define stub_guard_free(id) ((void)(id))
 #define os_stub_guard_attach(id) 0
