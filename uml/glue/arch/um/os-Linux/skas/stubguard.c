@@ -73,9 +73,9 @@ static int __init stub_guard_setup(char *line, int *add)
 		if (strcmp(word, "off") == 0)
 			want_guard = 0;
 		else if (strcmp(word, "window") == 0)
-			want_guard = want_window = 1;
+			want_window = 1;
 		else if (strcmp(word, "notify") == 0)
-			want_guard = 1, want_window = 0;
+			want_window = 0;
 		else if (strcmp(word, "besteffort") == 0)
 			want_all = 0;
 		else if (strncmp(word, "tick=", 5) == 0)
@@ -532,10 +532,10 @@ int stub_guard_abort(struct mm_id *id)
 }
 
 #ifndef CLOSE_RANGE_UNSHARE
-#define CLOSE_RANGE_UNSHARE	(1U << 1)
+#define CLOSE_RANGE_UNSHARE	2U
 #endif
 #ifndef CLOSE_RANGE_CLOEXEC
-#define CLOSE_RANGE_CLOEXEC	(1U << 2)
+#define CLOSE_RANGE_CLOEXEC	4U
 #endif
 
 /*
