@@ -29,6 +29,7 @@ LIBS := $(addprefix $(BUILD)/lib/,$(SO) libstubguard.so.$(SOVERSION) libstubguar
 ## make run                everything from nothing; attacks and workloads on both kernels, as tables
 ## make test               everything as tests
 ## make uml                kernels: unguarded, guarded, guarded-static; KVER=7.3, or KDIR= for your own
+## make bench              what the guard costs: many operations on both kernels; make bench-scale: many processes
 ## make -s where           where these kernels are
 ## make check              the quality checks: symbols, panics, stack, lints, licences, models
 ## make c-test, rust-test  the C harness in both forms; cargo's tests
@@ -121,6 +122,7 @@ uninstall:
 include c-tests/c-tests.mk
 include checks/checks.mk
 include uml/uml.mk
+include bench/bench.mk
 
 .PHONY: test rust-test
 rust-test:

@@ -420,3 +420,7 @@ pub fn bytes() -> &'static [u8] {
     // SAFETY: the two symbols are the start and the end of one run of constant bytes.
     unsafe { core::slice::from_raw_parts(start, length) }
 }
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests;

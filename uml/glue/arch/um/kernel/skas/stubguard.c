@@ -88,7 +88,10 @@ int stub_guard_alloc(struct mm_id *id)
 	guard->listener = -1;
 	guard->shared = __get_free_pages(GFP_KERNEL | __GFP_ZERO,
 					 ilog2(STUB_DATA_PAGES));
-	return guard->shared ? 0 : -ENOMEM;
+	if (!guard->shared)
+		return -ENOMEM;
+	os_stub_guard_prepare(id);
+	return 0;
 }
 
 /**

@@ -62,6 +62,7 @@ static int want_all __initdata = 1;
 static unsigned int watchdog_tick __initdata;
 static unsigned int watchdog_budget __initdata;
 static struct stub_guard_init guard_init;
+static unsigned long long filter[STUBGUARD_FILTER_MAX];	/* struct sock_filter */
 static void *stub_code;
 
 static int __init stub_guard_setup(char *line, int *add)
@@ -270,11 +271,11 @@ int __init os_stub_guard_start(void *code)
 		return 0;
 	}
 
-	ret = stubguard_filter((struct sock_filter *)guard_init.filter,
-			       ARRAY_SIZE(guard_init.filter));
+	ret = stubguard_filter((struct sock_filter *)filter, ARRAY_SIZE(filter));
 	if (ret < 0)
 		return ret;
 	guard_init.len = ret;
+	guard_init.filter = offsetof(struct stub_data, syscall_data);
 	guard_init.flags = stubguard_filter_flags();
 	if (want_window) {
 		ret = stubguard_stub_code(code);
@@ -325,6 +326,16 @@ void stub_guard_fill_init(struct stub_guard_init *init)
 		*init = guard_init;
 	else
 		init->len = 0;
+}
+
+/**
+ * os_stub_guard_prepare() - Put a new stub's filter where it finds it
+ * @id:		The stub, which has not been started
+ */
+void os_stub_guard_prepare(struct mm_id *id)
+{
+	memcpy((void *)stub_guard(id)->shared + guard_init.filter, filter,
+	       guard_init.len * sizeof(filter[0]));
 }
 
 /**

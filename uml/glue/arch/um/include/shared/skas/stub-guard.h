@@ -40,9 +40,9 @@ struct stub_guard_init {
 	/* The signal stack, from the start of the stub's data */
 	unsigned int stack;
 	unsigned int stack_size;
+	/* Its filter: how long, and where, from the start of the stub's data */
 	unsigned int len;
-	/* struct sock_filter */
-	unsigned long long filter[128];
+	unsigned int filter;
 };
 
 #define stub_guard(id) (&((struct stub_data *)(id)->stack)->guard)
@@ -74,6 +74,7 @@ void stub_guard_free(struct mm_id *id);
 extern int stub_guard_on;
 int os_stub_guard_start(void *stub_code);
 int stub_guard_may_print(void);
+void os_stub_guard_prepare(struct mm_id *id);
 int os_stub_guard_attach(struct mm_id *id);
 void os_stub_guard_detach(struct mm_id *id);
 int os_stub_guard_counter(unsigned int index, const char **name,
