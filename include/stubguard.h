@@ -131,6 +131,11 @@ struct sock_filter; /* <linux/filter.h> */
 #define STUBGUARD_REGISTERS 27
 
 /**
+ * The most stubs that can be kept.
+ */
+#define STUBGUARD_POOL_MAX 64
+
+/**
  * How many memory fds a batch may use: `STUB_MAX_FDS` of UML.
  */
 #define STUBGUARD_FDS_MAX 4
@@ -188,6 +193,11 @@ struct sock_filter; /* <linux/filter.h> */
  * `Control::flags`: the host has no XSAVE.
  */
 #define FXSAVE 32
+
+/**
+ * `Control::flags`: the data selectors are to be as a new process has them.
+ */
+#define SELECTORS 64
 
 /**
  * The second data page starts with the floating-point state to resume with. It also is the stub's
@@ -372,6 +382,14 @@ struct stubguard_config {
          * The stub data's layout.
          */
         struct stubguard_layout layout;
+        /**
+         * Window mode: how many stubs are kept for reuse at most, up to `STUBGUARD_POOL_MAX`; 0 for none.
+         */
+        uint32_t pool_size;
+        /**
+         * Must be 0.
+         */
+        uint32_t reserved;
 };
 
 /**
@@ -406,6 +424,10 @@ struct stubguard_stats {
          * Stubs killed, by the watchdog or through `stubguard_kill_stub()`.
          */
         uint64_t kills;
+        /**
+         * Stubs kept for another address space.
+         */
+        uint64_t recycled;
 };
 
 /**
@@ -477,6 +499,14 @@ struct stubguard_stub {
          * Whether `unanswered` holds.
          */
         uint16_t resend;
+        /**
+         * Whether it has done what honest code does not do.
+         */
+        uint16_t suspect;
+        /**
+         * What of a former guest it must be rid of: `MAPPINGS`, `STATE`.
+         */
+        uint16_t former;
 };
 
 /**
@@ -771,6 +801,37 @@ int stubguard_stub_attach(struct stubguard_stub *stub,
                           int listener,
                           int socket,
                           void *shared);
+
+/**
+ * Keeps a stub for another address space, instead of its end.
+ *
+ * `stub`: parked. On success it, its process, its fds and its data pages are the library's, until
+ * stubguard_stub_take() gives them out again; the record may be used for something else. Any thread.
+ *
+ * Returns 0; -EINVAL for NULL, or a stub that is not parked, or has done what honest code does not do;
+ * -ENOSPC if `stubguard_config.pool_size` stubs are kept; -EOPNOTSUPP, -ENODEV as above. Then the
+ * caller ends it.
+ */
+int stubguard_stub_put(struct stubguard_stub *stub);
+
+/**
+ * Takes a stub that stubguard_stub_put() has kept: parked, with a listener, a socket and data pages, which
+ * now are the caller's. Its next resume leaves nothing of its former guest.
+ *
+ * `stub`: where its record goes. It may have died meanwhile, and been reaped: see stubguard_stub_lives().
+ * Any thread.
+ *
+ * Returns 1; 0 if none is kept; -EINVAL; -EOPNOTSUPP, -ENODEV as above.
+ */
+int stubguard_stub_take(struct stubguard_stub *stub);
+
+/**
+ * Whether a stub lives: its listener tells, whoever has reaped it.
+ *
+ * Any thread; does not block. Returns 1; 0 if it is dead; -EINVAL, -EBADF, -EINTR; -EOPNOTSUPP, -ENODEV as
+ * above.
+ */
+int stubguard_stub_lives(const struct stubguard_stub *stub);
 
 /**
  * Lets a parked stub go on: it runs the batch, then the guest.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! What only the caller knows: validated once, constant afterwards.
 
+use crate::monitor::pool::STUBGUARD_POOL_MAX;
 use crate::stub::code;
 use crate::{Errno, Result};
 use core::cell::UnsafeCell;
@@ -131,6 +132,10 @@ pub struct Config {
     pub log: LogFn,
     /// The stub data's layout.
     pub layout: Layout,
+    /// Window mode: how many stubs are kept for reuse at most, up to `STUBGUARD_POOL_MAX`; 0 for none.
+    pub pool_size: u32,
+    /// Must be 0.
+    pub reserved: u32,
 }
 
 const DEFAULT_TICK_MS: u32 = 1000;
@@ -175,6 +180,8 @@ impl Config {
             && self.watchdog_budget_ms <= MAX_BUDGET_MS
             && self.watchdog_tick_ms.checked_mul(2).is_some_and(|two| two <= self.watchdog_budget_ms)
             && (0..=64).contains(&self.kick_signal)
+            && self.pool_size <= STUBGUARD_POOL_MAX
+            && self.reserved == 0
             && self.layout.is_valid();
         if valid { Ok(self) } else { Err(Errno::EINVAL) }
     }
@@ -186,7 +193,8 @@ impl Config {
             && self.page_size as usize == code::PAGE
             && self.mmap_fd_first == 1
             && usize::try_from(self.mmap_fd_last).is_ok_and(|last| last <= code::STUBGUARD_FDS_MAX)
-            && self.layout.calls_max as usize <= code::CALLS_MAX
+            // One more for what a stub has of a former guest.
+            && (self.layout.calls_max as usize) < code::CALLS_MAX
             && self.layout.sigstack as usize == code::FP
             && self.layout.sigstack_size as usize == code::PAGE
             && self.layout.fp_size.is_multiple_of(8)
@@ -335,6 +343,8 @@ pub(crate) mod tests {
                 sigstack_size: 4096,
                 fp_size: 2696,
             },
+            pool_size: 0,
+            reserved: 0,
         }
     }
 

@@ -25,6 +25,8 @@ pub struct Stats {
     pub stalls: u64,
     /// Stubs killed, by the watchdog or through `stubguard_kill_stub()`.
     pub kills: u64,
+    /// Stubs kept for another address space.
+    pub recycled: u64,
 }
 
 /// One counter.
@@ -58,6 +60,8 @@ pub static BREACHES: Counter = Counter::new();
 pub static STALLS: Counter = Counter::new();
 /// Stubs killed.
 pub static KILLS: Counter = Counter::new();
+/// Stubs kept.
+pub static RECYCLED: Counter = Counter::new();
 
 static DENIED: [Counter; STUBGUARD_DENIALS] = [const { Counter::new() }; STUBGUARD_DENIALS];
 
@@ -83,5 +87,6 @@ pub fn snapshot() -> Stats {
         breaches: BREACHES.get(),
         stalls: STALLS.get(),
         kills: KILLS.get(),
+        recycled: RECYCLED.get(),
     }
 }

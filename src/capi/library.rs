@@ -163,13 +163,13 @@ pub extern "C" fn stubguard_denial_name(index: usize) -> *const c_char {
 // The ABI: c-tests/layout.c says the same of the header.
 const _: () = {
     use core::mem::offset_of;
-    assert!(size_of::<Config>() == 144 && align_of::<Config>() == 8);
+    assert!(size_of::<Config>() == 152 && align_of::<Config>() == 8);
     assert!(offset_of!(Config, size) == 0);
     assert!(offset_of!(Config, stub_start) == 16);
     assert!(offset_of!(Config, log) == 48);
     assert!(offset_of!(Config, layout) == 56);
     assert!(size_of::<config::Layout>() == 88);
-    assert!(size_of::<Stats>() == 144 && align_of::<Stats>() == 8);
+    assert!(size_of::<Stats>() == 152 && align_of::<Stats>() == 8);
     assert!(offset_of!(Stats, denied) == 16);
     assert!(offset_of!(Stats, resynchronised) == 112);
     assert!(size_of::<LogFn>() == size_of::<*const c_void>());

@@ -3,8 +3,10 @@
 
 use super::{MmId, borrow, listener, notify, ret};
 use crate::config::{self, Config, STUBGUARD_WINDOW};
-use crate::host::{pidfd, seccomp};
+use crate::host::pidfd;
+use crate::host::seccomp::{self, Pending};
 use crate::monitor::parked::{Event, Guest, Parked, Resume, STUBGUARD_REGISTERS, Stub, Target};
+use crate::monitor::pool;
 use crate::stub::memory::StubData;
 use crate::stub::{code, filter, frame};
 use crate::{Errno, Result};
@@ -110,28 +112,71 @@ pub unsafe extern "C" fn stubguard_stub_attach(
         let identity = pidfd::identity(process.as_fd(), pid)?;
         // An older host: slower, not weaker.
         let _ = seccomp::set_sync_wake_up(fd);
-        let mut new = Stub {
-            pid,
-            listener,
-            socket,
-            state: 0,
-            identity,
-            shared,
-            notification: 0,
-            unanswered: [0; 3],
-            fs_base: 0,
-            gs_base: 0,
-            xfeatures: 0,
-            calls: 0,
-            siginfo: 0,
-            mcontext: 0,
-            fpstate: 0,
-            resend: 0,
-        };
-        new.start();
+        let new = Stub::new(pid, listener, socket, identity, shared);
         // SAFETY: the caller's, not NULL, aligned.
         unsafe { stub.write(new) };
         Ok(())
+    })
+}
+
+/// Keeps a stub for another address space, instead of its end.
+///
+/// `stub`: parked. On success it, its process, its fds and its data pages are the library's, until
+/// stubguard_stub_take() gives them out again; the record may be used for something else. Any thread.
+///
+/// Returns 0; -EINVAL for NULL, or a stub that is not parked, or has done what honest code does not do;
+/// -ENOSPC if `stubguard_config.pool_size` stubs are kept; -EOPNOTSUPP, -ENODEV as above. Then the
+/// caller ends it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn stubguard_stub_put(stub: *mut Stub) -> c_int {
+    ret::call(|| {
+        let config = window()?;
+        if stub.is_null() || !stub.is_aligned() {
+            return Err(Errno::EINVAL);
+        }
+        // SAFETY: the caller's promise; nobody else uses it meanwhile (documented).
+        pool::put(config, unsafe { &mut *stub })
+    })
+}
+
+/// Takes a stub that stubguard_stub_put() has kept: parked, with a listener, a socket and data pages, which
+/// now are the caller's. Its next resume leaves nothing of its former guest.
+///
+/// `stub`: where its record goes. It may have died meanwhile, and been reaped: see stubguard_stub_lives().
+/// Any thread.
+///
+/// Returns 1; 0 if none is kept; -EINVAL; -EOPNOTSUPP, -ENODEV as above.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn stubguard_stub_take(stub: *mut Stub) -> c_int {
+    ret::call(|| {
+        let config = window()?;
+        if stub.is_null() || !stub.is_aligned() {
+            return Err(Errno::EINVAL);
+        }
+        let Some(taken) = pool::take() else { return Ok(false) };
+        let base = NonNull::new(taken.shared).ok_or(Errno::EIO)?;
+        // SAFETY: pages that a caller has given together with that stub.
+        unsafe { StubData::new(base, config.layout.size) }.clear();
+        // SAFETY: the caller's, not NULL, aligned.
+        unsafe { stub.write(taken) };
+        Ok(true)
+    })
+}
+
+/// Whether a stub lives: its listener tells, whoever has reaped it.
+///
+/// Any thread; does not block. Returns 1; 0 if it is dead; -EINVAL, -EBADF, -EINTR; -EOPNOTSUPP, -ENODEV as
+/// above.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn stubguard_stub_lives(stub: *const Stub) -> c_int {
+    ret::call(|| {
+        window()?;
+        if stub.is_null() || !stub.is_aligned() {
+            return Err(Errno::EINVAL);
+        }
+        // SAFETY: the caller's, not NULL, aligned.
+        let listener = unsafe { (*stub).listener };
+        Ok(seccomp::wait(borrow(listener)?, 0)? != Pending::Gone)
     })
 }
 

@@ -3,4 +3,5 @@
 
 pub mod notification;
 pub mod parked;
+pub mod pool;
 pub mod report;

@@ -86,7 +86,16 @@ pub struct Stub {
     pub fpstate: u16,
     /// Whether `unanswered` holds.
     pub resend: u16,
+    /// Whether it has done what honest code does not do.
+    pub suspect: u16,
+    /// What of a former guest it must be rid of: `MAPPINGS`, `STATE`.
+    pub former: u16,
 }
+
+/// `Stub::former`: what it has mapped.
+const MAPPINGS: u16 = 1;
+/// `Stub::former`: bases and selectors.
+const STATE: u16 = 2;
 
 /// Where a stub is, see the table above.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,6 +208,9 @@ const USER32_CS: u64 = 0x23;
 const USER_DS: u64 = 0x2b;
 const TRAP_FLAG: u64 = 1 << 8;
 
+/// No base that a guest may have.
+const UNKNOWN_BASE: u64 = u64::MAX;
+
 /// One stub and what is needed to deal with it.
 pub struct Parked<'a, Hook> {
     /// The monitor that answers other calls than parks.
@@ -229,9 +241,52 @@ impl Stub {
         self.state = state as u32;
     }
 
-    /// Begins.
-    pub fn start(&mut self) {
-        self.enter(State::Starting);
+    /// A new one, which has not parked yet.
+    #[must_use]
+    pub fn new(pid: c_int, listener: c_int, socket: c_int, identity: u64, shared: *mut c_void) -> Self {
+        Self {
+            pid,
+            listener,
+            socket,
+            state: State::Starting as u32,
+            identity,
+            shared,
+            notification: 0,
+            unanswered: [0; 3],
+            fs_base: 0,
+            gs_base: 0,
+            xfeatures: 0,
+            calls: 0,
+            siginfo: 0,
+            mcontext: 0,
+            fpstate: 0,
+            resend: 0,
+            suspect: 0,
+            former: 0,
+        }
+    }
+
+    /// Whether another guest may have it.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.state() == State::Parked && self.suspect == 0 && self.resend == 0
+    }
+
+    /// It is not this guest's any more.
+    pub fn leave(&mut self) {
+        self.enter(State::None);
+    }
+
+    /// It is parked, and has been another guest's.
+    pub fn reuse(&mut self) {
+        self.enter(State::Parked);
+        self.former = MAPPINGS | STATE;
+        self.forget_bases();
+    }
+
+    /// Has both bases set on the next resume, whatever they are.
+    fn forget_bases(&mut self) {
+        (self.fs_base, self.gs_base) = (UNKNOWN_BASE, UNKNOWN_BASE);
     }
 
     /// Whether a resume, a wait make sense now.
@@ -335,16 +390,24 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
             head.flags |= code::BY_CALL;
         }
         head.xfeatures = self.stub.xfeatures;
-        // A base that cannot be the guest's is not set, as the host would refuse to.
-        let guests = |base: u64| base < self.monitor.config.stub_start;
-        (head.fs_base, head.gs_base) = (register(FS_BASE), register(GS_BASE));
-        if head.fs_base != self.stub.fs_base && guests(head.fs_base) {
+        // A base that cannot be the guest's is not set, as the host would refuse to: it stays what it is,
+        // unless that is another guest's.
+        let base = |wanted: u64, old: u64| match (wanted < self.monitor.config.stub_start, old) {
+            (true, _) => wanted,
+            (false, UNKNOWN_BASE) => 0,
+            (false, _) => old,
+        };
+        head.fs_base = base(register(FS_BASE), self.stub.fs_base);
+        head.gs_base = base(register(GS_BASE), self.stub.gs_base);
+        if head.fs_base != self.stub.fs_base {
             head.flags |= code::SET_FS;
-            self.stub.fs_base = head.fs_base;
         }
-        if head.gs_base != self.stub.gs_base && guests(head.gs_base) {
+        if head.gs_base != self.stub.gs_base {
             head.flags |= code::SET_GS;
-            self.stub.gs_base = head.gs_base;
+        }
+        (self.stub.fs_base, self.stub.gs_base) = (head.fs_base, head.gs_base);
+        if self.stub.former & STATE != 0 {
+            head.flags |= code::SELECTORS;
         }
         guest.fp.copy(0, &self.shared, code::FP as u32, self.monitor.config.layout.fp_size)
     }
@@ -376,6 +439,9 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
     /// nobody's fault: such a page is left out. Its change was marked for a synchronisation of its own.
     fn write_batch(&mut self, resume: &Resume<'_>) -> Result<u32> {
         let mut count = 0u32;
+        if self.stub.former & MAPPINGS != 0 {
+            self.write_call(&mut count, 0, self.monitor.config.stub_start, 0, 0, 0)?;
+        }
         for index in 0..resume.calls {
             let call = self.queued(&resume.own, index).ok_or(Errno::EINVAL)?;
             let Some(fd) = call.fd else {
@@ -499,6 +565,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
                 }
             } else if call.nr == stub::mmap_nr(config) {
                 // Nobody but a guest that has got into the stub's code makes such a call.
+                self.stub.suspect = 1;
                 self.monitor.answer(&notification)?;
             } else {
                 return Err(broken(config, Breach::Call));
@@ -544,6 +611,10 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         let event = self.judge(arguments, target).map_err(|breach| broken(self.monitor.config, breach))?;
         self.stub.unanswered = arguments;
         self.stub.calls = 0;
+        // The batch is done; and where there was a signal, bases and selectors are set.
+        if event.error == 0 {
+            self.stub.former &= if event.signal == 0 { !MAPPINGS } else { 0 };
+        }
         self.stub.enter(State::Parked);
         Ok(Some(event))
     }
@@ -572,8 +643,9 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         let left = u32::try_from(left).map_err(|_| Breach::Park)?;
         let done = self.stub.calls.checked_sub(left).filter(|_| left > 0).ok_or(Breach::Park)?;
         let known = (MAX_ERRNO.saturating_neg()..0).contains(&result);
-        // The guest's bases have not been set.
-        (self.stub.fs_base, self.stub.gs_base) = (u64::MAX, u64::MAX);
+        // The guest's bases have not been set. Whether it is as it says nobody knows.
+        self.stub.forget_bases();
+        self.stub.suspect = 1;
         Ok(Event {
             error: if known { result as c_int } else { -libc::EIO },
             done: done as c_int,
@@ -672,3 +744,7 @@ fn denied(denial: Denial) -> Errno {
     counters::denied(denial);
     Errno::EPERM
 }
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests;

@@ -56,6 +56,8 @@ pub const SET_GS: u32 = 8;
 pub const BY_CALL: u32 = 16;
 /// `Control::flags`: the host has no XSAVE.
 pub const FXSAVE: u32 = 32;
+/// `Control::flags`: the data selectors are to be as a new process has them.
+pub const SELECTORS: u32 = 64;
 
 /// A call of the batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -227,6 +229,14 @@ core::arch::global_asm!(
     "40:",
     "stubguard_flag {set_any}",
     "jz 46f",
+    "stubguard_flag {selectors}",
+    "jz 42f",
+    "xorl %eax, %eax",
+    "movl %eax, %ds",
+    "movl %eax, %es",
+    "movl %eax, %fs",
+    "movl %eax, %gs",
+    "42:",
     "stubguard_flag {by_call}",
     "jnz 43f",
     "stubguard_flag {set_fs}",
@@ -322,7 +332,8 @@ core::arch::global_asm!(
     eflags = const 0x202,
     receive = const RECEIVE,
     guest = const GUEST,
-    set_any = const SET_FS | SET_GS,
+    set_any = const SET_FS | SET_GS | SELECTORS,
+    selectors = const SELECTORS,
     set_fs = const SET_FS,
     set_gs = const SET_GS,
     by_call = const BY_CALL,

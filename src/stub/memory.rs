@@ -27,6 +27,12 @@ impl StubData {
         Self { base: base.cast(), size: size as usize }
     }
 
+    /// Makes all of it zero.
+    pub fn clear(&self) {
+        // SAFETY: all of it is inside.
+        unsafe { self.base.write_bytes(0, self.size) };
+    }
+
     /// The `len` bytes at `offset`, if they are inside.
     fn at(&self, offset: u32, len: usize) -> Option<NonNull<u8>> {
         let offset = offset as usize;
@@ -137,3 +143,7 @@ impl Word for u32 {}
 impl Word for i32 {}
 impl Word for u64 {}
 impl Word for i64 {}
+
+#[cfg(test)]
+#[cfg(not(loom))]
+pub(crate) mod tests;

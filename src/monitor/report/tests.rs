@@ -6,8 +6,7 @@
 
 use super::*;
 use crate::config::tests::example;
-use crate::stub::memory::Word;
-use core::ptr::NonNull;
+use crate::stub::memory::tests::Pages;
 use proptest::prelude::*;
 
 const SIGSTACK: usize = 4096;
@@ -15,55 +14,17 @@ const SIGINFO: u16 = 200;
 const MCONTEXT: u16 = 400;
 const FPREGS: usize = 1024;
 
-/// Stub data on the heap, aligned as a page is.
-struct Page(Vec<u64>);
-
-impl Page {
-    fn new() -> Self {
-        Self(vec![0; 1024])
-    }
-
-    fn data(&mut self) -> StubData {
-        let base = NonNull::new(self.0.as_mut_ptr().cast()).unwrap_or(NonNull::dangling());
-        #[allow(unsafe_code)]
-        // SAFETY: 8192 bytes, which live longer than what the tests do with them.
-        unsafe {
-            StubData::new(base, 8192)
-        }
-    }
-
-    fn bytes(&mut self) -> &mut [u8] {
-        #[allow(unsafe_code)]
-        // SAFETY: the vector's own memory.
-        unsafe {
-            core::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), 8192)
-        }
-    }
-
-    /// As a guest can: anywhere.
-    fn put<T: Word>(&mut self, offset: usize, value: T) {
-        let mut aligned = Page::new();
-        assert!(aligned.data().store(0, value).is_some());
-        let bytes = aligned.bytes()[..size_of::<T>()].to_vec();
-        self.bytes()[offset..][..bytes.len()].copy_from_slice(&bytes);
-    }
-
-    fn get<T: Word>(&mut self, offset: usize) -> T {
-        self.data().load(u32::try_from(offset).unwrap_or(u32::MAX)).unwrap_or_else(|| unreachable!())
-    }
-}
-
 struct Both {
     config: Config,
-    shared: Page,
-    own: Page,
+    shared: Pages,
+    own: Pages,
 }
 
 impl Both {
     /// A stub that reports a guest's system call as the host and UML's stub would.
     fn proper() -> Self {
         let config = example();
-        let mut shared = Page::new();
+        let mut shared = Pages::new();
         shared.put(config.layout.signal as usize, libc::SIGSYS);
         shared.put(config.layout.si_offset as usize, SIGINFO);
         shared.put(config.layout.mctx_offset as usize, MCONTEXT);
@@ -72,7 +33,7 @@ impl Both {
         shared.put(SIGSTACK + FPREGS + 464, 0x4650_5853u32);
         shared.put(SIGSTACK + FPREGS + 468, fp + 4);
         shared.put(SIGSTACK + FPREGS + fp as usize, 0x4650_5845u32);
-        Self { config, shared, own: Page::new() }
+        Self { config, shared, own: Pages::new() }
     }
 
     fn hand(&mut self) -> Hand<'_> {

@@ -10,6 +10,7 @@
 #include <linux/proc_fs.h>
 #include <linux/rcupdate.h>
 #include <linux/seq_file.h>
+#include <linux/shrinker.h>
 
 #include <asm/mmu.h>
 #include <asm/pgtable.h>
@@ -81,11 +82,17 @@ int stub_mmap_allowed(struct mm_id *id, unsigned long addr, unsigned long prot,
 int stub_guard_alloc(struct mm_id *id)
 {
 	struct stub_guard *guard = stub_guard(id);
+	int taken;
 
 	if (!stub_guard_on)
 		return 0;
 
 	guard->listener = -1;
+	while ((taken = stub_guard_take(id)) < 0)
+		free_pages(guard->shared, ilog2(STUB_DATA_PAGES));
+	if (taken)
+		return 0;
+
 	guard->shared = __get_free_pages(GFP_KERNEL | __GFP_ZERO,
 					 ilog2(STUB_DATA_PAGES));
 	if (!guard->shared)
@@ -106,6 +113,46 @@ void stub_guard_free(struct mm_id *id)
 	os_stub_guard_detach(id);
 	free_pages(stub_guard(id)->shared, ilog2(STUB_DATA_PAGES));
 }
+
+static unsigned long kept_count(struct shrinker *shrinker,
+				struct shrink_control *sc)
+{
+	return os_stub_guard_kept();
+}
+
+static unsigned long kept_scan(struct shrinker *shrinker,
+			       struct shrink_control *sc)
+{
+	unsigned long pages, freed = 0;
+
+	while (freed < sc->nr_to_scan) {
+		pages = os_stub_guard_drop();
+		if (!pages)
+			break;
+		free_pages(pages, ilog2(STUB_DATA_PAGES));
+		freed++;
+	}
+
+	return freed;
+}
+
+/* Stubs that are kept for reuse are given back when memory is short */
+static int __init stub_guard_shrinker(void)
+{
+	struct shrinker *shrinker;
+
+	if (!stub_guard_parked)
+		return 0;
+
+	shrinker = shrinker_alloc(0, "stubguard");
+	if (!shrinker)
+		return -ENOMEM;
+	shrinker->count_objects = kept_count;
+	shrinker->scan_objects = kept_scan;
+	shrinker_register(shrinker);
+	return 0;
+}
+fs_initcall(stub_guard_shrinker);
 
 static int stub_guard_show(struct seq_file *m, void *v)
 {

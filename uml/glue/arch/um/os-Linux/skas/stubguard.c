@@ -22,6 +22,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include <as-layout.h>
 #include <init.h>
 #include <kern_util.h>
@@ -61,6 +62,7 @@ static int want_all __initdata = 1;
 /* Milliseconds; 0 is the library's default */
 static unsigned int watchdog_tick __initdata;
 static unsigned int watchdog_budget __initdata;
+static unsigned int pool_size __initdata = 32;
 static struct stub_guard_init guard_init;
 static unsigned long long filter[STUBGUARD_FILTER_MAX];	/* struct sock_filter */
 static void *stub_code;
@@ -83,6 +85,8 @@ static int __init stub_guard_setup(char *line, int *add)
 			watchdog_tick = strtoul(word + 5, NULL, 10);
 		else if (strncmp(word, "budget=", 7) == 0)
 			watchdog_budget = strtoul(word + 7, NULL, 10);
+		else if (strncmp(word, "pool=", 5) == 0)
+			pool_size = strtoul(word + 5, NULL, 10);
 		else
 			os_warn("stubguard: '%s' is not known, see --help\n",
 				word);
@@ -92,7 +96,7 @@ static int __init stub_guard_setup(char *line, int *add)
 }
 
 __uml_setup("stubguard=", stub_guard_setup,
-"stubguard=<window|notify|off>[,besteffort][,tick=<ms>][,budget=<ms>]\n"
+"stubguard=<window|notify|off>[,besteffort][,tick=<ms>][,budget=<ms>][,pool=<n>]\n"
 "    Guards the stubs of seccomp mode: what they map is checked against the\n"
 "    guest's page tables, and a stub that does not report back is killed.\n"
 "    With 'window', the default, the host holds a stub while the kernel works,\n"
@@ -101,7 +105,9 @@ __uml_setup("stubguard=", stub_guard_setup,
 "    is slower. 'off' leaves userspace unconfined. If the host lacks something\n"
 "    that is needed, UML refuses to start; with 'besteffort' it runs with what\n"
 "    there is. The watchdog looks every tick (window: 200, notify: 1000), and\n"
-"    lets a stub keep a CPU for its budget (800, 5000), in milliseconds.\n\n"
+"    lets a stub keep a CPU for its budget (800, 5000), in milliseconds. In\n"
+"    window mode up to n stubs of processes that have ended are kept for new\n"
+"    ones (32; 0 for none).\n\n"
 );
 
 /*
@@ -254,6 +260,7 @@ int __init os_stub_guard_start(void *code)
 
 	if (want_window) {
 		config.flags |= STUBGUARD_WINDOW;
+		config.pool_size = pool_size;
 		config.mmap_fd_first = 1;
 		config.mmap_fd_last = STUB_MAX_FDS;
 	}
@@ -352,6 +359,13 @@ int os_stub_guard_attach(struct mm_id *id)
 
 	if (!stub_guard_on)
 		return 0;
+
+	if (guard->reused) {
+		/* From here on SIGCHLD tells; before, only its listener does */
+		if (stubguard_stub_lives(parked(id)) != 1)
+			id->pid = -1;
+		return 0;
+	}
 
 	if (stub_guard_parked) {
 		ret = stubguard_stub_attach(parked(id), id->pid,
@@ -666,6 +680,92 @@ int stub_guard_start_userspace(struct mm_id *id, int stub_exe_fd)
 	return 0;
 }
 
+/* Ends a stub that belongs to no address space, and is not known to be dead */
+static void end_stub(struct stubguard_stub *stub)
+{
+	if (stubguard_kill_stub(stub->pid, stub->identity) == 0)
+		CATCH_EINTR(waitpid(stub->pid, NULL, __WALL));
+	put_stub_listener(stub->listener);
+	close(stub->socket);
+}
+
+static int kept;
+
+/**
+ * stub_guard_take() - Take a stub that another address space has left
+ * @id:		The new address space
+ *
+ * Return: 1 if there was one; 0 if not; -1 if there was one, but dead: what it has
+ *	   shared is to be freed
+ */
+int stub_guard_take(struct mm_id *id)
+{
+	struct stub_guard *guard = stub_guard(id);
+	struct stubguard_stub *stub = parked(id);
+
+	if (!stub_guard_parked || stubguard_stub_take(stub) != 1)
+		return 0;
+
+	__atomic_sub_fetch(&kept, 1, __ATOMIC_RELAXED);
+	guard->shared = (unsigned long)stub->shared;
+	if (stubguard_stub_lives(stub) != 1) {
+		put_stub_listener(stub->listener);
+		close(stub->socket);
+		return -1;
+	}
+	id->pid = stub->pid;
+	id->sock = stub->socket;
+	guard->listener = stub->listener;
+	guard->identity = stub->identity;
+	guard->starting = 0;
+	guard->reused = 1;
+	return 1;
+}
+
+/**
+ * stub_guard_put() - Keep the stub of an address space that ends
+ * @id:		The address space
+ *
+ * Return: 1 if it is kept, and with it all that it shares; 0 if it is to be ended
+ */
+int stub_guard_put(struct mm_id *id)
+{
+	if (!stub_guard_parked || id->pid <= 0 || stub_guard(id)->starting ||
+	    stubguard_stub_put(parked(id)) < 0)
+		return 0;
+
+	__atomic_add_fetch(&kept, 1, __ATOMIC_RELAXED);
+	id->pid = -1;
+	return 1;
+}
+
+/**
+ * os_stub_guard_kept() - How many stubs are kept
+ */
+unsigned long os_stub_guard_kept(void)
+{
+	int n = __atomic_load_n(&kept, __ATOMIC_RELAXED);
+
+	return n > 0 ? n : 0;
+}
+
+/**
+ * os_stub_guard_drop() - End a stub that is kept
+ *
+ * Return: the pages that it has shared, or 0 if there is none
+ */
+unsigned long os_stub_guard_drop(void)
+{
+	struct stubguard_stub stub;
+
+	if (stubguard_stub_take(&stub) != 1)
+		return 0;
+
+	__atomic_sub_fetch(&kept, 1, __ATOMIC_RELAXED);
+	end_stub(&stub);
+	return (unsigned long)stub.shared;
+}
+
 /* Waits for a park; -ESRCH if there is none to come, -EPROTO for a bad one */
 static int wait_parked(struct mm_id *id, struct stubguard_event *event,
 		       struct uml_pt_regs *regs, void *siginfo)
@@ -815,6 +915,7 @@ int os_stub_guard_counter(unsigned int index, const char **name,
 		COUNTER(breaches),
 		COUNTER(stalls),
 		COUNTER(kills),
+		COUNTER(recycled),
 #undef COUNTER
 	};
 	struct stubguard_stats stats;

@@ -28,8 +28,9 @@ struct stub_guard {
 	/* Notify mode: calls of the batch, published and still to come */
 	int calls;
 	int pending;
-	/* Window mode: has not parked yet */
+	/* Window mode: has not parked yet; or has been another's before */
 	int starting;
+	int reused;
 };
 
 /* What the stub is told at its start; len is 0 without a guard */
@@ -46,6 +47,7 @@ struct stub_guard_init {
 };
 
 #define stub_guard(id) (&((struct stub_data *)(id)->stack)->guard)
+#define stub_guard_reused(id) (stub_guard(id)->reused)
 
 /* os-Linux: what the stub sees, with and without a guard */
 void *stub_guard_shared(struct mm_id *id);
@@ -69,6 +71,12 @@ int stub_guard_abort(struct mm_id *id);
 /* kernel: the life of an address space */
 int stub_guard_alloc(struct mm_id *id);
 void stub_guard_free(struct mm_id *id);
+
+/* os-Linux, window mode: stubs without an address space */
+int stub_guard_take(struct mm_id *id);
+int stub_guard_put(struct mm_id *id);
+unsigned long os_stub_guard_kept(void);
+unsigned long os_stub_guard_drop(void);
 
 /* os-Linux, for the kernel's side */
 extern int stub_guard_on;
@@ -107,6 +115,8 @@ struct stub_guard_init { };
 #define STUB_GUARD_SEND_FLAGS 0
 #define stub_guard_may_print() 1
 #define stub_guard_alloc(id) 0
+#define stub_guard_reused(id) 0
+#define stub_guard_put(id) 0
 #define stub_guard_free(id) ((void)(id))
 #define os_stub_guard_attach(id) 0
 

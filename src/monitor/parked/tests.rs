@@ -1,0 +1,915 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Parks, proper and forged, and what a resume writes: all that needs no host. (The rest is the C
+//! harness's.)
+
+#![allow(clippy::arithmetic_side_effects, clippy::cast_sign_loss)]
+
+use super::*;
+use crate::config::tests::example;
+use crate::config::{Config, STUBGUARD_WINDOW};
+use crate::stub::memory::tests::Pages;
+use proptest::prelude::*;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+
+const STUB: u64 = 0x7fff_ffff_c000;
+const STACK: usize = 4096;
+const STACK_AT: u64 = STUB + 4096 + STACK as u64;
+const SIGINFO: u64 = STACK_AT + 200;
+const UCONTEXT: u64 = STACK_AT + 360;
+/// Offsets in the stub's data.
+const MCONTEXT: usize = STACK + 400;
+const FPSTATE: usize = STACK + 1024;
+const XFEATURES: u64 = 0xe7;
+
+type Hook<'a> = &'a mut dyn FnMut(u64, u64, u64) -> bool;
+
+/// A stub, its data, and the monitor's.
+struct World {
+    config: Config,
+    features: u32,
+    stub: Stub,
+    shared: Pages,
+    own: Pages,
+    registers: Pages,
+    fp: Pages,
+    siginfo: Pages,
+    /// No listener: the host refuses to answer by it.
+    listener: File,
+    socket: UnixStream,
+    stubs_socket: UnixStream,
+}
+
+impl World {
+    /// A stub that has a guest's frame, as the host writes it.
+    fn new(state: State) -> Self {
+        let config = Config { flags: STUBGUARD_WINDOW, mmap_fd_first: 1, mmap_fd_last: 4, ..example() };
+        let (socket, stubs_socket) = UnixStream::pair().unwrap_or_else(|_| unreachable!());
+        stubs_socket.set_nonblocking(true).unwrap_or_else(|_| unreachable!());
+        let mut shared = Pages::new();
+        shared.put(MCONTEXT + 184, config.stub_data_address(FPSTATE as u32));
+        shared.put(FPSTATE + 464, 0x4650_5853u32);
+        shared.put(FPSTATE + 468, config.layout.fp_size + 4);
+        shared.put(FPSTATE + 472, XFEATURES);
+        shared.put(FPSTATE + config.layout.fp_size as usize, 0x4650_5845u32);
+        let started = state != State::Starting && state != State::None;
+        Self {
+            config,
+            features: STUBGUARD_F_FSGSBASE | STUBGUARD_F_RECEIVE_ENDS,
+            stub: Stub {
+                pid: 1,
+                listener: -1,
+                socket: -1,
+                state: state as u32,
+                identity: 1,
+                shared: core::ptr::null_mut(),
+                notification: 0,
+                unanswered: [0; 3],
+                fs_base: 0,
+                gs_base: 0,
+                xfeatures: if started { XFEATURES } else { 0 },
+                calls: 0,
+                siginfo: if started { 200 } else { 0 },
+                mcontext: if started { 400 } else { 0 },
+                fpstate: if started { 1024 } else { 0 },
+                resend: 0,
+            },
+            shared,
+            own: Pages::new(),
+            registers: Pages::new(),
+            fp: Pages::new(),
+            siginfo: Pages::new(),
+            listener: File::open("/dev/null").unwrap_or_else(|_| unreachable!()),
+            socket,
+            stubs_socket,
+        }
+    }
+
+    fn run<T>(&mut self, granted: Hook<'_>, what: impl FnOnce(&mut Parked<'_, Hook<'_>>) -> T) -> T {
+        what(&mut Parked {
+            monitor: Monitor { config: &self.config, listener: self.listener.as_fd(), granted },
+            features: self.features,
+            stub: &mut self.stub,
+            shared: self.shared.data(),
+            socket: self.socket.as_fd(),
+        })
+    }
+
+    fn target(&mut self) -> Target {
+        Target { registers: self.registers.data(), fp: self.fp.data(), siginfo: self.siginfo.data() }
+    }
+
+    fn judge(&mut self, arguments: [u64; 3]) -> core::result::Result<Event, Breach> {
+        let target = self.target();
+        self.run(&mut |_, _, _| true, |parked| parked.judge(arguments, Some(&target)))
+    }
+
+    /// A signal whose frame is where it was.
+    fn signal(&mut self, signal: u64) -> core::result::Result<Event, Breach> {
+        self.judge([signal, SIGINFO, UCONTEXT])
+    }
+
+    fn park(&mut self, id: u64, args: [u64; 3]) -> Result<Option<Event>> {
+        let mut call = libc::seccomp_data {
+            nr: code::PARK_NR,
+            arch: stub::ARCH,
+            instruction_pointer: STUB + Place::Park.offset(),
+            args: [0; 6],
+        };
+        call.args[..3].copy_from_slice(&args);
+        let target = self.target();
+        self.run(&mut |_, _, _| true, |parked| parked.park(&Notification { id, call }, Some(&target)))
+    }
+
+    fn greg(&mut self, index: i32, value: u64) {
+        self.shared.put(MCONTEXT + index as usize * 8, value);
+    }
+
+    /// Queues a call as arch/um does.
+    fn queue(&mut self, index: u32, call: &Asked) {
+        let layout = self.config.layout;
+        let at = |member: u32| (layout.calls + index * layout.call_size + member) as usize;
+        let (kind, fd) = call.fd.map_or((2, -1), |fd| (1, fd));
+        self.own.put(at(layout.call_type), kind);
+        self.own.put(at(layout.call_fd), fd);
+        self.own.put(at(layout.call_addr), call.addr);
+        self.own.put(at(layout.call_length), call.length);
+        self.own.put(at(layout.call_offset), call.offset);
+        self.own.put(at(layout.call_prot), call.prot);
+    }
+
+    fn write_batch(&mut self, batch: &[Asked], fds: &[c_int], granted: Hook<'_>) -> Result<u32> {
+        for (index, call) in batch.iter().enumerate() {
+            self.queue(index as u32, call);
+        }
+        let own = self.own.data();
+        let resume = Resume { own, calls: batch.len() as u32, fds, guest: None };
+        self.run(granted, |parked| parked.write_batch(&resume))
+    }
+
+    fn written(&mut self, count: u32) -> Vec<Call> {
+        let at = |index: u32| offset_of!(Control, batch) as u32 + index * size_of::<Call>() as u32;
+        let data = self.shared.data();
+        (0..count).map(|index| data.load_all(at(index)).unwrap_or_default()).collect()
+    }
+
+    fn guest(&mut self, registers: [u64; STUBGUARD_REGISTERS], step: bool) -> (Head, Option<()>) {
+        let mut head = Head::default();
+        let guest = Guest { registers, fp: self.fp.data(), step };
+        let filled = self.run(&mut |_, _, _| true, |parked| parked.fill_guest(&mut head, &guest));
+        (head, filled)
+    }
+
+    /// Resumes, but for the host's answer.
+    fn resume(&mut self, calls: u32, fds: &[c_int], guest: bool) -> Result<()> {
+        let guest =
+            guest.then(|| Guest { registers: [7; STUBGUARD_REGISTERS], fp: self.fp.data(), step: false });
+        let own = self.own.data();
+        self.run(&mut |_, _, _| true, |parked| parked.resume(&Resume { own, calls, fds, guest }))
+    }
+
+    fn head(&mut self) -> Head {
+        self.shared.data().load_all(0).unwrap_or_default()
+    }
+
+    fn received(&mut self) -> usize {
+        self.stubs_socket.read(&mut [0; 16]).unwrap_or(0)
+    }
+}
+
+/// A call as it is queued; munmap without an fd.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    fd: Option<i32>,
+    addr: u64,
+    length: u64,
+    offset: u64,
+    prot: i32,
+}
+
+fn mmap(pages: u64) -> Asked {
+    Asked { fd: Some(0), addr: 0x40_0000, length: pages * 4096, offset: 0x10_0000, prot: 3 }
+}
+
+fn munmap(pages: u64) -> Asked {
+    Asked { fd: None, addr: 0x40_0000, length: pages * 4096, offset: 0, prot: 0 }
+}
+
+const NOTHING: Event = Event {
+    signal: 0,
+    again: 0,
+    error: 0,
+    done: 0,
+    syscall: -1,
+    reserved: 0,
+    error_code: 0,
+    address: 0,
+    trap: 0,
+};
+
+// ---- the table of states
+
+#[test]
+fn a_new_stub_parks_by_a_signal_in_a_sound_frame() {
+    let mut world = World::new(State::Starting);
+    assert_eq!(world.signal(31).map(|event| event.signal), Ok(31));
+    let stub = &world.stub;
+    assert_eq!((stub.siginfo, stub.mcontext, stub.fpstate, stub.xfeatures), (200, 400, 1024, XFEATURES));
+    // Nobody has to take anything over yet.
+    let mut world = World::new(State::Starting);
+    let answer = world.run(&mut |_, _, _| true, |parked| parked.judge([31, SIGINFO, UCONTEXT], None));
+    assert!(answer.is_ok());
+
+    for (siginfo, ucontext) in [
+        (SIGINFO + 1, UCONTEXT),
+        (SIGINFO, UCONTEXT + 4),
+        (STACK_AT - 8, UCONTEXT),
+        (SIGINFO, STACK_AT - 8),
+        (STACK_AT + 4096 - 120, UCONTEXT),
+        (SIGINFO, STACK_AT + 4096 - 288),
+        (SIGINFO + 0x1_0000, UCONTEXT),
+        (SIGINFO, UCONTEXT | 1 << 63),
+        (SIGINFO, STACK_AT + 0xfff8),
+        (0, 0),
+        (u64::MAX, u64::MAX),
+    ] {
+        let mut world = World::new(State::Starting);
+        assert_eq!(world.judge([31, siginfo, ucontext]), Err(Breach::Frame), "{siginfo:#x} {ucontext:#x}");
+    }
+    let mut world = World::new(State::Starting);
+    world.shared.put(FPSTATE + 468, 4096u32);
+    assert_eq!(world.signal(31), Err(Breach::FpState));
+    // There was no batch.
+    for what in [code::PARK_DONE, code::PARK_FAILED] {
+        assert_eq!(World::new(State::Starting).judge([what, -12i64 as u64, 1]), Err(Breach::Park));
+    }
+}
+
+#[test]
+fn a_guest_stops_by_the_signals_that_stubs_handle() {
+    let known = [4, 5, 8, 11, 14, 31];
+    for signal in (0..0x1000).chain([1 << 31, u64::MAX, (1 << 32) + 14, (1 << 63) + 31, 0x1002]) {
+        let answer = World::new(State::Running).signal(signal).map(|event| event.signal);
+        let expected = if known.contains(&signal) {
+            Ok(c_int::try_from(signal).unwrap_or(0))
+        } else {
+            Err(Breach::Signal)
+        };
+        assert_eq!(answer, expected, "{signal:#x}");
+    }
+}
+
+#[test]
+fn what_a_signal_tells() {
+    let mut world = World::new(State::Running);
+    world.greg(libc::REG_ERR, 6);
+    world.greg(libc::REG_CR2, 0xdead_b000);
+    world.greg(libc::REG_TRAPNO, 14);
+    world.shared.put(STACK + 200 + 24, 39i32);
+    for signal in [4, 5, 8, 14] {
+        assert_eq!(world.signal(signal), Ok(Event { signal: signal as c_int, ..NOTHING }));
+    }
+    let fault = Event { signal: 11, error_code: 6, address: 0xdead_b000, trap: 14, ..NOTHING };
+    assert_eq!(world.signal(11), Ok(fault));
+    assert_eq!(world.signal(31), Ok(Event { signal: 31, syscall: 39, ..NOTHING }));
+}
+
+#[test]
+fn a_frame_is_where_the_first_one_was() {
+    for state in [State::Running, State::Syncing] {
+        for off in [-4096i64, -64, -8, -1, 1, 8, 16, 4096, 0x1_0000, i64::MIN] {
+            for (siginfo, ucontext) in
+                [(SIGINFO.wrapping_add_signed(off), UCONTEXT), (SIGINFO, UCONTEXT.wrapping_add_signed(off))]
+            {
+                let breach = if state == State::Syncing { Breach::Park } else { Breach::Frame };
+                assert_eq!(World::new(state).judge([14, siginfo, ucontext]), Err(breach), "{off}");
+            }
+        }
+    }
+    // Even if all of it is there a second time.
+    let mut world = World::new(State::Running);
+    let frame = world.shared.bytes()[STACK..STACK + 700].to_vec();
+    world.shared.bytes()[STACK + 64..][..700].copy_from_slice(&frame);
+    assert_eq!(world.judge([14, SIGINFO + 64, UCONTEXT + 64]), Err(Breach::Frame));
+}
+
+#[test]
+fn a_signal_on_the_way_to_the_guest_is_a_reason_to_resume_again() {
+    let (first, last) = (Place::Unblock.offset(), Place::Iret.offset());
+    assert!(first < last);
+    for signal in [4, 5, 8, 11, 14, 31] {
+        for offset in 0..4096 {
+            let mut world = World::new(State::Running);
+            world.greg(libc::REG_RIP, STUB + offset);
+            let expected = match (first..=last).contains(&offset) {
+                false => Err(Breach::Park),
+                true if signal == 14 || signal == 11 => Ok((1, -1)),
+                true => Err(Breach::Signal),
+            };
+            let answer = world.signal(signal).map(|event| (event.again, event.syscall));
+            assert_eq!(answer, expected, "{signal} at {offset:#x}");
+            // The guest's registers are the monitor's.
+            assert!(world.registers.bytes().iter().all(|byte| *byte == 0));
+        }
+        for rip in [0, STUB - 1, STUB + 4096, STUB | 1 << 63, (STUB + first) ^ 1 << 32, u64::MAX] {
+            let mut world = World::new(State::Running);
+            world.greg(libc::REG_RIP, rip);
+            assert_eq!(world.signal(signal).map(|event| event.again), Ok(0), "{rip:#x}");
+            assert_eq!(world.registers.get::<u64>(offset_of!(libc::user_regs_struct, rip)), rip);
+        }
+    }
+}
+
+#[test]
+fn a_batch_alone_ends_in_done_or_failed() {
+    let mut world = World::new(State::Syncing);
+    world.stub.calls = 3;
+    assert_eq!(world.judge([code::PARK_DONE, u64::MAX, 77]), Ok(NOTHING));
+    for signal in (0..64).chain([u64::MAX, 0x1002, 0xfff, code::PARK_DONE | 1 << 32]) {
+        assert_eq!(world.signal(signal), Err(Breach::Park), "{signal:#x}");
+    }
+    // A guest that runs has no batch to be done with.
+    assert_eq!(World::new(State::Running).judge([code::PARK_DONE, 0, 0]), Err(Breach::Park));
+}
+
+#[test]
+fn a_failed_batch_tells_an_error_and_how_far_it_got() {
+    let failed = |calls: u32, result: i64, left: u64, state: State| {
+        let mut world = World::new(state);
+        world.stub.calls = calls;
+        world.judge([code::PARK_FAILED, result as u64, left]).map(|event| {
+            assert_eq!((event.signal, event.again, event.syscall), (0, 0, -1));
+            (event.error, event.done)
+        })
+    };
+    for state in [State::Running, State::Syncing] {
+        assert_eq!(failed(5, -12, 5, state), Ok((-12, 0)));
+        assert_eq!(failed(5, -4095, 1, state), Ok((-4095, 4)));
+        // What is no error of the host's is one of ours.
+        for result in [0, 1, -4096, i64::MIN, i64::MAX, 0x40_0000, 0xffff_fff4] {
+            assert_eq!(failed(5, result, 2, state), Ok((-libc::EIO, 3)), "{result}");
+        }
+        for (calls, left) in [
+            (0, 0),
+            (0, 1),
+            (5, 0),
+            (5, 6),
+            (5, u64::from(u32::MAX)),
+            (5, 1 << 32 | 2),
+            (5, u64::MAX),
+            (u32::MAX, 1 << 32),
+        ] {
+            assert_eq!(failed(calls, -12, left, state), Err(Breach::Park), "{left} of {calls}");
+        }
+    }
+}
+
+#[test]
+fn a_park_makes_it_parked() {
+    let mut world = World::new(State::Running);
+    world.stub.calls = 9;
+    let event = world.park(77, [14, SIGINFO, UCONTEXT]);
+    assert_eq!(event, Ok(Some(Event { signal: 14, ..NOTHING })));
+    assert_eq!(world.stub.state(), State::Parked);
+    assert_eq!((world.stub.notification, world.stub.calls), (77, 0));
+    assert_eq!(world.stub.unanswered, [14, SIGINFO, UCONTEXT]);
+    // A batch that has been told of cannot fail later.
+    world.stub.enter(State::Running);
+    assert_eq!(world.park(78, [code::PARK_FAILED, -12i64 as u64, 1]), Err(Errno::EPROTO));
+    assert_eq!(world.stub.state(), State::Running, "it is for wait() to call it broken");
+}
+
+#[test]
+fn a_park_that_was_withdrawn_is_answered_when_it_comes_again() {
+    let said = [14, SIGINFO, UCONTEXT];
+    for index in 0..3 {
+        let mut world = World::new(State::Running);
+        (world.stub.resend, world.stub.unanswered) = (1, said);
+        let mut other = said;
+        other[index] ^= 8;
+        assert_eq!(world.park(5, other), Err(Errno::EPROTO));
+        assert_eq!(world.stub.resend, 1);
+    }
+    let mut world = World::new(State::Running);
+    (world.stub.resend, world.stub.unanswered) = (1, said);
+    // It was tried to answer, and not judged a second time: the host's word, as this is no listener.
+    assert_eq!(world.park(5, said), Err(Errno::ENOTTY));
+    assert_eq!((world.stub.notification, world.stub.resend), (5, 0));
+    assert_eq!(world.stub.state(), State::Running);
+    assert!(world.registers.bytes().iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn waits_and_resumes_where_they_make_sense() {
+    for (state, wait, resume) in [
+        (State::None, Err(Errno::EINVAL), Err(Errno::EINVAL)),
+        (State::Parked, Err(Errno::EINVAL), Ok(())),
+        (State::Starting, Ok(()), Err(Errno::EINVAL)),
+        (State::Running, Ok(()), Err(Errno::EINVAL)),
+        (State::Syncing, Ok(()), Err(Errno::EINVAL)),
+        (State::Broken, Err(Errno::ESRCH), Err(Errno::ESRCH)),
+    ] {
+        let mut world = World::new(state);
+        if wait.is_err() {
+            let target = world.target();
+            assert_eq!(
+                world.run(&mut |_, _, _| true, |parked| parked.wait(0, Some(&target))).err(),
+                wait.err()
+            );
+            assert_eq!(world.stub.state(), state);
+        }
+        if resume.is_err() {
+            assert_eq!(world.resume(0, &[], true), resume, "{state:?}");
+            assert_eq!(world.stub.state(), state);
+        }
+    }
+    // Where would a guest's registers go?
+    let mut world = World::new(State::Running);
+    assert_eq!(world.run(&mut |_, _, _| true, |parked| parked.wait(0, None)), Err(Errno::EINVAL));
+    assert_eq!(world.stub.state(), State::Running);
+    for number in [6, 7, u32::MAX] {
+        world.stub.state = number;
+        assert_eq!(world.stub.state(), State::None);
+    }
+}
+
+// ---- registers
+
+/// Word of a `mcontext_t`, word of `struct user_regs_struct`.
+fn registers() -> [(i32, usize); 18] {
+    macro_rules! word {
+        ($member:ident) => {
+            offset_of!(libc::user_regs_struct, $member) / 8
+        };
+    }
+    [
+        (libc::REG_R8, word!(r8)),
+        (libc::REG_R9, word!(r9)),
+        (libc::REG_R10, word!(r10)),
+        (libc::REG_R11, word!(r11)),
+        (libc::REG_R12, word!(r12)),
+        (libc::REG_R13, word!(r13)),
+        (libc::REG_R14, word!(r14)),
+        (libc::REG_R15, word!(r15)),
+        (libc::REG_RDI, word!(rdi)),
+        (libc::REG_RSI, word!(rsi)),
+        (libc::REG_RBP, word!(rbp)),
+        (libc::REG_RBX, word!(rbx)),
+        (libc::REG_RDX, word!(rdx)),
+        (libc::REG_RAX, word!(rax)),
+        (libc::REG_RCX, word!(rcx)),
+        (libc::REG_RSP, word!(rsp)),
+        (libc::REG_RIP, word!(rip)),
+        (libc::REG_EFL, word!(eflags)),
+    ]
+}
+
+#[test]
+fn each_register_is_taken_to_its_word() {
+    let mut world = World::new(State::Running);
+    world.registers.bytes().fill(0xee);
+    for (index, (greg, _)) in registers().into_iter().enumerate() {
+        world.greg(greg, 0x1000 + index as u64);
+    }
+    // cs, gs, fs, ss.
+    world.greg(libc::REG_CSGSFS, 0x002b_0005_0006_0033);
+    for offset in 0..world.config.layout.fp_size as usize / 8 {
+        world.shared.put(FPSTATE + offset * 8, offset as u64);
+    }
+    world.shared.bytes()[STACK + 200..][..128].fill(0xcc);
+    let fp = world.config.layout.fp_size as usize;
+    world.shared.bytes()[FPSTATE + fp..].fill(0xbb);
+
+    assert!(world.signal(14).is_ok());
+    let mut expected = [0xeeee_eeee_eeee_eeee; STUBGUARD_REGISTERS];
+    for (index, (_, word)) in registers().into_iter().enumerate() {
+        expected[word] = 0x1000 + index as u64;
+    }
+    expected[offset_of!(libc::user_regs_struct, cs) / 8] = 0x33;
+    expected[offset_of!(libc::user_regs_struct, ss) / 8] = 0x2b;
+    for (word, value) in expected.into_iter().enumerate() {
+        assert_eq!(world.registers.get::<u64>(word * 8), value, "word {word}");
+    }
+    assert_eq!(size_of::<libc::user_regs_struct>(), STUBGUARD_REGISTERS * 8);
+    assert_eq!(world.registers.get::<u64>(STUBGUARD_REGISTERS * 8), 0xeeee_eeee_eeee_eeee, "not more");
+    let state = world.shared.bytes()[FPSTATE..][..fp].to_vec();
+    assert_eq!(world.fp.bytes()[..fp], state);
+    assert!(world.fp.bytes()[fp..].iter().all(|byte| *byte == 0), "not more");
+    assert_eq!(world.siginfo.bytes()[..128], [0xcc; 128]);
+    assert!(world.siginfo.bytes()[128..].iter().all(|byte| *byte == 0), "not more");
+}
+
+#[test]
+fn the_floating_point_state_is_where_the_first_frame_had_it() {
+    let mut world = World::new(State::Running);
+    world.shared.put(FPSTATE, 0x1111u64);
+    // The pointer in the frame is the guest's to forge, and so are the sizes.
+    for pointer in [0, STACK_AT, STUB, u64::MAX] {
+        world.shared.put(MCONTEXT + 184, pointer);
+        world.shared.put(FPSTATE + 468, u32::MAX);
+        assert!(world.signal(14).is_ok());
+        assert_eq!(world.fp.get::<u64>(0), 0x1111);
+    }
+    world.shared.put(FPSTATE + 472, u64::MAX);
+    assert!(world.signal(14).is_ok());
+    assert_eq!(world.stub.xfeatures, XFEATURES);
+}
+
+fn numbered() -> [u64; STUBGUARD_REGISTERS] {
+    let mut numbered = [0; STUBGUARD_REGISTERS];
+    for (value, word) in numbered.iter_mut().zip(0x2000u64..) {
+        *value = word;
+    }
+    numbered
+}
+
+#[test]
+fn each_word_is_given_to_its_register() {
+    let mut world = World::new(State::Parked);
+    let from = numbered();
+    let (head, filled) = world.guest(from, false);
+    assert_eq!(filled, Some(()));
+    // The code's test says which of these goes to which register.
+    let order = registers().map(|(greg, word)| (greg, from[word]));
+    for (index, (greg, value)) in order[..15].iter().enumerate() {
+        assert_eq!((index, head.gp[index]), (*greg as usize, *value));
+    }
+    let at = |offset: usize| from[offset / 8];
+    assert_eq!(
+        head.iret,
+        [
+            at(offset_of!(libc::user_regs_struct, rip)),
+            0x33,
+            at(offset_of!(libc::user_regs_struct, eflags)) & !0x100,
+            at(offset_of!(libc::user_regs_struct, rsp)),
+            0x2b
+        ]
+    );
+    assert_eq!(head.fs_base, at(offset_of!(libc::user_regs_struct, fs_base)));
+    assert_eq!(head.gs_base, at(offset_of!(libc::user_regs_struct, gs_base)));
+    assert_eq!(head.xfeatures, XFEATURES);
+    assert_eq!(head.calls, 0);
+}
+
+#[test]
+fn steps_selectors_and_ways() {
+    let mut world = World::new(State::Parked);
+    let flags_of = |world: &mut World, change: fn(&mut [u64; STUBGUARD_REGISTERS])| {
+        let mut registers = [0; STUBGUARD_REGISTERS];
+        change(&mut registers);
+        let (head, _) = world.guest(registers, false);
+        (head.flags, head.iret)
+    };
+    assert_eq!(flags_of(&mut world, |_| ()), (code::GUEST, [0, 0x33, 0, 0, 0x2b]));
+    assert_eq!(flags_of(&mut world, |r| r[18] = u64::MAX).1[2], !0x100);
+    let mut registers = [0; STUBGUARD_REGISTERS];
+    registers[18] = 0x246;
+    assert_eq!(world.guest(registers, true).0.iret[2], 0x346);
+    // A guest is user code, in 64 or 32 bits.
+    for (cs, expected) in
+        [(0x23, 0x23), (0x10023, 0x23), (0x33, 0x33), (0, 0x33), (0x10, 0x33), (0x20, 0x33), (u64::MAX, 0x33)]
+    {
+        registers[17] = cs;
+        registers[20] = cs;
+        let iret = world.guest(registers, false).0.iret;
+        assert_eq!((iret[1], iret[4]), (expected, 0x2b), "{cs:#x}");
+    }
+    world.features &= !STUBGUARD_F_FSGSBASE;
+    assert_eq!(flags_of(&mut world, |_| ()).0, code::GUEST | code::BY_CALL);
+    world.config.layout.fp_size = 512;
+    assert_eq!(flags_of(&mut world, |_| ()).0, code::GUEST | code::BY_CALL | code::FXSAVE);
+    world.config.layout.fp_size = 520;
+    assert_eq!(flags_of(&mut world, |_| ()).0, code::GUEST | code::BY_CALL);
+}
+
+#[test]
+fn the_floating_point_state_is_the_monitors() {
+    let mut world = World::new(State::Parked);
+    let fp = world.config.layout.fp_size as usize;
+    world.fp.bytes().fill(0x5a);
+    world.shared.bytes().fill(0xee);
+    assert_eq!(world.guest([0; STUBGUARD_REGISTERS], false).1, Some(()));
+    assert!(world.shared.bytes()[STACK..STACK + fp].iter().all(|byte| *byte == 0x5a));
+    assert!(world.shared.bytes()[STACK + fp..].iter().all(|byte| *byte == 0xee));
+    assert!(world.shared.bytes()[..STACK].iter().all(|byte| *byte == 0xee));
+}
+
+#[test]
+fn bases_are_set_when_they_change_and_can_be_the_guests() {
+    const BOTH: u32 = code::SET_FS | code::SET_GS;
+    let mut world = World::new(State::Parked);
+    let set = |world: &mut World, fs: u64, gs: u64| {
+        let mut registers = [0; STUBGUARD_REGISTERS];
+        (registers[FS_BASE], registers[GS_BASE]) = (fs, gs);
+        world.guest(registers, false).0.flags & BOTH
+    };
+    assert_eq!(set(&mut world, 0, 0), 0);
+    assert_eq!(set(&mut world, 0x1000, 0), code::SET_FS);
+    assert_eq!(set(&mut world, 0x1000, 0), 0, "it has it");
+    assert_eq!(set(&mut world, 0x1000, 0x2000), code::SET_GS);
+    assert_eq!(set(&mut world, 0x2000, 0x1000), BOTH);
+    assert_eq!(set(&mut world, STUB - 1, STUB - 1), BOTH);
+    // Not a guest's: the host would refuse, or the processor.
+    for base in [STUB, STUB + 4096, 1 << 47, 1 << 63, u64::MAX] {
+        assert_eq!(set(&mut world, base, 0x1000) & code::SET_FS, 0, "{base:#x}");
+        assert_eq!(set(&mut world, 0x1000, base) & code::SET_GS, 0, "{base:#x}");
+        assert_eq!((world.stub.fs_base, world.stub.gs_base), (0x1000, 0x1000));
+    }
+    // A batch that failed has not come to them.
+    world.stub.enter(State::Running);
+    world.stub.calls = 1;
+    assert!(world.judge([code::PARK_FAILED, -12i64 as u64, 1]).is_ok());
+    assert_eq!(set(&mut world, 0x1000, 0x1000), BOTH);
+    assert_eq!(set(&mut world, 0x1000, 0x1000), 0);
+}
+
+// ---- the batch
+
+#[test]
+fn a_batch_is_copied_in_order() {
+    let mut world = World::new(State::Parked);
+    let other = Asked { fd: Some(2), addr: 0x80_0000, length: 4096, offset: 0, prot: 5 };
+    let batch = [mmap(3), munmap(2), other];
+    assert_eq!(world.write_batch(&batch, &[10, 11, 12], &mut |_, _, _| true), Ok(3));
+    assert_eq!(
+        world.written(4),
+        [
+            Call { addr: 0x40_0000, length: 0x3000, offset: 0x10_0000, prot: 3, fd: 1 },
+            Call { addr: 0x40_0000, length: 0x2000, offset: 0, prot: 0, fd: 0 },
+            Call { addr: 0x80_0000, length: 0x1000, offset: 0, prot: 5, fd: 3 },
+            Call::default(),
+        ]
+    );
+}
+
+#[test]
+fn a_page_that_is_not_granted_is_left_out() {
+    let calls = |denied: &[u64]| {
+        let mut world = World::new(State::Parked);
+        let count = world
+            .write_batch(&[mmap(4)], &[10], &mut |addr, _, _| !denied.contains(&((addr - 0x40_0000) / 4096)));
+        let count = count.unwrap_or(99);
+        world
+            .written(count)
+            .iter()
+            .map(|c| ((c.addr - 0x40_0000) / 4096, c.length / 4096))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(calls(&[]), [(0, 4)]);
+    assert_eq!(calls(&[0]), [(1, 3)]);
+    assert_eq!(calls(&[3]), [(0, 3)]);
+    assert_eq!(calls(&[1]), [(0, 1), (2, 2)]);
+    assert_eq!(calls(&[1, 2]), [(0, 1), (3, 1)]);
+    assert_eq!(calls(&[0, 2]), [(1, 1), (3, 1)]);
+    assert_eq!(calls(&[0, 1, 2, 3]), []);
+}
+
+#[test]
+fn a_batch_that_is_not_the_guests_to_run() {
+    let refused = |call: Asked, fds: &[c_int]| {
+        World::new(State::Parked).write_batch(&[munmap(1), call], fds, &mut |_, _, _| true)
+    };
+    assert_eq!(refused(mmap(1), &[10]), Ok(2));
+    assert_eq!(refused(mmap(1), &[]), Err(Errno::EPERM), "no such fd");
+    assert_eq!(refused(Asked { fd: Some(1), ..mmap(1) }, &[10]), Err(Errno::EPERM), "no such fd");
+    assert_eq!(refused(Asked { fd: Some(i32::MAX), ..mmap(1) }, &[1; 4]), Err(Errno::EPERM));
+    assert_eq!(refused(Asked { prot: 8, ..mmap(1) }, &[10]), Err(Errno::EPERM));
+    assert_eq!(refused(Asked { addr: STUB, ..mmap(1) }, &[10]), Err(Errno::EPERM));
+    assert_eq!(refused(Asked { addr: STUB - 4096, ..mmap(2) }, &[10]), Err(Errno::EPERM));
+    assert_eq!(refused(Asked { addr: 0x40_0001, ..mmap(1) }, &[10]), Err(Errno::EPERM));
+    assert_eq!(refused(Asked { length: 0, ..mmap(1) }, &[10]), Err(Errno::EPERM));
+    assert_eq!(refused(Asked { length: u64::MAX - 4095, ..mmap(1) }, &[10]), Err(Errno::EPERM));
+    assert_eq!(refused(Asked { offset: 1, ..mmap(1) }, &[10]), Err(Errno::EPERM));
+    assert_eq!(refused(Asked { addr: STUB, ..munmap(1) }, &[]), Err(Errno::EPERM));
+    assert_eq!(refused(Asked { addr: 0, ..munmap(STUB / 4096) }, &[]), Ok(2));
+    assert_eq!(refused(Asked { addr: 4096, ..munmap(STUB / 4096) }, &[]), Err(Errno::EPERM));
+    assert_eq!(refused(munmap(0), &[]), Err(Errno::EPERM));
+    // Nothing that arch/um queues.
+    assert_eq!(refused(Asked { prot: -1, ..mmap(1) }, &[10]), Err(Errno::EINVAL));
+    assert_eq!(refused(Asked { fd: Some(-1), ..mmap(1) }, &[10]), Err(Errno::EINVAL));
+    for kind in [0, 3, -1, i32::MAX] {
+        let mut world = World::new(State::Parked);
+        world.queue(0, &mmap(1));
+        world.own.put((world.config.layout.calls + world.config.layout.call_type) as usize, kind);
+        assert_eq!(world.resume(1, &[10], false), Err(Errno::EINVAL), "{kind}");
+    }
+}
+
+#[test]
+fn a_batch_never_gets_longer_than_its_room() {
+    // Every second page is left out.
+    let every_second = &mut |addr: u64, _, _| addr & 4096 == 0;
+    let room = u64::from(CALLS);
+    let mut world = World::new(State::Parked);
+    world.shared.bytes()[STACK..].fill(0xee);
+    assert_eq!(world.write_batch(&[mmap(2 * room)], &[10], every_second), Ok(CALLS));
+    assert_eq!(world.written(CALLS)[CALLS as usize - 1].addr, 0x40_0000 + 2 * (room - 1) * 4096);
+    assert_eq!(world.write_batch(&[mmap(2 * room + 1)], &[10], every_second), Err(Errno::EPERM));
+    assert_eq!(world.write_batch(&[munmap(1), mmap(2 * room)], &[10], every_second), Err(Errno::EPERM));
+    assert_eq!(world.write_batch(&[mmap(2 * room), munmap(1)], &[10], every_second), Err(Errno::EPERM));
+    assert!(world.shared.bytes()[STACK..].iter().all(|byte| *byte == 0xee), "nothing beyond the page");
+}
+
+const CALLS: u32 = code::CALLS_MAX as u32;
+
+/// What becomes of a page, in order; munmap as it is.
+#[derive(Debug, PartialEq, Eq)]
+enum Effect {
+    Map { page: u64, offset: u64, prot: u32, fd: u32 },
+    Unmap { addr: u64, length: u64 },
+}
+
+fn effects(calls: &[Call]) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    for call in calls {
+        if call.fd == 0 {
+            effects.push(Effect::Unmap { addr: call.addr, length: call.length });
+            continue;
+        }
+        assert!(call.length > 0 && call.length % 4096 == 0);
+        for at in (0..call.length).step_by(4096) {
+            let (page, offset) = (call.addr + at, call.offset + at);
+            effects.push(Effect::Map { page, offset, prot: call.prot, fd: call.fd });
+        }
+    }
+    effects
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 1_000, ..ProptestConfig::default() })]
+
+    /// Exactly what is granted is mapped, in the order in which it was queued, in as few calls as can be.
+    #[test]
+    fn a_batch_does_what_is_granted(
+        queued in prop::collection::vec((0u64..64, 1u64..12, 0u64..64, 0i32..8, prop::option::of(0i32..4)), 1..40),
+        denied in any::<[u64; 2]>(),
+        all: bool,
+    ) {
+        let batch: Vec<_> = queued
+            .iter()
+            .map(|(page, pages, offset, prot, fd)| Asked {
+                fd: *fd, addr: page * 4096, length: pages * 4096, offset: offset * 4096, prot: *prot,
+            })
+            .collect();
+        // By address, offset and rights, as a page table would.
+        let granted = |addr: u64, prot: u64, offset: u64| {
+            all || (denied[(prot & 1) as usize] >> ((addr / 4096 * 7 + offset / 4096) % 64)) & 1 == 0
+        };
+        let (mut expected, mut runs) = (Vec::new(), 0u32);
+        for call in &batch {
+            let Some(fd) = call.fd else {
+                expected.push(Effect::Unmap { addr: call.addr, length: call.length });
+                runs += 1;
+                continue;
+            };
+            let mut before = false;
+            for at in (0..call.length).step_by(4096) {
+                let (page, offset) = (call.addr + at, call.offset + at);
+                let now = granted(page, call.prot as u64, offset);
+                if now {
+                    expected.push(Effect::Map { page, offset, prot: call.prot as u32, fd: fd as u32 + 1 });
+                    runs += u32::from(!before);
+                }
+                before = now;
+            }
+        }
+        let mut world = World::new(State::Parked);
+        let count = world.write_batch(&batch, &[9; 4], &mut |a, p, o| granted(a, p, o));
+        if runs <= CALLS {
+            prop_assert_eq!(count, Ok(runs));
+            prop_assert_eq!(effects(&world.written(runs)), expected);
+        } else {
+            prop_assert_eq!(count, Err(Errno::EPERM));
+        }
+    }
+
+    /// A guest's registers survive a park and a resume.
+    #[test]
+    fn registers_go_round(words in prop::collection::vec(any::<u64>(), 18)) {
+        let mut world = World::new(State::Running);
+        for (index, word) in words.iter().enumerate() {
+            world.greg(index as i32, *word);
+        }
+        prop_assume!(words[16].wrapping_sub(STUB) >= 4096);
+        prop_assert!(world.signal(14).is_ok());
+        let data = world.registers.data();
+        let (head, _) = world.guest(data.load_all(0).unwrap_or([0; STUBGUARD_REGISTERS]), false);
+        prop_assert_eq!(&head.gp[..], &words[..15]);
+        prop_assert_eq!((head.iret[3], head.iret[0], head.iret[2]), (words[15], words[16], words[17] & !0x100));
+    }
+
+    /// Whatever a guest says and writes, nothing is taken that is not a report.
+    #[test]
+    fn anything_at_all(
+        state in prop::sample::select(vec![State::Starting, State::Running, State::Syncing]),
+        what in prop_oneof![0u64..40, 0xff0u64..0x1010, any::<u64>()],
+        second in prop_oneof![Just(SIGINFO), STACK_AT - 8..STACK_AT + 4104, any::<u64>()],
+        third in prop_oneof![Just(UCONTEXT), STACK_AT - 8..STACK_AT + 4104, 0u64..8, any::<u64>()],
+        calls in 0u32..6,
+        junk in prop::collection::vec((0usize..8184, any::<u64>()), 0..20),
+    ) {
+        let mut world = World::new(state);
+        world.stub.calls = calls;
+        for (offset, value) in junk {
+            world.shared.put(offset, value);
+        }
+        if let Ok(event) = world.judge([what, second, third]) {
+            prop_assert!(event.signal == 0 || SIGNALS.contains(&event.signal));
+            prop_assert!((-4095..=0).contains(&event.error));
+            prop_assert!(event.done == 0 || (event.error < 0 && (event.done as u32) < calls));
+            prop_assert_eq!(event.signal == 0, [code::PARK_DONE, code::PARK_FAILED].contains(&what));
+            prop_assert!(state != State::Syncing || event.signal == 0);
+            let stub = &world.stub;
+            prop_assert!(stub.siginfo <= 4096 - 128 && stub.mcontext <= 4096 - 256);
+            prop_assert!(u32::from(stub.fpstate) + world.config.layout.fp_size <= 4096);
+        }
+    }
+}
+
+// ---- resumes
+
+#[test]
+fn a_resume_writes_all_that_the_stub_will_read() {
+    for (calls, fds, guest) in
+        [(0, 0, true), (0, 2, true), (1, 1, false), (1, 1, true), (2, 4, true), (2, 0, false)]
+    {
+        let mut world = World::new(State::Parked);
+        for index in 0..calls {
+            let call = if fds > 0 { mmap(1) } else { munmap(1) };
+            world.queue(index, &call);
+        }
+        world.shared.bytes()[..STACK].fill(0xee);
+        let null = File::open("/dev/null").unwrap_or_else(|_| unreachable!());
+        let fds = vec![std::os::fd::AsRawFd::as_raw_fd(&null); fds];
+        // The host does not know this listener: the last step fails.
+        assert_eq!(world.resume(calls, &fds, guest), Err(Errno::ENOTTY));
+        assert_eq!(world.stub.state(), State::Broken);
+        let handed = calls > 0 && !fds.is_empty();
+        let head = world.head();
+        assert_eq!(head.calls, calls);
+        assert_eq!(world.stub.calls, calls);
+        assert_eq!(head.flags & code::RECEIVE != 0, handed);
+        assert_eq!(head.flags & code::GUEST != 0, guest);
+        assert_eq!(head.flags & !0x3f, 0);
+        assert_eq!(world.received(), usize::from(handed), "fds go with one byte, once");
+        if !guest {
+            // Nothing of an earlier guest's.
+            assert_eq!((head.gp, head.iret, head.fs_base, head.xfeatures), ([0; 15], [0; 5], 0, 0));
+        }
+        if handed {
+            let message = |offset: usize| offset_of!(Control, message) + offset;
+            let at = |offset: usize| STUB + 4096 + offset as u64;
+            for (member, value) in [
+                (offset_of!(libc::msghdr, msg_name), 0),
+                (offset_of!(libc::msghdr, msg_namelen), 0),
+                (offset_of!(libc::msghdr, msg_iov), at(message(size_of::<libc::msghdr>()))),
+                (offset_of!(libc::msghdr, msg_iovlen), 1),
+                (offset_of!(libc::msghdr, msg_control), at(offset_of!(Control, cmsg))),
+                (offset_of!(libc::msghdr, msg_controllen), 32),
+                (offset_of!(libc::msghdr, msg_flags), 0),
+                (size_of::<libc::msghdr>(), at(offset_of!(Control, payload))),
+                (size_of::<libc::msghdr>() + 8, 1),
+            ] {
+                assert_eq!(world.shared.get::<u64>(message(member)), value, "{member}");
+            }
+        }
+    }
+    // Exactly as many fds as may come: with more room, padding would let another one in.
+    let room = size_of::<libc::cmsghdr>() + code::STUBGUARD_FDS_MAX * size_of::<c_int>();
+    assert_eq!(room, size_of::<[u64; 4]>());
+}
+
+#[test]
+fn what_cannot_be_resumed_changes_nothing() {
+    let max = World::new(State::Parked).config.layout.calls_max;
+    for (calls, fds, guest) in [(0, 0, false), (max + 1, 0, true), (u32::MAX, 0, true), (1, 5, true)] {
+        let mut world = World::new(State::Parked);
+        world.queue(0, &munmap(1));
+        assert_eq!(world.resume(calls, &vec![0; fds], guest), Err(Errno::EINVAL), "{calls} {fds}");
+        assert_eq!(world.stub.state(), State::Parked);
+        assert!(world.shared.bytes()[..STACK].iter().all(|byte| *byte == 0));
+        assert_eq!(world.received(), 0);
+    }
+    // A batch that is not the guest's is the end, before anything is handed over.
+    let mut world = World::new(State::Parked);
+    world.queue(0, &Asked { addr: STUB, ..mmap(1) });
+    assert_eq!(world.resume(1, &[0], true), Err(Errno::EPERM));
+    assert_eq!(world.stub.state(), State::Broken);
+    assert_eq!(world.received(), 0);
+    assert_eq!(world.head().flags, 0);
+}
+
+#[test]
+fn fds_are_not_handed_over_if_no_call_is_left() {
+    let mut world = World::new(State::Parked);
+    world.queue(0, &mmap(3));
+    let own = world.own.data();
+    let resume = Resume { own, calls: 1, fds: &[0], guest: None };
+    let answer = world.run(&mut |_, _, _| false, |parked| parked.try_resume(&resume));
+    assert_eq!(answer, Err(Errno::ENOTTY));
+    assert_eq!((world.head().calls, world.head().flags), (0, 0));
+    assert_eq!(world.received(), 0);
+    assert_eq!(world.stub.state(), State::Syncing, "it parks at once");
+}

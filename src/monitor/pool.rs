@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Parked stubs without an address space, to be used again: making and ending a host process is the
+//! most of what a fork and an exec cost.
+//!
+//! A parked stub has no state of its own but what is listed here, and its next guest finds none of it:
+//!
+//! | what a process has                       | what makes it clean |
+//! |------------------------------------------|---------------------|
+//! | mappings below the stub's own pages      | unmapped by the first call of its next batch, see `Parked::write_batch` |
+//! | control page, signal stack               | cleared when it is taken |
+//! | registers, flags                         | all are the resume's |
+//! | FPU, vector state                        | loaded whole on each resume |
+//! | FS and GS base, data selectors           | set on its next resume, whatever they are |
+//! | signal mask                              | all are blocked in a park, none after a resume |
+//! | pending signals                          | a timer's at most: the next resume is done again |
+//! | dispositions, alternate stack, filters, fds, limits, name, timers, affinity, ... | a guest cannot change them: it makes no host call but at the sites of `stub::code` |
+//!
+//! Only a stub that is parked, and has never done what honest code does not do, is taken in.
+
+use super::parked::Stub;
+use crate::config::Config;
+use crate::{Errno, Result, counters};
+#[cfg(not(loom))]
+use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+#[cfg(loom)]
+use loom::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+/// The most stubs that can be kept.
+pub const STUBGUARD_POOL_MAX: u32 = 64;
+
+const EMPTY: u8 = 0;
+/// Belongs to whoever has moved it here.
+const BUSY: u8 = 1;
+const FULL: u8 = 2;
+
+/// What is kept of a stub, as words.
+const WORDS: usize = 10;
+
+/// A place for one stub.
+#[derive(Debug)]
+pub struct Place {
+    state: AtomicU8,
+    words: [AtomicU64; WORDS],
+}
+
+impl Place {
+    /// An empty one.
+    #[cfg(not(loom))]
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { state: AtomicU8::new(EMPTY), words: [const { AtomicU64::new(0) }; WORDS] }
+    }
+
+    /// An empty one.
+    #[cfg(loom)]
+    #[must_use]
+    pub fn new() -> Self {
+        Self { state: AtomicU8::new(EMPTY), words: core::array::from_fn(|_| AtomicU64::new(0)) }
+    }
+
+    fn claim(&self, from: u8) -> bool {
+        self.state.compare_exchange(from, BUSY, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    /// Keeps these words, if there is room.
+    pub fn put(&self, words: [u64; WORDS]) -> bool {
+        if !self.claim(EMPTY) {
+            return false;
+        }
+        for (kept, word) in self.words.iter().zip(words) {
+            kept.store(word, Ordering::Relaxed);
+        }
+        self.state.store(FULL, Ordering::Release);
+        true
+    }
+
+    /// What is kept, which then is the caller's.
+    pub fn take(&self) -> Option<[u64; WORDS]> {
+        if !self.claim(FULL) {
+            return None;
+        }
+        let mut words = [0; WORDS];
+        for (word, kept) in words.iter_mut().zip(&self.words) {
+            *word = kept.load(Ordering::Relaxed);
+        }
+        self.state.store(EMPTY, Ordering::Release);
+        Some(words)
+    }
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(not(loom))]
+static POOL: [Place; STUBGUARD_POOL_MAX as usize] = [const { Place::new() }; STUBGUARD_POOL_MAX as usize];
+
+#[cfg(loom)]
+loom::lazy_static! {
+    static ref POOL: Vec<Place> = (0..STUBGUARD_POOL_MAX).map(|_| Place::new()).collect();
+}
+
+/// Takes a stub in.
+///
+/// # Errors
+/// `EINVAL` if it is not parked, or not to be trusted; `ENOSPC` if there are enough.
+pub fn put(config: &Config, stub: &mut Stub) -> Result<()> {
+    if !stub.is_clean() {
+        return Err(Errno::EINVAL);
+    }
+    let pool: &[Place] = &POOL;
+    let words = to_words(stub);
+    // The lowest place that is empty, and take() the highest that is full: the last one in is the first
+    // one out, while its memory is in the processor's caches.
+    if !pool.iter().take(config.pool_size as usize).any(|place| place.put(words)) {
+        return Err(Errno::ENOSPC);
+    }
+    stub.leave();
+    counters::RECYCLED.bump();
+    Ok(())
+}
+
+/// Hands a stub out, as it has come in: the caller looks whether it lives.
+pub fn take() -> Option<Stub> {
+    let pool: &[Place] = &POOL;
+    pool.iter().rev().find_map(Place::take).map(from_words)
+}
+
+fn pair(low: u32, high: u32) -> u64 {
+    u64::from(high) << 32 | u64::from(low)
+}
+
+fn to_words(stub: &Stub) -> [u64; WORDS] {
+    let [what, second, third] = stub.unanswered;
+    [
+        pair(stub.pid.cast_unsigned(), stub.listener.cast_unsigned()),
+        pair(stub.socket.cast_unsigned(), stub.fpstate.into()),
+        pair(stub.siginfo.into(), stub.mcontext.into()),
+        stub.identity,
+        stub.shared.expose_provenance() as u64,
+        stub.notification,
+        stub.xfeatures,
+        what,
+        second,
+        third,
+    ]
+}
+
+fn from_words(words: [u64; WORDS]) -> Stub {
+    let [process, socket, frame, identity, shared, notification, xfeatures, what, second, third] = words;
+    let low = |word: u64| (word as u32).cast_signed();
+    let high = |word: u64| ((word >> 32) as u32).cast_signed();
+    let shared = core::ptr::with_exposed_provenance_mut(shared as usize);
+    let mut stub = Stub::new(low(process), high(process), low(socket), identity, shared);
+    stub.notification = notification;
+    stub.unanswered = [what, second, third];
+    stub.xfeatures = xfeatures;
+    stub.fpstate = high(socket) as u16;
+    (stub.siginfo, stub.mcontext) = (low(frame) as u16, high(frame) as u16);
+    stub.reuse();
+    stub
+}
