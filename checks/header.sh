@@ -49,6 +49,10 @@ compile clang -std=c99 "$tmp/alone.c"
 compile g++ -std=c++11 "$tmp/alone.cc"
 compile clang++ -std=c++11 "$tmp/alone.cc"
 
+# A kernel includes it: no short names.
+sed -n 's/^#define \([A-Za-z0-9_]*\).*/\1/p' "$header" | grep -v '^STUBGUARD_' >"$tmp/names" || true
+while IFS= read -r name; do fail "$name: a macro without our prefix"; done <"$tmp/names"
+
 # One line a function: its name, its type, its comment.
 lint=$(awk '
 	/^\/\*\*/ { doc = ""; inside = 1 }

@@ -3,17 +3,19 @@
 //!
 //! Every guest address space lives in a host process, the *stub*. Its guest can jump into the
 //! stub's code page and issue the system calls that the stub's seccomp filter lets through. This
-//! library is the *monitor's* side of the answer: the stub's memory calls become seccomp user
-//! notifications, and the monitor, UML's kernel, decides on each of them.
+//! library is the answer: the stub's filter and code, and the *monitor's* side, which UML's kernel
+//! calls. There are two modes. In *window* mode the stub hands over by one notification, by which the
+//! host holds it until the monitor resumes it with a batch of memory calls (`docs/window.md`). In
+//! *notify* mode each memory call of UML's own stub is a notification, on which the monitor decides.
 //!
 //! The way of one notification, top to bottom:
 //!
 //! | module      | what it decides |
 //! |-------------|-----------------|
 //! | [`capi`]    | nothing: the C functions, and how a result becomes a return value |
-//! | [`monitor`] | what is done about one notification, a batch, or a stub's report |
+//! | [`monitor`] | what is done about one notification, a batch, a stub's report; when a parked stub goes on |
 //! | [`policy`]  | what a stub may map and unmap: pure functions and the page-table hook |
-//! | [`stub`]    | which system calls a stub may make at all: its seccomp filter, its data layout |
+//! | [`stub`]    | what a parked stub runs; which system calls a stub may make at all; its data's layout |
 //! | [`watchdog`]| when a stub that does not report back is killed |
 //! | [`host`]    | nothing: the host kernel's interfaces, thin |
 //!

@@ -162,3 +162,6 @@ fn from_words(words: [u64; WORDS]) -> Stub {
     stub.reuse();
     stub
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,31 +32,55 @@ use core::mem::offset_of;
 pub const STUBGUARD_FDS_MAX: usize = 4;
 /// How many calls fit into the control page: more than UML's `struct stub_data` holds, as one of
 /// its calls may have to be split.
+///
+/// cbindgen:ignore
 pub const CALLS_MAX: usize = 112;
 
 /// The call that parks: it takes no arguments, so it harms nobody where it does not notify.
+///
+/// cbindgen:ignore
 pub const PARK_NR: i32 = libc::SYS_getppid as i32;
 /// What a park is answered with. Any other result (the listener is gone: ENOSYS) ends the stub.
+///
+/// cbindgen:ignore
 pub const ANSWER: i64 = 1;
 /// A park's first argument, if it is no signal: the batch is done, and nothing else was to be done.
+///
+/// cbindgen:ignore
 pub const PARK_DONE: u64 = 0x1000;
 /// A park's first argument: a call of the batch has failed. Second: its result. Third: how many
 /// calls were left, this one included.
+///
+/// cbindgen:ignore
 pub const PARK_FAILED: u64 = 0x1001;
 
 /// `Control::flags`: memory fds are in the socket.
+///
+/// cbindgen:ignore
 pub const RECEIVE: u32 = 1;
 /// `Control::flags`: resume the guest after the batch.
+///
+/// cbindgen:ignore
 pub const GUEST: u32 = 2;
 /// `Control::flags`: set the FS base.
+///
+/// cbindgen:ignore
 pub const SET_FS: u32 = 4;
 /// `Control::flags`: set the GS base.
+///
+/// cbindgen:ignore
 pub const SET_GS: u32 = 8;
 /// `Control::flags`: the host has no FSGSBASE, so by arch_prctl.
+///
+/// cbindgen:ignore
 pub const BY_CALL: u32 = 16;
 /// `Control::flags`: the host has no XSAVE.
+///
+/// cbindgen:ignore
 pub const FXSAVE: u32 = 32;
 /// `Control::flags`: the data selectors are to be as a new process has them.
+///
+/// cbindgen:ignore
 pub const SELECTORS: u32 = 64;
 
 /// A call of the batch.
@@ -114,9 +138,13 @@ pub struct Control {
 
 /// The second data page starts with the floating-point state to resume with. It also is the stub's
 /// signal stack: a frame is only there while the guest's own state is the monitor's.
+///
+/// cbindgen:ignore
 pub const FP: usize = PAGE;
 
 /// The stub's page: fixed for x86-64.
+///
+/// cbindgen:ignore
 pub const PAGE: usize = 4096;
 
 const _: () = {

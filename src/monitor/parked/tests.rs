@@ -54,28 +54,15 @@ impl World {
         shared.put(FPSTATE + 468, config.layout.fp_size + 4);
         shared.put(FPSTATE + 472, XFEATURES);
         shared.put(FPSTATE + config.layout.fp_size as usize, 0x4650_5845u32);
-        let started = state != State::Starting && state != State::None;
+        let mut stub = Stub::new(1, -1, -1, 1, core::ptr::null_mut());
+        stub.enter(state);
+        if state != State::Starting && state != State::None {
+            (stub.siginfo, stub.mcontext, stub.fpstate, stub.xfeatures) = (200, 400, 1024, XFEATURES);
+        }
         Self {
             config,
             features: STUBGUARD_F_FSGSBASE | STUBGUARD_F_RECEIVE_ENDS,
-            stub: Stub {
-                pid: 1,
-                listener: -1,
-                socket: -1,
-                state: state as u32,
-                identity: 1,
-                shared: core::ptr::null_mut(),
-                notification: 0,
-                unanswered: [0; 3],
-                fs_base: 0,
-                gs_base: 0,
-                xfeatures: if started { XFEATURES } else { 0 },
-                calls: 0,
-                siginfo: if started { 200 } else { 0 },
-                mcontext: if started { 400 } else { 0 },
-                fpstate: if started { 1024 } else { 0 },
-                resend: 0,
-            },
+            stub,
             shared,
             own: Pages::new(),
             registers: Pages::new(),
@@ -611,10 +598,11 @@ fn bases_are_set_when_they_change_and_can_be_the_guests() {
     assert_eq!(set(&mut world, 0x1000, 0x2000), code::SET_GS);
     assert_eq!(set(&mut world, 0x2000, 0x1000), BOTH);
     assert_eq!(set(&mut world, STUB - 1, STUB - 1), BOTH);
-    // Not a guest's: the host would refuse, or the processor.
+    // Not a guest's: the host would refuse, or the processor. It keeps the one that it has.
     for base in [STUB, STUB + 4096, 1 << 47, 1 << 63, u64::MAX] {
-        assert_eq!(set(&mut world, base, 0x1000) & code::SET_FS, 0, "{base:#x}");
-        assert_eq!(set(&mut world, 0x1000, base) & code::SET_GS, 0, "{base:#x}");
+        assert_eq!(set(&mut world, 0x1000, 0x1000) & !BOTH, 0);
+        assert_eq!(set(&mut world, base, 0x1000), 0, "{base:#x}");
+        assert_eq!(set(&mut world, 0x1000, base), 0, "{base:#x}");
         assert_eq!((world.stub.fs_base, world.stub.gs_base), (0x1000, 0x1000));
     }
     // A batch that failed has not come to them.
@@ -852,7 +840,7 @@ fn a_resume_writes_all_that_the_stub_will_read() {
         assert_eq!(world.stub.calls, calls);
         assert_eq!(head.flags & code::RECEIVE != 0, handed);
         assert_eq!(head.flags & code::GUEST != 0, guest);
-        assert_eq!(head.flags & !0x3f, 0);
+        assert_eq!(head.flags & !0x7f, 0);
         assert_eq!(world.received(), usize::from(handed), "fds go with one byte, once");
         if !guest {
             // Nothing of an earlier guest's.
@@ -912,4 +900,84 @@ fn fds_are_not_handed_over_if_no_call_is_left() {
     assert_eq!((world.head().calls, world.head().flags), (0, 0));
     assert_eq!(world.received(), 0);
     assert_eq!(world.stub.state(), State::Syncing, "it parks at once");
+}
+
+// ---- a stub that has been another guest's
+
+/// A stub from the pool, whose next guest has asked for one call.
+fn reused() -> World {
+    let mut world = World::new(State::Parked);
+    world.stub.reuse();
+    world.queue(0, &mmap(1));
+    world
+}
+
+/// The calls and flags of a resume with that call; but for the host's answer.
+fn resumed(world: &mut World, guest: bool) -> (Vec<Call>, u32) {
+    assert_eq!(world.resume(1, &[0], guest), Err(Errno::ENOTTY));
+    let head = world.head();
+    world.stub.enter(if guest { State::Running } else { State::Syncing });
+    (world.written(head.calls), head.flags)
+}
+
+const EVERYTHING: Call = Call { addr: 0, length: STUB, offset: 0, prot: 0, fd: 0 };
+const CLEAN: u32 = code::SET_FS | code::SET_GS | code::SELECTORS;
+
+#[test]
+fn the_next_guest_finds_nothing_of_the_last_one() {
+    let mut world = reused();
+    let (calls, flags) = resumed(&mut world, true);
+    assert_eq!((calls.len(), calls[0]), (2, EVERYTHING));
+    assert_eq!(flags & CLEAN, CLEAN, "even if they are 0");
+    assert_eq!((world.stub.fs_base, world.stub.gs_base), (7, 7));
+    // A base that cannot be its own is none, and not the last guest's.
+    let mut world = reused();
+    let (head, _) = world.guest([u64::MAX; STUBGUARD_REGISTERS], false);
+    assert_eq!((head.flags & CLEAN, head.fs_base, head.gs_base), (CLEAN, 0, 0));
+    // Once it has run, nothing of that is due any more.
+    let mut world = reused();
+    resumed(&mut world, true);
+    assert!(world.park(5, [14, SIGINFO, UCONTEXT]).is_ok());
+    let (calls, flags) = resumed(&mut world, true);
+    assert_eq!((calls.len(), flags & CLEAN), (1, 0));
+}
+
+#[test]
+fn what_the_next_guest_has_mapped_stays() {
+    // A batch alone, then another with the guest.
+    let mut world = reused();
+    let (calls, _) = resumed(&mut world, false);
+    assert_eq!(calls[0], EVERYTHING);
+    assert_eq!(world.park(5, [code::PARK_DONE, 0, 0]), Ok(Some(NOTHING)));
+    let (calls, flags) = resumed(&mut world, true);
+    assert_ne!(calls[0], EVERYTHING, "the first batch's pages are gone");
+    assert_eq!(flags & CLEAN, CLEAN, "the guest is new all the same");
+
+    // A signal on the way to the guest: the batch is done, the bases are set.
+    let mut world = reused();
+    resumed(&mut world, true);
+    world.greg(libc::REG_RIP, STUB + Place::Unblock.offset());
+    assert_eq!(
+        world.park(5, [14, SIGINFO, UCONTEXT]).map(|event| event.map(|event| event.again)),
+        Ok(Some(1))
+    );
+    let (calls, flags) = resumed(&mut world, true);
+    assert_ne!(calls[0], EVERYTHING, "the first batch's pages are gone");
+    // A selector that is loaded takes the base along.
+    assert!(flags & code::SELECTORS == 0 || flags & CLEAN == CLEAN, "{flags:#x}");
+}
+
+#[test]
+fn only_an_honest_stub_is_reused() {
+    let mut world = World::new(State::Running);
+    assert!(!world.stub.is_clean());
+    assert!(world.park(5, [14, SIGINFO, UCONTEXT]).is_ok());
+    assert!(world.stub.is_clean());
+    world.stub.resend = 1;
+    assert!(!world.stub.is_clean());
+    // Who says that a batch has failed may say so himself.
+    let mut world = World::new(State::Running);
+    world.stub.calls = 1;
+    assert!(world.park(5, [code::PARK_FAILED, -12i64 as u64, 1]).is_ok());
+    assert!(!world.stub.is_clean());
 }

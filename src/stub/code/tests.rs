@@ -497,7 +497,7 @@ fn reached(start: u64, flags: u32, until: &[u64]) -> BTreeSet<u64> {
 #[test]
 fn what_each_flag_does() {
     let at = |mnemonic: Mnemonic| only(|i| i.mnemonic() == mnemonic).ip();
-    for flags in 0..64 {
+    for flags in 0..128 {
         let reached = reached(Place::Park.offset(), flags, &[]);
         let is = |flag: u32| flags & flag != 0;
         for (what, at, expected) in [
@@ -511,6 +511,7 @@ fn what_each_flag_does() {
             ("fxrstor", at(Mnemonic::Fxrstor64), is(GUEST) && is(FXSAVE)),
             ("wrfsbase", at(Mnemonic::Wrfsbase), is(GUEST) && is(SET_FS) && !is(BY_CALL)),
             ("wrgsbase", at(Mnemonic::Wrgsbase), is(GUEST) && is(SET_GS) && !is(BY_CALL)),
+            ("selectors", only(|i| i.op0_register() == Register::DS).ip(), is(GUEST) && is(SELECTORS)),
             ("set_fs", call_at(Place::SetFs), is(GUEST) && is(SET_FS) && is(BY_CALL)),
             ("set_gs", call_at(Place::SetGs), is(GUEST) && is(SET_GS) && is(BY_CALL)),
         ] {
@@ -522,7 +523,7 @@ fn what_each_flag_does() {
 #[test]
 fn the_window_is_closed_on_every_way_out_of_it() {
     let close = call_at(Place::Close);
-    for flags in (0..64).filter(|flags| flags & RECEIVE != 0) {
+    for flags in (0..128).filter(|flags| flags & RECEIVE != 0) {
         let open = reached(Place::Recvmsg.offset(), flags, &[close]);
         assert!(open.contains(&close));
         let mut calls: Vec<_> = CALLS.iter().filter(|(place, ..)| open.contains(&call_at(*place))).collect();
