@@ -434,9 +434,9 @@ struct stubguard_stub {
          */
         uint16_t suspect;
         /**
-         * What of a former guest it must be rid of: `MAPPINGS`, `STATE`.
+         * Always 0.
          */
-        uint16_t former;
+        uint16_t reserved;
 };
 
 /**
@@ -735,18 +735,22 @@ int stubguard_stub_attach(struct stubguard_stub *stub,
 /**
  * Keeps a stub for another address space, instead of its end.
  *
- * `stub`: parked. On success it, its process, its fds and its data pages are the library's, until
- * stubguard_stub_take() gives them out again; the record may be used for something else. Any thread.
+ * It is resumed once more, without a guest, and waited for: nothing that its guest could have prepared is
+ * left. `stub`: parked. `mm_id`, `cpu`: as for stubguard_stub_wait(). On success the record, the
+ * process, its fds and its data pages are the library's, until stubguard_stub_take() gives them out
+ * again. The monitor's thread of that stub; waits as stubguard_stub_wait() does, a few microseconds.
  *
  * Returns 0; -EINVAL for NULL, or a stub that is not parked, or has done what honest code does not do;
- * -ENOSPC if `stubguard_config.pool_size` stubs are kept; -EOPNOTSUPP, -ENODEV as above. Then the
- * caller ends it.
+ * -ENOSPC if `stubguard_config.pool_size` stubs are kept; -ESRCH, -EPROTO as stubguard_stub_wait();
+ * -EOPNOTSUPP, -ENODEV as above. Then the caller ends it.
  */
-int stubguard_stub_put(struct stubguard_stub *stub);
+int stubguard_stub_put(struct stubguard_stub *stub,
+                       struct mm_id *mm_id,
+                       int cpu);
 
 /**
  * Takes a stub that stubguard_stub_put() has kept: parked, with a listener, a socket and data pages, which
- * now are the caller's. Its next resume leaves nothing of its former guest.
+ * now are the caller's. Nothing is left of its former guest.
  *
  * `stub`: where its record goes. It may have died meanwhile, and been reaped: see stubguard_stub_lives().
  * Any thread.

@@ -193,8 +193,7 @@ impl Config {
             && self.page_size as usize == code::PAGE
             && self.mmap_fd_first == 1
             && usize::try_from(self.mmap_fd_last).is_ok_and(|last| last <= code::STUBGUARD_FDS_MAX)
-            // One more for what a stub has of a former guest.
-            && (self.layout.calls_max as usize) < code::CALLS_MAX
+            && self.layout.calls_max as usize <= code::CALLS_MAX
             && self.layout.sigstack as usize == code::FP
             && self.layout.sigstack_size as usize == code::PAGE
             && self.layout.fp_size.is_multiple_of(8)

@@ -72,7 +72,7 @@ pub unsafe extern "C" fn get_stub_listener(pid: c_int, identity: *mut u64) -> c_
             return Err(Errno::EINVAL);
         }
         let process = pidfd::open(pid)?;
-        let number = pidfd::identity(process.as_fd(), pid)?;
+        let number = pidfd::identity(&process, pid)?;
         let listener = pidfd::getfd(process.as_fd(), STUBGUARD_LISTENER_FD)?;
         if !seccomp::is_listener(listener.as_fd()) {
             return Err(Errno::ENOTTY);

@@ -12,7 +12,6 @@ use crate::stub::{code, filter, frame};
 use crate::{Errno, Result};
 use core::ffi::{c_int, c_void};
 use core::ptr::NonNull;
-use std::os::fd::AsFd;
 
 /// How a stub is to go on: see stubguard_stub_resume().
 #[derive(Debug)]
@@ -109,7 +108,7 @@ pub unsafe extern "C" fn stubguard_stub_attach(
         }
         borrow(socket)?;
         let process = pidfd::open(pid)?;
-        let identity = pidfd::identity(process.as_fd(), pid)?;
+        let identity = pidfd::identity(&process, pid)?;
         // An older host: slower, not weaker.
         let _ = seccomp::set_sync_wake_up(fd);
         let new = Stub::new(pid, listener, socket, identity, shared);
@@ -121,26 +120,29 @@ pub unsafe extern "C" fn stubguard_stub_attach(
 
 /// Keeps a stub for another address space, instead of its end.
 ///
-/// `stub`: parked. On success it, its process, its fds and its data pages are the library's, until
-/// stubguard_stub_take() gives them out again; the record may be used for something else. Any thread.
+/// It is resumed once more, without a guest, and waited for: nothing that its guest could have prepared is
+/// left. `stub`: parked. `mm_id`, `cpu`: as for stubguard_stub_wait(). On success the record, the
+/// process, its fds and its data pages are the library's, until stubguard_stub_take() gives them out
+/// again. The monitor's thread of that stub; waits as stubguard_stub_wait() does, a few microseconds.
 ///
 /// Returns 0; -EINVAL for NULL, or a stub that is not parked, or has done what honest code does not do;
-/// -ENOSPC if `stubguard_config.pool_size` stubs are kept; -EOPNOTSUPP, -ENODEV as above. Then the
-/// caller ends it.
+/// -ENOSPC if `stubguard_config.pool_size` stubs are kept; -ESRCH, -EPROTO as stubguard_stub_wait();
+/// -EOPNOTSUPP, -ENODEV as above. Then the caller ends it.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn stubguard_stub_put(stub: *mut Stub) -> c_int {
+pub unsafe extern "C" fn stubguard_stub_put(stub: *mut Stub, mm_id: *mut MmId, cpu: c_int) -> c_int {
     ret::call(|| {
-        let config = window()?;
-        if stub.is_null() || !stub.is_aligned() {
-            return Err(Errno::EINVAL);
+        // SAFETY: the caller's promise.
+        let mut parked = unsafe { parked(stub, mm_id) }?;
+        if !pool::has_room(parked.monitor.config) {
+            return Err(Errno::ENOSPC);
         }
-        // SAFETY: the caller's promise; nobody else uses it meanwhile (documented).
-        pool::put(config, unsafe { &mut *stub })
+        parked.wash(cpu)?;
+        pool::put(parked.monitor.config, parked.stub)
     })
 }
 
 /// Takes a stub that stubguard_stub_put() has kept: parked, with a listener, a socket and data pages, which
-/// now are the caller's. Its next resume leaves nothing of its former guest.
+/// now are the caller's. Nothing is left of its former guest.
 ///
 /// `stub`: where its record goes. It may have died meanwhile, and been reaped: see stubguard_stub_lives().
 /// Any thread.
@@ -156,7 +158,8 @@ pub unsafe extern "C" fn stubguard_stub_take(stub: *mut Stub) -> c_int {
         let Some(taken) = pool::take() else { return Ok(false) };
         let base = NonNull::new(taken.shared).ok_or(Errno::EIO)?;
         // SAFETY: pages that a caller has given together with that stub.
-        unsafe { StubData::new(base, config.layout.size) }.clear();
+        let pages = unsafe { StubData::new(base, config.layout.size) };
+        pages.zero(0, config.layout.size).ok_or(Errno::EIO)?;
         // SAFETY: the caller's, not NULL, aligned.
         unsafe { stub.write(taken) };
         Ok(true)

@@ -6,7 +6,7 @@ use crate::{Errno, Result};
 use core::ffi::c_int;
 use nix::sys::stat::fstat;
 use nix::sys::statfs::{FsType, fstatfs};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// `PID_FS_MAGIC`: here a pidfd's inode number names one process, for ever (Linux 6.9).
 const PIDFS: FsType = FsType(0x5049_4446);
@@ -68,7 +68,7 @@ pub fn is_alive(process: BorrowedFd<'_>) -> Result<()> {
 ///
 /// # Errors
 /// `ESRCH` if the process has been reaped; what the host says of the files.
-pub fn identity(process: BorrowedFd<'_>, pid: c_int) -> Result<u64> {
+pub fn identity(process: &OwnedFd, pid: c_int) -> Result<u64> {
     if fstatfs(process)?.filesystem_type() == PIDFS {
         return Ok(fstat(process)?.st_ino);
     }
@@ -81,5 +81,5 @@ pub fn identity(process: BorrowedFd<'_>, pid: c_int) -> Result<u64> {
 /// `ESRCH` if there is none (any more).
 pub fn open_identified(pid: c_int, expected: u64) -> Result<OwnedFd> {
     let process = open(pid)?;
-    if identity(process.as_fd(), pid)? == expected { Ok(process) } else { Err(Errno::ESRCH) }
+    if identity(&process, pid)? == expected { Ok(process) } else { Err(Errno::ESRCH) }
 }

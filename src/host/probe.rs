@@ -5,7 +5,7 @@ use super::{check, pidfd, procfs, seccomp};
 use crate::{Errno, Result};
 use core::ffi::{c_int, c_ulong, c_void};
 use core::sync::atomic::{AtomicI32, Ordering};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// `stubguard_features()`: stubs can have listeners, and the monitor can get hold of them (Linux
 /// 5.9). Without it there is no protection at all.
@@ -85,7 +85,7 @@ fn listener() -> Step<u32> {
 /// Whether a receive returns where nobody is left who could notify. On an older host it does not,
 /// so another process tries it and is ended after a while.
 fn receive_ends(listener: &OwnedFd) -> bool {
-    let Ok(child) = Child::start(Task::Receive(listener.as_raw_fd())) else { return false };
+    let Ok(child) = Child::start(Task::Receive(listener.as_fd())) else { return false };
     let answer = child.answer(RECEIVE_PATIENCE);
     let _ = child.end();
     answer == Err(Errno::ENOENT)
@@ -100,16 +100,16 @@ fn fsgsbase() -> bool {
 
 /// What a child is for.
 #[derive(Clone, Copy)]
-enum Task {
+enum Task<'a> {
     /// Installs a filter with these flags; answers with the listener.
     Listen(c_ulong),
     /// Receives from this listener, in our fd table; answers with what that says.
-    Receive(c_int),
+    Receive(BorrowedFd<'a>),
 }
 
 /// What the child shares with us: it runs in our memory, on a stack of its own.
-struct Shared {
-    task: Task,
+struct Shared<'a> {
+    task: Task<'a>,
     /// `WAITING`, then the child's answer or its negative errno.
     answer: AtomicI32,
 }
@@ -122,22 +122,21 @@ const RECEIVE_PATIENCE: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 10
 const WAITING: i32 = i32::MIN;
 const STACK: usize = 64 * 1024;
 
-struct Child {
+struct Child<'a> {
     stack: *mut c_void,
-    shared: *const Shared,
+    shared: *const Shared<'a>,
     pid: c_int,
 }
 
 extern "C" fn child_main(shared: *mut c_void) -> c_int {
     // SAFETY: Child::start() gave it, and unmaps it only after this process has ended.
-    let shared = unsafe { &*shared.cast::<Shared>() };
+    let shared = unsafe { &*shared.cast::<Shared<'_>>() };
     // SAFETY: takes numbers. Should the parent die, so does this.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
     let allow = [libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: libc::SECCOMP_RET_ALLOW }];
     let result = match shared.task {
         Task::Listen(flags) => seccomp::install_filter(&allow, flags),
-        // SAFETY: the parent keeps it open until this process has ended.
-        Task::Receive(listener) => seccomp::receive(unsafe { BorrowedFd::borrow_raw(listener) }).map(|_| 0),
+        Task::Receive(listener) => seccomp::receive(listener).map(|_| 0),
     };
     let answer = result.unwrap_or_else(|error| (error as i32).saturating_neg());
     shared.answer.store(answer, Ordering::Release);
@@ -149,9 +148,9 @@ extern "C" fn child_main(shared: *mut c_void) -> c_int {
     }
 }
 
-impl Child {
+impl<'a> Child<'a> {
     /// Not fork(2): UML's memory, stacks and all, is shared with whoever it forks.
-    fn start(task: Task) -> Result<Self> {
+    fn start(task: Task<'a>) -> Result<Self> {
         let prot = libc::PROT_READ | libc::PROT_WRITE;
         let map = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         // SAFETY: a new mapping, nobody else's.
@@ -159,7 +158,7 @@ impl Child {
         if stack == libc::MAP_FAILED {
             return Err(Errno::last());
         }
-        let shared = stack.cast::<Shared>();
+        let shared = stack.cast::<Shared<'a>>();
         // SAFETY: the start of the mapping, aligned; the stack grows down from its end.
         unsafe { shared.write(Shared { task, answer: AtomicI32::new(WAITING) }) };
         // SAFETY: the end of the mapping.
@@ -207,7 +206,7 @@ impl Child {
     fn try_out(&self) -> Step<(u32, OwnedFd)> {
         let number = self.answer(PATIENCE).map_err(|error| ("SECCOMP_FILTER_FLAG_NEW_LISTENER", error))?;
         let process = pidfd::open(self.pid).map_err(|error| ("pidfd_open", error))?;
-        pidfd::identity(process.as_fd(), self.pid).map_err(|error| ("identity of a process", error))?;
+        pidfd::identity(&process, self.pid).map_err(|error| ("identity of a process", error))?;
         let listener = pidfd::getfd(process.as_fd(), number).map_err(|error| ("pidfd_getfd", error))?;
         if !seccomp::is_listener(listener.as_fd()) {
             return Err(("SECCOMP_IOCTL_NOTIF_ID_VALID", Errno::ENOTTY));

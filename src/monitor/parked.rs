@@ -88,14 +88,9 @@ pub struct Stub {
     pub resend: u16,
     /// Whether it has done what honest code does not do.
     pub suspect: u16,
-    /// What of a former guest it must be rid of: `MAPPINGS`, `STATE`.
-    pub former: u16,
+    /// Always 0.
+    pub reserved: u16,
 }
-
-/// `Stub::former`: what it has mapped.
-const MAPPINGS: u16 = 1;
-/// `Stub::former`: bases and selectors.
-const STATE: u16 = 2;
 
 /// Where a stub is, see the table above.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,6 +202,11 @@ const USER_CS: u64 = 0x33;
 const USER32_CS: u64 = 0x23;
 const USER_DS: u64 = 0x2b;
 const TRAP_FLAG: u64 = 1 << 8;
+/// The flags of a new process: interrupts, and the bit that is always set.
+const EFLAGS: u64 = 0x202;
+
+/// How often a stub is washed, should signals disturb it.
+const WASHES: u32 = 8;
 
 /// No base that a guest may have.
 const UNKNOWN_BASE: u64 = u64::MAX;
@@ -262,7 +262,7 @@ impl Stub {
             fpstate: 0,
             resend: 0,
             suspect: 0,
-            former: 0,
+            reserved: 0,
         }
     }
 
@@ -277,11 +277,9 @@ impl Stub {
         self.enter(State::None);
     }
 
-    /// It is parked, and has been another guest's.
+    /// It is parked, and has no guest.
     pub fn reuse(&mut self) {
         self.enter(State::Parked);
-        self.former = MAPPINGS | STATE;
-        self.forget_bases();
     }
 
     /// Has both bases set on the next resume, whatever they are.
@@ -382,21 +380,10 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         }
         let cs = if register(CS) & 0xffff == USER32_CS { USER32_CS } else { USER_CS };
         head.iret = [rip, cs, eflags, rsp, USER_DS];
-        head.flags |= code::GUEST;
-        if self.monitor.config.layout.fp_size == frame::FXSAVE {
-            head.flags |= code::FXSAVE;
-        }
-        if self.features & STUBGUARD_F_FSGSBASE == 0 {
-            head.flags |= code::BY_CALL;
-        }
+        head.flags |= self.guest_flags();
         head.xfeatures = self.stub.xfeatures;
-        // A base that cannot be the guest's is not set, as the host would refuse to: it stays what it is,
-        // unless that is another guest's.
-        let base = |wanted: u64, old: u64| match (wanted < self.monitor.config.stub_start, old) {
-            (true, _) => wanted,
-            (false, UNKNOWN_BASE) => 0,
-            (false, _) => old,
-        };
+        // A base that cannot be the guest's is not set, as the host would refuse to: it stays what it is.
+        let base = |wanted: u64, old: u64| if wanted < self.monitor.config.stub_start { wanted } else { old };
         head.fs_base = base(register(FS_BASE), self.stub.fs_base);
         head.gs_base = base(register(GS_BASE), self.stub.gs_base);
         if head.fs_base != self.stub.fs_base {
@@ -406,10 +393,71 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
             head.flags |= code::SET_GS;
         }
         (self.stub.fs_base, self.stub.gs_base) = (head.fs_base, head.gs_base);
-        if self.stub.former & STATE != 0 {
-            head.flags |= code::SELECTORS;
-        }
         guest.fp.copy(0, &self.shared, code::FP as u32, self.monitor.config.layout.fp_size)
+    }
+
+    /// How this host's stubs get to their guest.
+    fn guest_flags(&self) -> u32 {
+        let mut flags = code::GUEST;
+        if self.monitor.config.layout.fp_size == frame::FXSAVE {
+            flags |= code::FXSAVE;
+        }
+        if self.features & STUBGUARD_F_FSGSBASE == 0 {
+            flags |= code::BY_CALL;
+        }
+        flags
+    }
+
+    /// Makes a parked stub one that has no guest: nothing mapped, all state as at its start.
+    ///
+    /// It may have come into the park by itself, with signals open or what else a hijacked guest can
+    /// prepare. So it has to go through the host's own door once more: resumed with nothing mapped, at
+    /// address 0, it faults, and the host makes a frame and enters the handler, as it should be.
+    ///
+    /// # Errors
+    /// As [`Self::resume`] and [`Self::wait`]; `EPROTO` if it does anything else.
+    pub fn wash(&mut self, cpu: c_int) -> Result<()> {
+        if !self.stub.is_clean() {
+            return Err(Errno::EINVAL);
+        }
+        let result = self.try_wash(cpu);
+        if result.is_err() {
+            self.stub.enter(State::Broken);
+        }
+        result
+    }
+
+    fn try_wash(&mut self, cpu: c_int) -> Result<()> {
+        for _ in 0..WASHES {
+            let mut calls = 0;
+            self.write_call(&mut calls, 0, self.monitor.config.stub_start, 0, 0, 0)?;
+            let head = Head {
+                flags: self.guest_flags() | code::SET_FS | code::SET_GS | code::SELECTORS,
+                calls,
+                iret: [0, USER_CS, EFLAGS, 0, USER_DS],
+                xfeatures: self.stub.xfeatures,
+                ..Head::default()
+            };
+            self.shared.store_all(0, &head).ok_or(Errno::EINVAL)?;
+            self.shared.zero(code::FP as u32, self.monitor.config.layout.fp_size).ok_or(Errno::EINVAL)?;
+            self.stub.calls = calls;
+            (self.stub.fs_base, self.stub.gs_base) = (0, 0);
+            self.stub.enter(State::Running);
+            self.answer()?;
+            let event = loop {
+                match self.try_wait(cpu, None) {
+                    Err(Errno::EINTR) => {}
+                    other => break other?,
+                }
+            };
+            match (event.signal, event.again, event.address) {
+                (libc::SIGSEGV, 0, 0) if event.error == 0 => return Ok(()),
+                // A timer's signal, pending or on the way.
+                (libc::SIGALRM, ..) => {}
+                _ => break,
+            }
+        }
+        Err(Errno::EPROTO)
     }
 
     /// What recvmsg(2) is given: the host writes to it, so it is written anew each time.
@@ -439,11 +487,8 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
     /// nobody's fault: such a page is left out. Its change was marked for a synchronisation of its own.
     fn write_batch(&mut self, resume: &Resume<'_>) -> Result<u32> {
         let mut count = 0u32;
-        if self.stub.former & MAPPINGS != 0 {
-            self.write_call(&mut count, 0, self.monitor.config.stub_start, 0, 0, 0)?;
-        }
         for index in 0..resume.calls {
-            let call = self.queued(&resume.own, index).ok_or(Errno::EINVAL)?;
+            let call = self.queued(&resume.own, index).ok_or(Errno::EPERM)?;
             let Some(fd) = call.fd else {
                 policy::check_munmap(self.monitor.config, call.mmap.addr, call.mmap.length)
                     .map_err(denied)?;
@@ -549,8 +594,11 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
                 // It goes on waiting.
                 Err(Errno::EINTR) => return Err(Errno::EINTR),
                 received => {
-                    watchdog::exit(cpu)?;
-                    received?
+                    // Another wait of this CPU, in an interrupt, has ended the watch: nobody was killed.
+                    match watchdog::exit(cpu) {
+                        Ok(()) | Err(Errno::EINVAL) => received?,
+                        Err(error) => return Err(error),
+                    }
                 }
             };
             let call = &notification.call;
@@ -611,10 +659,6 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         let event = self.judge(arguments, target).map_err(|breach| broken(self.monitor.config, breach))?;
         self.stub.unanswered = arguments;
         self.stub.calls = 0;
-        // The batch is done; and where there was a signal, bases and selectors are set.
-        if event.error == 0 {
-            self.stub.former &= if event.signal == 0 { !MAPPINGS } else { 0 };
-        }
         self.stub.enter(State::Parked);
         Ok(Some(event))
     }

@@ -2,20 +2,22 @@
 //! Parked stubs without an address space, to be used again: making and ending a host process is the
 //! most of what a fork and an exec cost.
 //!
-//! A parked stub has no state of its own but what is listed here, and its next guest finds none of it:
+//! A parked stub has no state of its own but what is listed here. Before it is kept it is washed
+//! ([`Parked::wash`](super::parked::Parked::wash)): resumed once more, with nothing mapped, to fault at once.
 //!
 //! | what a process has                       | what makes it clean |
 //! |------------------------------------------|---------------------|
-//! | mappings below the stub's own pages      | unmapped by the first call of its next batch, see `Parked::write_batch` |
+//! | mappings below the stub's own pages      | unmapped by the washing's batch |
 //! | control page, signal stack               | cleared when it is taken |
 //! | registers, flags                         | all are the resume's |
-//! | FPU, vector state                        | loaded whole on each resume |
-//! | FS and GS base, data selectors           | set on its next resume, whatever they are |
-//! | signal mask                              | all are blocked in a park, none after a resume |
+//! | FPU, vector state, PKRU                  | the washing's, and loaded whole on each resume |
+//! | FS and GS base, data selectors           | the washing's |
+//! | signal mask                              | the host has entered the handler: all blocked; none after a resume |
 //! | pending signals                          | a timer's at most: the next resume is done again |
 //! | dispositions, alternate stack, filters, fds, limits, name, timers, affinity, ... | a guest cannot change them: it makes no host call but at the sites of `stub::code` |
 //!
-//! Only a stub that is parked, and has never done what honest code does not do, is taken in.
+//! Only a stub that is parked, and has never done what honest code does not do, is taken in; one that does
+//! anything else when it is washed is not.
 
 use super::parked::Stub;
 use crate::config::Config;
@@ -102,7 +104,14 @@ loom::lazy_static! {
     static ref POOL: Vec<Place> = (0..STUBGUARD_POOL_MAX).map(|_| Place::new()).collect();
 }
 
-/// Takes a stub in.
+/// Whether one more may be kept.
+#[must_use]
+pub fn has_room(config: &Config) -> bool {
+    let pool: &[Place] = &POOL;
+    pool.iter().take(config.pool_size as usize).any(|place| place.state.load(Ordering::Relaxed) == EMPTY)
+}
+
+/// Takes a stub in that has been washed.
 ///
 /// # Errors
 /// `EINVAL` if it is not parked, or not to be trusted; `ENOSPC` if there are enough.
@@ -150,10 +159,12 @@ fn to_words(stub: &Stub) -> [u64; WORDS] {
 
 fn from_words(words: [u64; WORDS]) -> Stub {
     let [process, socket, frame, identity, shared, notification, xfeatures, what, second, third] = words;
-    let low = |word: u64| (word as u32).cast_signed();
-    let high = |word: u64| ((word >> 32) as u32).cast_signed();
+    let low = |word: u64| word as u32;
+    let high = |word: u64| (word >> 32) as u32;
     let shared = core::ptr::with_exposed_provenance_mut(shared as usize);
-    let mut stub = Stub::new(low(process), high(process), low(socket), identity, shared);
+    let (pid, listener, socket_fd) = (low(process), high(process), low(socket));
+    let mut stub =
+        Stub::new(pid.cast_signed(), listener.cast_signed(), socket_fd.cast_signed(), identity, shared);
     stub.notification = notification;
     stub.unanswered = [what, second, third];
     stub.xfeatures = xfeatures;

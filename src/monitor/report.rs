@@ -37,6 +37,7 @@ pub const SIGNALS: [c_int; 6] =
     [libc::SIGSEGV, libc::SIGSYS, libc::SIGALRM, libc::SIGTRAP, libc::SIGILL, libc::SIGFPE];
 
 /// Counts and logs a breach of the protocol.
+#[inline(never)]
 pub fn broken(config: &Config, breach: Breach) -> Errno {
     counters::BREACHES.bump();
     Line::new()

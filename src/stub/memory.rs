@@ -27,10 +27,13 @@ impl StubData {
         Self { base: base.cast(), size: size as usize }
     }
 
-    /// Makes all of it zero.
-    pub fn clear(&self) {
-        // SAFETY: all of it is inside.
-        unsafe { self.base.write_bytes(0, self.size) };
+    /// Makes `len` bytes at `offset` zero.
+    #[must_use]
+    pub fn zero(&self, offset: u32, len: u32) -> Option<()> {
+        let at = self.at(offset, len as usize)?;
+        // SAFETY: inside.
+        unsafe { at.write_bytes(0, len as usize) };
+        Some(())
     }
 
     /// The `len` bytes at `offset`, if they are inside.

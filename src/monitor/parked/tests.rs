@@ -675,13 +675,13 @@ fn a_batch_that_is_not_the_guests_to_run() {
     assert_eq!(refused(Asked { addr: 4096, ..munmap(STUB / 4096) }, &[]), Err(Errno::EPERM));
     assert_eq!(refused(munmap(0), &[]), Err(Errno::EPERM));
     // Nothing that arch/um queues.
-    assert_eq!(refused(Asked { prot: -1, ..mmap(1) }, &[10]), Err(Errno::EINVAL));
-    assert_eq!(refused(Asked { fd: Some(-1), ..mmap(1) }, &[10]), Err(Errno::EINVAL));
+    assert_eq!(refused(Asked { prot: -1, ..mmap(1) }, &[10]), Err(Errno::EPERM));
+    assert_eq!(refused(Asked { fd: Some(-1), ..mmap(1) }, &[10]), Err(Errno::EPERM));
     for kind in [0, 3, -1, i32::MAX] {
         let mut world = World::new(State::Parked);
         world.queue(0, &mmap(1));
         world.own.put((world.config.layout.calls + world.config.layout.call_type) as usize, kind);
-        assert_eq!(world.resume(1, &[10], false), Err(Errno::EINVAL), "{kind}");
+        assert_eq!(world.resume(1, &[10], false), Err(Errno::EPERM), "{kind}");
     }
 }
 
@@ -902,69 +902,32 @@ fn fds_are_not_handed_over_if_no_call_is_left() {
     assert_eq!(world.stub.state(), State::Syncing, "it parks at once");
 }
 
-// ---- a stub that has been another guest's
+// ---- a stub that is to be another guest's
 
-/// A stub from the pool, whose next guest has asked for one call.
-fn reused() -> World {
+#[test]
+fn it_is_washed_of_its_guest() {
     let mut world = World::new(State::Parked);
-    world.stub.reuse();
-    world.queue(0, &mmap(1));
-    world
-}
-
-/// The calls and flags of a resume with that call; but for the host's answer.
-fn resumed(world: &mut World, guest: bool) -> (Vec<Call>, u32) {
-    assert_eq!(world.resume(1, &[0], guest), Err(Errno::ENOTTY));
+    world.stub.xfeatures = 0x200e7;
+    (world.stub.fs_base, world.stub.gs_base) = (7, 7);
+    // What the last guest has left where the floating-point state goes.
+    let fp = STACK..STACK + world.config.layout.fp_size as usize;
+    world.shared.put(fp.start, 0x1234_5678u32);
+    assert_eq!(world.run(&mut |_, _, _| false, |parked| parked.wash(0)), Err(Errno::ENOTTY));
     let head = world.head();
-    world.stub.enter(if guest { State::Running } else { State::Syncing });
-    (world.written(head.calls), head.flags)
-}
+    assert_eq!(world.written(head.calls), [Call { addr: 0, length: STUB, offset: 0, prot: 0, fd: 0 }]);
+    let all = code::GUEST | code::SET_FS | code::SET_GS | code::SELECTORS;
+    assert_eq!(head.flags & (all | code::RECEIVE), all);
+    assert_eq!((head.fs_base, head.gs_base, head.xfeatures), (0, 0, 0x200e7));
+    assert_eq!((head.gp, head.iret), ([0; 15], [0, 0x33, 0x202, 0, 0x2b]), "where nothing is mapped");
+    assert!(world.shared.bytes()[fp].iter().all(|byte| *byte == 0));
+    assert_eq!((world.stub.fs_base, world.stub.gs_base), (0, 0));
+    assert_eq!(world.stub.state(), State::Broken, "it did not come back");
 
-const EVERYTHING: Call = Call { addr: 0, length: STUB, offset: 0, prot: 0, fd: 0 };
-const CLEAN: u32 = code::SET_FS | code::SET_GS | code::SELECTORS;
-
-#[test]
-fn the_next_guest_finds_nothing_of_the_last_one() {
-    let mut world = reused();
-    let (calls, flags) = resumed(&mut world, true);
-    assert_eq!((calls.len(), calls[0]), (2, EVERYTHING));
-    assert_eq!(flags & CLEAN, CLEAN, "even if they are 0");
-    assert_eq!((world.stub.fs_base, world.stub.gs_base), (7, 7));
-    // A base that cannot be its own is none, and not the last guest's.
-    let mut world = reused();
-    let (head, _) = world.guest([u64::MAX; STUBGUARD_REGISTERS], false);
-    assert_eq!((head.flags & CLEAN, head.fs_base, head.gs_base), (CLEAN, 0, 0));
-    // Once it has run, nothing of that is due any more.
-    let mut world = reused();
-    resumed(&mut world, true);
-    assert!(world.park(5, [14, SIGINFO, UCONTEXT]).is_ok());
-    let (calls, flags) = resumed(&mut world, true);
-    assert_eq!((calls.len(), flags & CLEAN), (1, 0));
-}
-
-#[test]
-fn what_the_next_guest_has_mapped_stays() {
-    // A batch alone, then another with the guest.
-    let mut world = reused();
-    let (calls, _) = resumed(&mut world, false);
-    assert_eq!(calls[0], EVERYTHING);
-    assert_eq!(world.park(5, [code::PARK_DONE, 0, 0]), Ok(Some(NOTHING)));
-    let (calls, flags) = resumed(&mut world, true);
-    assert_ne!(calls[0], EVERYTHING, "the first batch's pages are gone");
-    assert_eq!(flags & CLEAN, CLEAN, "the guest is new all the same");
-
-    // A signal on the way to the guest: the batch is done, the bases are set.
-    let mut world = reused();
-    resumed(&mut world, true);
-    world.greg(libc::REG_RIP, STUB + Place::Unblock.offset());
-    assert_eq!(
-        world.park(5, [14, SIGINFO, UCONTEXT]).map(|event| event.map(|event| event.again)),
-        Ok(Some(1))
-    );
-    let (calls, flags) = resumed(&mut world, true);
-    assert_ne!(calls[0], EVERYTHING, "the first batch's pages are gone");
-    // A selector that is loaded takes the base along.
-    assert!(flags & code::SELECTORS == 0 || flags & CLEAN == CLEAN, "{flags:#x}");
+    for state in [State::None, State::Starting, State::Running, State::Syncing, State::Broken] {
+        let mut world = World::new(state);
+        assert_eq!(world.run(&mut |_, _, _| false, |parked| parked.wash(0)), Err(Errno::EINVAL));
+        assert_eq!(world.stub.state(), state);
+    }
 }
 
 #[test]

@@ -373,6 +373,9 @@ int os_stub_guard_attach(struct mm_id *id)
 					    (void *)guard->shared);
 		if (ret == 0)
 			guard->identity = parked(id)->identity;
+		else if (stub_guard_may_print())
+			printk(UM_KERN_ERR "stubguard: no listener, err = %d\n",
+			       guard->listener < 0 ? guard->listener : ret);
 		return ret;
 	}
 
@@ -650,20 +653,26 @@ int stub_guard_start_userspace(struct mm_id *id, int stub_exe_fd)
 	int err;
 
 	if (!starters[cpu].stack) {
-		void *stack = mmap(NULL, 2 * UM_KERN_PAGE_SIZE,
-				   PROT_READ | PROT_WRITE,
+		const size_t size = 2 * UM_KERN_PAGE_SIZE;
+		void *stack = mmap(NULL, size, PROT_READ | PROT_WRITE,
 				   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-		int fd = fcntl(stub_exe_fd, F_DUPFD_CLOEXEC, 3);
 
-		if (stack == MAP_FAILED || fd < 0)
+		if (stack == MAP_FAILED)
 			return -errno;
-		starters[cpu].fd = fd;
-		starters[cpu].stack = stack + 2 * UM_KERN_PAGE_SIZE;
+		starters[cpu].fd = fcntl(stub_exe_fd, F_DUPFD_CLOEXEC, 3);
+		if (starters[cpu].fd < 0) {
+			err = -errno;
+			munmap(stack, size);
+			goto no_stub;
+		}
+		starters[cpu].stack = stack + size;
 	}
 	starter.fd = starters[cpu].fd;
 
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, starter.sockpair))
-		return -errno;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, starter.sockpair)) {
+		err = -errno;
+		goto no_stub;
+	}
 
 	stub_guard(id)->starting = 1;
 	id->pid = clone(start_child, starters[cpu].stack,
@@ -671,13 +680,17 @@ int stub_guard_start_userspace(struct mm_id *id, int stub_exe_fd)
 	err = -errno;
 	close(starter.sockpair[0]);
 	if (id->pid < 0) {
-		printk(UM_KERN_ERR "%s : clone failed, errno = %d\n",
-		       __func__, -err);
 		close(starter.sockpair[1]);
-		return err;
+		goto no_stub;
 	}
 	id->sock = starter.sockpair[1];
 	return 0;
+
+no_stub:
+	if (stub_guard_may_print())
+		printk(UM_KERN_ERR "stubguard: no new stub, errno = %d%s\n", -err,
+		       err == -EMFILE ? ": raise RLIMIT_NOFILE, two fds for each address space" : "");
+	return err;
 }
 
 /* Ends a stub that belongs to no address space, and is not known to be dead */
@@ -731,7 +744,7 @@ int stub_guard_take(struct mm_id *id)
 int stub_guard_put(struct mm_id *id)
 {
 	if (!stub_guard_parked || id->pid <= 0 || stub_guard(id)->starting ||
-	    stubguard_stub_put(parked(id)) < 0)
+	    stubguard_stub_put(parked(id), id, uml_curr_cpu()) < 0)
 		return 0;
 
 	__atomic_add_fetch(&kept, 1, __ATOMIC_RELAXED);
