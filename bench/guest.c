@@ -1,0 +1,519 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * guest - what is measured, inside the guest
+ *
+ *	gcc -O2 -static -pthread -Wall -Wextra -Werror -o guest guest.c
+ *	guest --list		names of the rows, and what one operation is
+ *	guest --time ROW...	`time ROW OPERATIONS NANOSECONDS` for each
+ *	guest --count ROW N	N operations between two marks, for a tracer
+ *	guest --live N GO	N processes that pause; see live()
+ *
+ * A row that cannot be measured says `skip ROW why` or `failed ROW why`.
+ * Environment: STATIC and DYNAMIC are programs that do nothing, SOURCE a C file
+ * to compile, BUSYBOX a shell, TMPDIR a writable folder.
+ */
+#define _GNU_SOURCE
+#include <err.h>
+#include <errno.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PAGE		4096UL
+#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
+#define MILLISECOND	1000000ULL
+
+#define SAMPLE		(300 * MILLISECOND)	/* aimed at */
+#define SAMPLE_LEAST	(200 * MILLISECOND)	/* good enough */
+#define ROW_LIMIT	30			/* seconds */
+#define FORKS		200			/* timed beside N live ones */
+#define MARK		0x5741524bUL		/* as bench/calls.py has it */
+
+/* ------------------------------------------------------------------------
+ * The clock: it runs while a row runs, but for what the row leaves out
+ */
+
+static uint64_t elapsed, started;
+
+static uint64_t now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
+}
+
+static void clock_on(void)
+{
+	started = now();
+}
+
+static void clock_off(void)
+{
+	elapsed += now() - started;
+}
+
+/* ------------------------------------------------------------------------
+ * What several rows need
+ */
+
+static void *map_pages(size_t pages, int flags, int fd)
+{
+	void *p = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, flags, fd, 0);
+
+	if (p == MAP_FAILED)
+		err(1, "mmap");
+	return p;
+}
+
+static void unmap_pages(void *p, size_t pages)
+{
+	if (munmap(p, pages * PAGE))
+		err(1, "munmap");
+}
+
+static void read_pages(const volatile char *p, size_t pages)
+{
+	size_t i;
+
+	for (i = 0; i < pages; i++)
+		(void)p[i * PAGE];
+}
+
+static void write_pages(volatile char *p, size_t pages)
+{
+	size_t i;
+
+	for (i = 0; i < pages; i++)
+		p[i * PAGE] = 1;
+}
+
+static pid_t start_child(void)
+{
+	pid_t pid = fork();
+
+	if (pid < 0)
+		err(1, "fork");
+	return pid;
+}
+
+static void wait_child(pid_t pid)
+{
+	int status;
+
+	if (waitpid(pid, &status, 0) != pid)
+		err(1, "waitpid");
+	if (status)
+		errx(1, "a child ended with status %#x", status);
+}
+
+static void run_program(char *const argv[])
+{
+	pid_t pid = start_child();
+
+	if (pid == 0) {
+		execvp(argv[0], argv);
+		err(1, "%s", argv[0]);
+	}
+	wait_child(pid);
+}
+
+static char *environment(const char *name)
+{
+	char *value = getenv(name);
+
+	if (!value)
+		errx(1, "%s is not set", name);
+	return value;
+}
+
+/* ------------------------------------------------------------------------
+ * The rows: @n operations each
+ */
+
+static void null_call(unsigned long n)
+{
+	while (n--)
+		syscall(SYS_getppid);
+}
+
+/* Faults come in groups; mapping and unmapping a group is not in the time. */
+#define GROUP		256UL
+
+static void faults(unsigned long n, int flags, int fd, bool before,
+		   void (*touch)(volatile char *, size_t))
+{
+	while (n) {
+		size_t pages = n < GROUP ? n : GROUP;
+		char *p;
+
+		clock_off();
+		p = map_pages(GROUP, flags, fd);
+		if (before)
+			read_pages(p, GROUP);
+		clock_on();
+		touch(p, pages);
+		clock_off();
+		unmap_pages(p, GROUP);
+		clock_on();
+		n -= pages;
+	}
+}
+
+static void touch_to_read(volatile char *p, size_t pages)
+{
+	read_pages(p, pages);
+}
+
+/* Of the zero page: a file's pages would be mapped sixteen at a time. */
+static void fault_read(unsigned long n)
+{
+	faults(n, MAP_PRIVATE | MAP_ANONYMOUS, -1, false, touch_to_read);
+}
+
+static void fault_write(unsigned long n)
+{
+	faults(n, MAP_PRIVATE | MAP_ANONYMOUS, -1, false, write_pages);
+}
+
+static void fault_cow(unsigned long n)
+{
+	static int fd = -1;
+
+	if (fd < 0) {
+		fd = memfd_create("cow", 0);
+		if (fd < 0 || ftruncate(fd, GROUP * PAGE))
+			err(1, "memfd");
+	}
+	faults(n, MAP_PRIVATE, fd, true, write_pages);
+}
+
+static void churn(unsigned long n, size_t pages)
+{
+	while (n--) {
+		char *p = map_pages(pages, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+
+		write_pages(p, pages);
+		unmap_pages(p, pages);
+	}
+}
+
+static void churn_1(unsigned long n)
+{
+	churn(n, 1);
+}
+
+static void churn_16(unsigned long n)
+{
+	churn(n, 16);
+}
+
+static void churn_256(unsigned long n)
+{
+	churn(n, 256);
+}
+
+static void protect(unsigned long n)
+{
+	char *p = map_pages(16, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+
+	write_pages(p, 16);
+	while (n--)
+		if (mprotect(p, 16 * PAGE,
+			     n & 1 ? PROT_READ : PROT_READ | PROT_WRITE))
+			err(1, "mprotect");
+	unmap_pages(p, 16);
+}
+
+static void fork_wait(unsigned long n)
+{
+	while (n--) {
+		pid_t pid = start_child();
+
+		if (pid == 0)
+			_exit(0);
+		wait_child(pid);
+	}
+}
+
+static void exec_static(unsigned long n)
+{
+	char *argv[] = { environment("STATIC"), NULL };
+
+	while (n--)
+		run_program(argv);
+}
+
+static void exec_dynamic(unsigned long n)
+{
+	char *argv[] = { environment("DYNAMIC"), NULL };
+
+	while (n--)
+		run_program(argv);
+}
+
+static void pipe_pingpong(unsigned long n)
+{
+	int there[2], back[2];
+	char c = 0;
+	pid_t pid;
+
+	if (pipe(there) || pipe(back))
+		err(1, "pipe");
+	pid = start_child();
+	if (pid == 0) {
+		close(there[1]);
+		while (read(there[0], &c, 1) == 1)
+			if (write(back[1], &c, 1) != 1)
+				_exit(1);
+		_exit(0);
+	}
+	while (n--)
+		if (write(there[1], &c, 1) != 1 || read(back[0], &c, 1) != 1)
+			errx(1, "the other process is gone");
+	close(there[1]);
+	wait_child(pid);
+	close(there[0]);
+	close(back[0]);
+	close(back[1]);
+}
+
+/* Whose turn it is: 0 or 1. Both threads go the same number of turns. */
+static _Atomic unsigned int turn;
+
+static void take_turns(unsigned int me, unsigned long n)
+{
+	while (n--) {
+		while (atomic_load(&turn) != me)
+			syscall(SYS_futex, &turn, FUTEX_WAIT_PRIVATE, !me,
+				NULL, NULL, 0);
+		atomic_store(&turn, !me);
+		syscall(SYS_futex, &turn, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+	}
+}
+
+static void *second_thread(void *n)
+{
+	take_turns(1, (uintptr_t)n);
+	return NULL;
+}
+
+static void thread_pingpong(unsigned long n)
+{
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, second_thread, (void *)n))
+		errx(1, "pthread_create");
+	take_turns(0, n);
+	pthread_join(thread, NULL);
+}
+
+static void shell_script(unsigned long n)
+{
+	char script[] = "n=500; while [ $n -gt 0 ]; do $STATIC; n=$((n - 1)); done";
+	char *argv[] = { environment("BUSYBOX"), "sh", "-c", script, NULL };
+
+	while (n--)
+		run_program(argv);
+}
+
+static const char *no_compiler(void)
+{
+	return system("command -v gcc >/dev/null") ? "no gcc on the host" : NULL;
+}
+
+static void compile(unsigned long n)
+{
+	char object[256];
+	char *argv[] = { "gcc", "-O2", "-c", "-o", object, environment("SOURCE"), NULL };
+
+	snprintf(object, sizeof(object), "%s/compiled.o", environment("TMPDIR"));
+	while (n--)
+		run_program(argv);
+}
+
+static const struct row {
+	const char *name;
+	void (*run)(unsigned long n);
+	const char *operation;
+	const char *(*missing)(void);	/* why it cannot be measured, if so */
+} rows[] = {
+	{ "syscall", null_call, "getppid()", NULL },
+	{ "fault-read", fault_read, "a page of anonymous memory, read", NULL },
+	{ "fault-write", fault_write, "a page of anonymous memory, written", NULL },
+	{ "fault-cow", fault_cow, "a page of a private mapping, read before, written", NULL },
+	{ "churn1", churn_1, "mmap, 1 page written, munmap", NULL },
+	{ "churn16", churn_16, "mmap, 16 pages written, munmap", NULL },
+	{ "churn256", churn_256, "mmap, 256 pages written, munmap", NULL },
+	{ "mprotect", protect, "mprotect of 16 pages", NULL },
+	{ "fork", fork_wait, "fork, exit, wait", NULL },
+	{ "exec-static", exec_static, "fork, exec of a static program, wait", NULL },
+	{ "exec-dynamic", exec_dynamic, "fork, exec of a dynamic program, wait", NULL },
+	{ "pipe", pipe_pingpong, "a byte to another process and back", NULL },
+	{ "thread", thread_pingpong, "a futex hand-over to another thread and back", NULL },
+	{ "script", shell_script, "a shell script of 500 commands", NULL },
+	{ "compile", compile, "gcc -O2 -c of a file of some hundred lines", no_compiler },
+};
+
+static const struct row *find_row(const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(rows); i++)
+		if (strcmp(rows[i].name, name) == 0)
+			return &rows[i];
+	errx(1, "no row is called %s", name);
+}
+
+/* ------------------------------------------------------------------------
+ * Measuring
+ */
+
+static uint64_t run_row(const struct row *row, unsigned long n)
+{
+	elapsed = 0;
+	clock_on();
+	row->run(n);
+	clock_off();
+	return elapsed;
+}
+
+/* As many operations as make one sample; files and code are warm by then. */
+static void time_row(const struct row *row)
+{
+	const char *why = row->missing ? row->missing() : NULL;
+	unsigned long n = 1, more;
+	uint64_t ns;
+
+	if (why) {
+		printf("skip %s %s\n", row->name, why);
+		return;
+	}
+	run_row(row, 1);
+	for (;;) {
+		ns = run_row(row, n);
+		if (ns >= SAMPLE_LEAST)
+			break;
+		more = n * SAMPLE / (ns + 1) + 1;
+		n = more < 16 * n ? more : 16 * n;
+	}
+	printf("time %s %lu %llu\n", row->name, n, (unsigned long long)ns);
+}
+
+/* In a process of its own: a row that crashes or hangs is not the end. */
+static void try_row(const char *name)
+{
+	const struct row *row = find_row(name);
+	pid_t pid = start_child();
+	int status;
+
+	if (pid == 0) {
+		alarm(ROW_LIMIT);
+		time_row(row);
+		exit(0);
+	}
+	if (waitpid(pid, &status, 0) != pid)
+		err(1, "waitpid");
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
+		printf("failed %s not done in %d s\n", name, ROW_LIMIT);
+	else if (status)
+		printf("failed %s wait status %#x\n", name, status);
+}
+
+/* ------------------------------------------------------------------------
+ * Many processes at a time
+ */
+
+static void wait_for_file(const char *dir, const char *name)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	while (access(path, F_OK))
+		usleep(20000);
+}
+
+static unsigned long long free_memory(void)
+{
+	unsigned long long kib = 0;
+	char line[128];
+	FILE *f = fopen("/proc/meminfo", "r");
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "MemFree: %llu kB", &kib) == 1)
+			break;
+	if (!f || !kib)
+		errx(1, "no MemFree in /proc/meminfo");
+	fclose(f);
+	return kib;
+}
+
+/* Say what there is now, and wait until the host has looked at it. */
+static void halt(const char *go, const char *name)
+{
+	printf("%s %llu\n", name, free_memory());
+	wait_for_file(go, name);
+}
+
+/* Halts before there are any, beside @n that pause, and after more have ended. */
+static void live(unsigned long n, const char *go)
+{
+	unsigned long i;
+	uint64_t ns;
+
+	fork_wait(FORKS);	/* what the first ones allocate stays */
+	halt(go, "before");
+	for (i = 0; i < n; i++) {
+		pid_t pid = fork();
+
+		if (pid < 0)
+			err(1, "fork, with %lu processes", i);
+		if (pid == 0)
+			for (;;)
+				pause();
+	}
+	usleep(100000);		/* until the last one pauses */
+	halt(go, "live");
+	ns = run_row(find_row("fork"), FORKS);
+	printf("time fork %d %llu\n", FORKS, (unsigned long long)ns);
+	halt(go, "after");
+}
+
+int main(int argc, char **argv)
+{
+	size_t i;
+
+	setlinebuf(stdout);
+	if (argc == 2 && strcmp(argv[1], "--list") == 0) {
+		for (i = 0; i < ARRAY_SIZE(rows); i++)
+			printf("%s %s\n", rows[i].name, rows[i].operation);
+	} else if (argc >= 3 && strcmp(argv[1], "--time") == 0) {
+		for (i = 2; i < (size_t)argc; i++)
+			try_row(argv[i]);
+	} else if (argc == 4 && strcmp(argv[1], "--count") == 0) {
+		const struct row *row = find_row(argv[2]);
+		unsigned long n = strtoul(argv[3], NULL, 10);
+
+		run_row(row, 1);
+		/* A call that nobody makes, so a tracer can see it. */
+		syscall(SYS_getpgid, MARK);
+		row->run(n);
+		syscall(SYS_getpgid, MARK);
+	} else if (argc == 4 && strcmp(argv[1], "--live") == 0) {
+		live(strtoul(argv[2], NULL, 10), argv[3]);
+	} else {
+		errx(2, "usage: guest --list | --time ROW... | --count ROW N | --live N GO");
+	}
+	return 0;
+}
