@@ -6,7 +6,7 @@ C_TEST_SRC := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
 C_TEST_OUT := $(BUILD)/c-tests
 C_TEST_NAMES := $(basename $(notdir $(sort $(wildcard $(C_TEST_SRC)/t_*.c))))
 C_TEST_PROGRAMS := $(foreach form,so static,$(addprefix $(C_TEST_OUT)/$(form)/,$(C_TEST_NAMES)))
-C_TEST_OBJECTS := $(addprefix $(C_TEST_OUT)/,harness.o host.o layout.o model.o stub_code.o)
+C_TEST_OBJECTS := $(addprefix $(C_TEST_OUT)/,harness.o host.o layout.o model.o stub_code.o window.o)
 C_TEST_JOBS ?= 2
 
 # Kernel objects have hidden visibility, and so have these. Fortified functions would not be the

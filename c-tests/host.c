@@ -16,8 +16,10 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
@@ -49,13 +51,14 @@ static struct kind kinds[HOST_CALLS] = {
 	KIND(FCNTL), KIND(FSTAT), KIND(FSTATFS), KIND(MMAP), KIND(PRCTL), KIND(CLONE),
 	KIND(WAITPID), KIND(TIMERFD_CREATE), KIND(TIMERFD_SETTIME), KIND(PTHREAD_CREATE),
 	KIND(PTHREAD_JOIN),
-	KIND(SIGACTION), KIND(OTHER),
+	KIND(SIGACTION), KIND(SENDMSG), KIND(GETAUXVAL), KIND(OTHER),
 };
 
 static _Thread_local unsigned int sweep_at, sweep_seen;
 static _Thread_local int sweep_error;
 static _Thread_local const char *sweep_hit;
 
+static unsigned long (*next_getauxval)(unsigned long);
 static int (*next_clone)(int (*)(void *), void *, int, void *, ...);
 static int (*next_pthread_create)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
 static int (*next_pthread_join)(pthread_t, void **);
@@ -64,11 +67,13 @@ static int (*next_sigaction)(int, const struct sigaction *, struct sigaction *);
 /* Early: a thread with a filter of its own may not be able to look names up. */
 static void __attribute__((constructor)) find_next(void)
 {
+	*(void **)&next_getauxval = dlsym(RTLD_NEXT, "getauxval");
 	*(void **)&next_clone = dlsym(RTLD_NEXT, "clone");
 	*(void **)&next_pthread_create = dlsym(RTLD_NEXT, "pthread_create");
 	*(void **)&next_pthread_join = dlsym(RTLD_NEXT, "pthread_join");
 	*(void **)&next_sigaction = dlsym(RTLD_NEXT, "sigaction");
-	if (!next_clone || !next_pthread_create || !next_pthread_join || !next_sigaction)
+	if (!next_getauxval || !next_clone || !next_pthread_create || !next_pthread_join ||
+	    !next_sigaction)
 		abort();
 }
 
@@ -153,7 +158,7 @@ const char *host_call_name(enum host_call call)
 static bool gives_back(enum host_call call)
 {
 	return call == HOST_CLOSE || call == HOST_WAITPID || call == HOST_PTHREAD_JOIN ||
-	       call == HOST_OTHER || call == HOST_FUTEX || call == HOST_GETTID ||
+	       call == HOST_OTHER || call == HOST_GETAUXVAL || call == HOST_FUTEX || call == HOST_GETTID ||
 	       call == HOST_TGKILL;
 }
 
@@ -236,6 +241,9 @@ EXPORTED long syscall(long nr, ...)
 		break;
 	case SYS_futex:
 		call = HOST_FUTEX;
+		break;
+	case SYS_sendmsg:
+		call = HOST_SENDMSG;
 		break;
 	}
 	return ask(call, nr, arg);
@@ -359,6 +367,17 @@ EXPORTED int timerfd_settime(int fd, int flags, const struct itimerspec *new,
 	long arg[6] = { fd, flags, (long)new, (long)old };
 
 	return (int)ask(HOST_TIMERFD_SETTIME, SYS_timerfd_settime, arg);
+}
+
+EXPORTED unsigned long getauxval(unsigned long type)
+{
+	long arg[6] = { (long)type }, result;
+
+	if (!next_getauxval)
+		*(void **)&next_getauxval = dlsym(RTLD_NEXT, "getauxval");
+	if (type == AT_HWCAP2 && answered(HOST_GETAUXVAL, arg, &result))
+		return (unsigned long)(result < 0 ? 0 : result);
+	return next_getauxval(type);
 }
 
 EXPORTED int clone(int (*function)(void *), void *stack, int flags, void *argument, ...)

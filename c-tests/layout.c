@@ -2,11 +2,12 @@
 /* The ABI as a C compiler sees it; src/capi/library.rs says the same of the library. */
 #include <stddef.h>
 #include <stubguard.h>
+#include <sys/user.h>
 
 #define ASSERT(condition) _Static_assert(condition, #condition)
 #define AT(type, member, offset) ASSERT(offsetof(struct type, member) == (offset))
 
-ASSERT(sizeof(struct stubguard_config) == 136 && _Alignof(struct stubguard_config) == 8);
+ASSERT(sizeof(struct stubguard_config) == 152 && _Alignof(struct stubguard_config) == 8);
 AT(stubguard_config, size, 0);
 AT(stubguard_config, flags, 8);
 AT(stubguard_config, cpus, 12);
@@ -19,8 +20,10 @@ AT(stubguard_config, watchdog_budget_ms, 40);
 AT(stubguard_config, kick_signal, 44);
 AT(stubguard_config, log, 48);
 AT(stubguard_config, layout, 56);
+AT(stubguard_config, pool_size, 144);
+AT(stubguard_config, reserved, 148);
 
-ASSERT(sizeof(struct stubguard_layout) == 80 && _Alignof(struct stubguard_layout) == 4);
+ASSERT(sizeof(struct stubguard_layout) == 88 && _Alignof(struct stubguard_layout) == 4);
 AT(stubguard_layout, size, 0);
 AT(stubguard_layout, err, 4);
 AT(stubguard_layout, calls_len, 8);
@@ -31,18 +34,20 @@ AT(stubguard_layout, call_addr, 24);
 AT(stubguard_layout, call_length, 28);
 AT(stubguard_layout, call_offset, 32);
 AT(stubguard_layout, call_prot, 36);
-AT(stubguard_layout, restart_wait, 40);
-AT(stubguard_layout, futex, 44);
-AT(stubguard_layout, signal, 48);
-AT(stubguard_layout, si_offset, 52);
-AT(stubguard_layout, mctx_offset, 56);
-AT(stubguard_layout, arch_data, 60);
-AT(stubguard_layout, arch_size, 64);
-AT(stubguard_layout, sigstack, 68);
-AT(stubguard_layout, sigstack_size, 72);
-AT(stubguard_layout, fp_size, 76);
+AT(stubguard_layout, call_fd, 40);
+AT(stubguard_layout, call_type, 44);
+AT(stubguard_layout, restart_wait, 48);
+AT(stubguard_layout, futex, 52);
+AT(stubguard_layout, signal, 56);
+AT(stubguard_layout, si_offset, 60);
+AT(stubguard_layout, mctx_offset, 64);
+AT(stubguard_layout, arch_data, 68);
+AT(stubguard_layout, arch_size, 72);
+AT(stubguard_layout, sigstack, 76);
+AT(stubguard_layout, sigstack_size, 80);
+AT(stubguard_layout, fp_size, 84);
 
-ASSERT(sizeof(struct stubguard_stats) == 144 && _Alignof(struct stubguard_stats) == 8);
+ASSERT(sizeof(struct stubguard_stats) == 152 && _Alignof(struct stubguard_stats) == 8);
 AT(stubguard_stats, served, 0);
 AT(stubguard_stats, allowed, 8);
 AT(stubguard_stats, denied, 16);
@@ -50,10 +55,58 @@ AT(stubguard_stats, resynchronised, 112);
 AT(stubguard_stats, breaches, 120);
 AT(stubguard_stats, stalls, 128);
 AT(stubguard_stats, kills, 136);
+AT(stubguard_stats, recycled, 144);
+
+ASSERT(sizeof(struct stubguard_stub) == 104 && _Alignof(struct stubguard_stub) == 8);
+AT(stubguard_stub, pid, 0);
+AT(stubguard_stub, listener, 4);
+AT(stubguard_stub, socket, 8);
+AT(stubguard_stub, state, 12);
+AT(stubguard_stub, identity, 16);
+AT(stubguard_stub, shared, 24);
+AT(stubguard_stub, notification, 32);
+AT(stubguard_stub, unanswered, 40);
+AT(stubguard_stub, fs_base, 64);
+AT(stubguard_stub, gs_base, 72);
+AT(stubguard_stub, xfeatures, 80);
+AT(stubguard_stub, calls, 88);
+AT(stubguard_stub, siginfo, 92);
+AT(stubguard_stub, mcontext, 94);
+AT(stubguard_stub, fpstate, 96);
+AT(stubguard_stub, resend, 98);
+AT(stubguard_stub, suspect, 100);
+AT(stubguard_stub, asked, 102);
+
+ASSERT(sizeof(struct stubguard_resume) == 48 && _Alignof(struct stubguard_resume) == 8);
+AT(stubguard_resume, own, 0);
+AT(stubguard_resume, calls, 8);
+AT(stubguard_resume, fd_count, 12);
+AT(stubguard_resume, fds, 16);
+AT(stubguard_resume, registers, 24);
+AT(stubguard_resume, fp, 32);
+AT(stubguard_resume, step, 40);
+
+ASSERT(sizeof(struct stubguard_event) == 48 && _Alignof(struct stubguard_event) == 8);
+AT(stubguard_event, signal, 0);
+AT(stubguard_event, again, 4);
+AT(stubguard_event, error, 8);
+AT(stubguard_event, done, 12);
+AT(stubguard_event, syscall, 16);
+AT(stubguard_event, reserved, 20);
+AT(stubguard_event, error_code, 24);
+AT(stubguard_event, address, 32);
+AT(stubguard_event, trap, 40);
+
+/* What PTRACE_GETREGS gives is what the library takes. */
+ASSERT(sizeof(struct user_regs_struct) == STUBGUARD_REGISTERS * sizeof(uint64_t));
 
 ASSERT(STUBGUARD_DENIALS == 12);
-ASSERT(STUBGUARD_REQUIRE == 1 && STUBGUARD_TIME_TRAVEL == 2 && STUBGUARD_MMAP2 == 4);
+ASSERT(STUBGUARD_REQUIRE == 1 && STUBGUARD_TIME_TRAVEL == 2 && STUBGUARD_MMAP2 == 4 &&
+       STUBGUARD_WINDOW == 8);
+ASSERT(STUBGUARD_CALL_MMAP == 1 && STUBGUARD_CALL_MUNMAP == 2);
 ASSERT(STUBGUARD_F_LISTENER == 1 && STUBGUARD_F_WATCHDOG == 2 && STUBGUARD_F_WAIT_KILLABLE == 4 &&
-       STUBGUARD_F_SYNC_WAKE_UP == 8);
+       STUBGUARD_F_SYNC_WAKE_UP == 8 && STUBGUARD_F_FSGSBASE == 16 &&
+       STUBGUARD_F_RECEIVE_ENDS == 32);
 ASSERT(STUBGUARD_LOG_ERR == 3 && STUBGUARD_LOG_WARNING == 4 && STUBGUARD_LOG_INFO == 6);
-ASSERT(STUBGUARD_LISTENER_FD == 1 && STUBGUARD_FILTER_MAX == 64 && STUBGUARD_MAX_CPUS == 64);
+ASSERT(STUBGUARD_LISTENER_FD == 1 && STUBGUARD_FILTER_MAX == 128 && STUBGUARD_MAX_CPUS == 64);
+ASSERT(STUBGUARD_REGISTERS == 27 && STUBGUARD_FDS_MAX == 4 && STUBGUARD_POOL_MAX == 64);

@@ -21,7 +21,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define GUEST_REPORTS 9999
 #define SA_RESTORER 0x04000000
 
 /* The sections of stub_code.c. */
@@ -29,7 +28,7 @@ extern unsigned char __start_stub_code[], __stop_stub_code[];
 extern unsigned char __start_guest_code[], __stop_guest_code[];
 extern unsigned char stub_signal_interrupt[], stub_signal_restorer[];
 extern unsigned char guest_report[], guest_call[], guest_read[], guest_write[], guest_spin[],
-	guest_fault[];
+	guest_fault[], guest_dump[], guest_forge[], guest_read_fs[], guest_read_gs[], guest_nops[];
 
 _Static_assert(sizeof(struct stub_data) == STUB_DATA_PAGES * PAGE, "stub data");
 
@@ -121,6 +120,8 @@ struct stubguard_config model_config(void)
 			.call_length = offsetof(struct stub_syscall, mem.length),
 			.call_offset = offsetof(struct stub_syscall, mem.offset),
 			.call_prot = offsetof(struct stub_syscall, mem.prot),
+			.call_fd = offsetof(struct stub_syscall, mem.fd),
+			.call_type = offsetof(struct stub_syscall, syscall),
 			.restart_wait = offsetof(struct stub_data, restart_wait),
 			.futex = offsetof(struct stub_data, futex),
 			.signal = offsetof(struct stub_data, signal),
@@ -245,7 +246,7 @@ unsigned long frame_mark(unsigned int frame)
 
 /* ---- processes */
 
-static long proc_read(int pid, const char *file, char *buffer, size_t size)
+long mm_proc_read(int pid, const char *file, char *buffer, size_t size)
 {
 	char path[64];
 	long used = 0, len, fd;
@@ -269,7 +270,7 @@ const char *mm_mapping(struct mm_id *mm, unsigned long addr)
 	unsigned long start, end;
 	char *line, *next;
 
-	check_op(proc_read(mm->pid, "maps", maps, sizeof(maps)), >, 0);
+	check_op(mm_proc_read(mm->pid, "maps", maps, sizeof(maps)), >, 0);
 	for (line = maps; *line; line = next) {
 		next = strchr(line, '\n') + 1;
 		check_eq(sscanf(line, "%lx-%lx", &start, &end), 2);
@@ -284,7 +285,7 @@ const char *mm_mapping(struct mm_id *mm, unsigned long addr)
 unsigned long mm_mappings_hash(struct mm_id *mm)
 {
 	unsigned long hash = 5381;
-	long i, len = proc_read(mm->pid, "maps", maps, sizeof(maps));
+	long i, len = mm_proc_read(mm->pid, "maps", maps, sizeof(maps));
 
 	check_op(len, >, 0);
 	for (i = 0; i < len; i++)
@@ -296,7 +297,7 @@ char mm_state(struct mm_id *mm)
 {
 	char buffer[512], *end;
 
-	if (proc_read(mm->pid, "stat", buffer, sizeof(buffer)) <= 0)
+	if (mm_proc_read(mm->pid, "stat", buffer, sizeof(buffer)) <= 0)
 		return 0;
 	end = strrchr(buffer, ')');
 	return end ? end[2] : '\0';
@@ -371,7 +372,7 @@ static _Noreturn void become_stub(struct mm_id *mm, int sock, const struct sock_
 	__builtin_trap();
 }
 
-static void make_memory(struct mm_id *mm)
+void mm_make_memory(struct mm_id *mm)
 {
 	unsigned int frame;
 	unsigned long *word;
@@ -400,7 +401,7 @@ static void make_memory(struct mm_id *mm)
 	       (size_t)(__stop_guest_code - __start_guest_code));
 }
 
-static void own_it(struct mm_id *mm)
+void mm_own(struct mm_id *mm)
 {
 	check_op(mm->pid, >, 0);
 	mm->pidfd = (int)raw(SYS_pidfd_open, mm->pid, 0);
@@ -416,14 +417,14 @@ void mm_spawn(struct mm_id *mm)
 
 	check_op(length, >, 0);
 	program.len = (unsigned short)length;
-	make_memory(mm);
+	mm_make_memory(mm);
 	check_eq(raw(SYS_socketpair, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, socks), 0);
 	mm->sock = socks[1];
 	mm->pid = fork();
 	if (mm->pid == 0)
 		become_stub(mm, socks[0], &program, flags);
 	raw(SYS_close, socks[0]);
-	own_it(mm);
+	mm_own(mm);
 }
 
 void mm_start(struct mm_id *mm)
@@ -451,7 +452,7 @@ void mm_start_process(struct mm_id *mm, void (*main)(void))
 	int ready[2];
 	char byte;
 
-	make_memory(mm);
+	mm_make_memory(mm);
 	mm->sock = -1;
 	check_eq(raw(SYS_pipe2, ready, O_CLOEXEC), 0);
 	mm->pid = fork();
@@ -471,7 +472,7 @@ void mm_start_process(struct mm_id *mm, void (*main)(void))
 		raw(SYS_exit_group, 0);
 	}
 	raw(SYS_close, ready[1]);
-	own_it(mm);
+	mm_own(mm);
 	check_eq(raw(SYS_read, ready[0], &byte, 1), 1);
 	raw(SYS_close, ready[0]);
 	mm->listener = get_stub_listener(mm->pid, &mm->identity);
@@ -637,26 +638,32 @@ void mm_call(struct mm_id *mm, unsigned long ip, long nr, const unsigned long *a
 	regs[REG_R9] = (long long)args[5];
 }
 
-void mm_guest(struct mm_id *mm, const char *what, unsigned long arg)
+unsigned long mm_guest_code(const char *what)
 {
 	static const struct {
 		const char *what;
 		const unsigned char *code;
 	} codes[] = {
-		{ "call", guest_call },	  { "report", guest_report }, { "read", guest_read },
-		{ "write", guest_write }, { "spin", guest_spin },     { "fault", guest_fault },
+		{ "call", guest_call },	      { "report", guest_report },   { "read", guest_read },
+		{ "write", guest_write },     { "spin", guest_spin },	    { "fault", guest_fault },
+		{ "dump", guest_dump },	      { "forge", guest_forge },	    { "nops", guest_nops },
+		{ "read fs", guest_read_fs }, { "read gs", guest_read_gs },
 	};
-	unsigned long args[6] = { arg, 0x77 };
 	size_t i;
 
 	for (i = 0; i < COUNT(codes); i++) {
-		if (!strcmp(codes[i].what, what)) {
-			/* rax is what a report tells, and the number of a call. */
-			mm_call(mm, guest_address(codes[i].code), (long)arg, args);
-			return;
-		}
+		if (!strcmp(codes[i].what, what))
+			return guest_address(codes[i].code);
 	}
 	test_fail(__FILE__, __LINE__, "no code is called %s", what);
+}
+
+void mm_guest(struct mm_id *mm, const char *what, unsigned long arg)
+{
+	unsigned long args[6] = { arg, 0x77 };
+
+	/* rax is what a report tells, and the number of a call. */
+	mm_call(mm, mm_guest_code(what), (long)arg, args);
 }
 
 int mm_guest_call(struct mm_id *mm)

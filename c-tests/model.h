@@ -157,6 +157,15 @@ const char *mm_mapping(struct mm_id *mm, unsigned long addr);
 /* A number that changes if any line of it does. */
 unsigned long mm_mappings_hash(struct mm_id *mm);
 
+/* What a model of other stubs needs, too: memory with the guest's code; a new process is ours. */
+void mm_make_memory(struct mm_id *mm);
+void mm_own(struct mm_id *mm);
+/* A file of /proc/PID as a string: its length, or a negative errno. */
+long mm_proc_read(int pid, const char *file, char *buffer, size_t size);
+/* Where the guest has that code. */
+unsigned long mm_guest_code(const char *what);
+#define GUEST_REPORTS 9999
+
 /* Publishes, and wakes the stub. */
 void mm_resume(struct mm_id *mm);
 /* Waits for its report, and collects that: 0, -EPROTO, or -ESRCH if it is dead. */

@@ -6,6 +6,7 @@
 #include "harness.h"
 #include "host.h"
 #include "model.h"
+#include "window.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -147,6 +148,85 @@ static void the_watchdog_keeps_it(void)
 	errno_and(stop_seccomp_watchdog(), 0);
 }
 
+static struct window w;
+
+static int wait_once(void)
+{
+	return stubguard_stub_wait(&w.stub, &w.mm, 0, &w.event, (uint64_t *)&w.regs, w.fp, &w.info);
+}
+
+static void parked_stubs_keep_it(void)
+{
+	static unsigned char page[PAGE];
+	int result;
+
+	errno_and(stubguard_stub_code(page), -ENODEV);
+	window_init(0);
+	keeps_errno(stubguard_stub_code(page));
+	errno_and(stubguard_stub_code(NULL), -EINVAL);
+	host_fail(HOST_FILTER, 1, 1, ENOMEM);
+	errno_and(stubguard_listen(), -ENOMEM);
+	keeps_errno(stubguard_filter_flags());
+	window_spawn(&w);
+	errno_and(stubguard_stub_attach(&w.stub, w.mm.pid, 0, w.mm.sock, w.mm.shared), -ENOTTY);
+	host_fail(HOST_SET_FLAGS, 1, 1, EINVAL);
+	errno_and(stubguard_stub_attach(&w.stub, w.mm.pid, w.mm.listener, w.mm.sock, w.mm.shared),
+		  0);
+	host_fail(HOST_RECV, 1, 1, EINTR);
+	errno_and(wait_once(), -EINTR);
+	host_fail(HOST_RECV, 1, 1, ENOENT);
+	errno_and(wait_once(), -EINTR);
+	errno_and(wait_once(), 0);
+	errno_and(wait_once(), -EINVAL);
+	window_set_up(&w);
+	window_guest(&w, "report", 1);
+	host_fail(HOST_SEND, 1, 1, EINTR);
+	errno_and(window_resume(&w), 0);
+	errno_and(window_resume(&w), -EINVAL);
+	errno_and(wait_once(), 0);
+	mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
+	errno_and(window_sync(&w), 0);
+	mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
+	host_fail(HOST_SENDMSG, 1, 1, EAGAIN);
+	errno_and(window_resume(&w), -EAGAIN);
+	errno_and(window_resume(&w), -ESRCH);
+	errno_and(wait_once(), -ESRCH);
+}
+
+static void whatever_fails_for_a_parked_stub(void)
+{
+	unsigned int number;
+
+	window_init(0);
+	for (number = 1; number < 100; number++) {
+		window_start(&w);
+		mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
+		window_guest(&w, "report", 1);
+		host_sweep(number, EIO);
+		keeps_errno(window_attach(&w));
+		host_sweep(0, 0);
+		if (!host_swept())
+			break;
+		mm_end(&w.mm);
+	}
+	check_op(number, <, 100);
+	for (number = 1; number < 100; number++) {
+		window_start(&w);
+		mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
+		window_guest(&w, "report", 1);
+		host_sweep(number, EIO);
+		keeps_errno(window_resume(&w));
+		keeps_errno(wait_once());
+		host_sweep(0, 0);
+		if (!host_swept())
+			break;
+		mm_end(&w.mm);
+	}
+	check_op(number, >, 3);
+	check_op(number, <, 100);
+	check_eq(w.event.signal, SIGSYS);
+}
+
 static void whatever_fails_it_is_kept(void)
 {
 	unsigned int number;
@@ -237,6 +317,8 @@ static const struct test tests[] = {
 	TEST(notifications_keep_it),
 	TEST(reports_keep_it),
 	TEST(the_watchdog_keeps_it),
+	TEST(parked_stubs_keep_it),
+	TEST(whatever_fails_for_a_parked_stub),
 	TEST(whatever_fails_it_is_kept),
 	TEST(a_handler_may_call_again),
 };

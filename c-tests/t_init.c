@@ -3,6 +3,7 @@
 #include "harness.h"
 #include "host.h"
 #include "model.h"
+#include "window.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -69,7 +70,7 @@ static void what_cannot_be_meant_is_refused(void)
 		U64(size, 8),
 		U64(size, sizeof(struct stubguard_config) - 1),
 		U64(size, sizeof(struct stubguard_config) - 8),
-		U32(flags, 8),
+		U32(flags, 16),
 		U32(flags, 0x80000000),
 		U32(flags, UINT_MAX),
 		U32(cpus, 0),
@@ -96,7 +97,6 @@ static void what_cannot_be_meant_is_refused(void)
 		U32(watchdog_tick_ms, 1800001),
 		U32(watchdog_tick_ms, UINT_MAX),
 		U32(watchdog_budget_ms, 1),
-		U32(watchdog_budget_ms, 1999),
 		U32(watchdog_budget_ms, UINT_MAX),
 		U32(kick_signal, UINT_MAX),
 		U32(kick_signal, 65),
@@ -124,6 +124,11 @@ static void what_cannot_be_meant_is_refused(void)
 		U32(layout.call_length, UINT_MAX - 7),
 		U32(layout.call_offset, sizeof(struct stub_syscall)),
 		U32(layout.call_prot, UINT_MAX),
+		U32(layout.call_fd, sizeof(struct stub_syscall)),
+		U32(layout.call_fd, 2),
+		U32(layout.call_fd, UINT_MAX - 3),
+		U32(layout.call_type, sizeof(struct stub_syscall)),
+		U32(layout.call_type, UINT_MAX),
 		U32(layout.restart_wait, 1),
 		U32(layout.restart_wait, 8191),
 		U32(layout.restart_wait, UINT_MAX - 1),
@@ -166,6 +171,84 @@ static void what_cannot_be_meant_is_refused(void)
 	check_eq(stubguard_features(), 0);
 	/* None of it has left a trace. */
 	check_eq(init(0), 0);
+}
+
+static void what_cannot_be_meant_of_parked_stubs(void)
+{
+	static const struct {
+		const char *what;
+		size_t offset, size;
+		unsigned long value;
+	} rows[] = {
+		U32(flags, STUBGUARD_WINDOW | STUBGUARD_MMAP2),
+		U32(flags, STUBGUARD_WINDOW | 16),
+		U32(page_size, 8192),
+		U32(page_size, 65536),
+		U32(mmap_fd_first, 0),
+		U32(mmap_fd_first, 2),
+		U32(mmap_fd_first, UINT_MAX),
+		U32(mmap_fd_last, 0),
+		U32(mmap_fd_last, STUBGUARD_FDS_MAX + 1),
+		U32(mmap_fd_last, INT_MAX),
+		U32(mmap_fd_last, UINT_MAX),
+		U32(watchdog_tick_ms, 1800001),
+		U32(watchdog_budget_ms, 1),
+		U32(watchdog_budget_ms, UINT_MAX),
+		U32(layout.sigstack, 0),
+		U32(layout.sigstack, 4088),
+		U32(layout.sigstack, 4104),
+		U32(layout.sigstack_size, 2048),
+		U32(layout.sigstack_size, 4088),
+		U32(layout.sigstack_size, 8192),
+		U32(layout.fp_size, 516),
+		U32(layout.fp_size, 511),
+		U32(layout.fp_size, 4096),
+		U32(layout.size, 4096),
+		U32(layout.calls_max, 0),
+		U32(layout.call_fd, 2),
+		U32(layout.call_fd, sizeof(struct stub_syscall)),
+		U32(layout.call_type, 1),
+		U32(layout.call_type, UINT_MAX),
+	};
+	struct stubguard_config config;
+	size_t i;
+
+	for (i = 0; i < COUNT(rows); i++) {
+		test_context("%s", rows[i].what);
+		config = window_config();
+		memcpy((char *)&config + rows[i].offset, &rows[i].value, rows[i].size);
+		check_eq(stubguard_init(&config), -EINVAL);
+	}
+	/* More calls than the control page can have. */
+	test_context("calls of 32 bytes");
+	config = window_config();
+	config.layout.call_size = 32;
+	config.layout.calls_max = 120;
+	config.layout.call_type = 28;
+	check_eq(stubguard_init(&config), -EINVAL);
+	test_context_end();
+	check_eq(model_log_lines(), 0);
+	/* None of it has left a trace. */
+	window_init(STUBGUARD_REQUIRE);
+}
+
+static void fewer_fds_than_there_could_be(void)
+{
+	struct stubguard_config config = window_config();
+
+	config.mmap_fd_last = 1;
+	check_eq(stubguard_init(&config), 0);
+}
+
+static void notify_mode_has_its_own_fds(void)
+{
+	struct stubguard_config config = window_config();
+
+	/* 1 is the listener there. */
+	config.flags = 0;
+	check_eq(stubguard_init(&config), -EINVAL);
+	config.mmap_fd_first = 2;
+	check_eq(stubguard_init(&config), 0);
 }
 
 static void an_unaligned_configuration_is_refused(void)
@@ -230,6 +313,49 @@ static void it_says_one_line(void)
 	check(strstr(model_log_text, "lacks") != NULL);
 }
 
+/* Each name stands on the side of the line where its bit says that it belongs. */
+static void the_line_names_what_there_is(void)
+{
+	static const struct {
+		unsigned int bit;
+		const char *name;
+	} names[] = {
+		{ STUBGUARD_F_LISTENER, "listener" },
+		{ STUBGUARD_F_WATCHDOG, "watchdog" },
+		{ STUBGUARD_F_WAIT_KILLABLE, "wait-killable" },
+		{ STUBGUARD_F_SYNC_WAKE_UP, "sync-wake-up" },
+		{ STUBGUARD_F_FSGSBASE, "fsgsbase" },
+		{ STUBGUARD_F_RECEIVE_ENDS, "receive-ends" },
+	};
+	unsigned int round;
+	const char *lacks, *name;
+	int pid, status;
+	size_t i;
+
+	for (round = 0; round < 2; round++) {
+		pid = fork();
+		if (pid == 0) {
+			if (round == 1) {
+				host_fail(HOST_RECV, 1, 1, EIO);
+				host_fail(HOST_GETAUXVAL, 1, 1, ENOENT);
+				host_fail(HOST_FLAG, 1, 1, EINVAL);
+			}
+			check_eq(init(0), 0);
+			lacks = strstr(model_log_text, "; lacks ");
+			check(lacks != NULL);
+			for (i = 0; i < COUNT(names); i++) {
+				test_context("%s in: %s", names[i].name, model_log_text);
+				name = strstr(model_log_text, names[i].name);
+				check(name != NULL);
+				check_eq(name < lacks, !!(stubguard_features() & names[i].bit));
+			}
+			_exit(0);
+		}
+		check_eq(raw(SYS_wait4, pid, &status, 0, 0), pid);
+		check_eq(status, 0);
+	}
+}
+
 static void nothing_is_left_of_the_look(void)
 {
 	int fds = open_fds(), maps = mappings();
@@ -267,6 +393,9 @@ static void what_the_host_may_lack(void)
 		{ HOST_FLAG, EINVAL, STUBGUARD_F_WAIT_KILLABLE },
 		{ HOST_SET_FLAGS, EINVAL, STUBGUARD_F_SYNC_WAKE_UP },
 		{ HOST_SET_FLAGS, ENOTTY, STUBGUARD_F_SYNC_WAKE_UP },
+		{ HOST_RECV, EINVAL, STUBGUARD_F_RECEIVE_ENDS },
+		{ HOST_RECV, EINTR, STUBGUARD_F_RECEIVE_ENDS },
+		{ HOST_GETAUXVAL, ENOENT, STUBGUARD_F_FSGSBASE },
 	};
 	const unsigned int needed = STUBGUARD_F_LISTENER | STUBGUARD_F_WATCHDOG;
 	unsigned int lines = 0;
@@ -363,8 +492,8 @@ static void the_sizes_of_notifications(void)
 		bool fit;
 	} rows[] = {
 		{ { 80, 24, 64 }, true },   { { 88, 32, 72 }, true },
-		{ { 256, 256, 64 }, true }, { { 257, 24, 64 }, false },
-		{ { 80, 257, 64 }, false }, { { 65535, 65535, 65535 }, false },
+		{ { 128, 64, 64 }, true },  { { 129, 24, 64 }, false },
+		{ { 80, 65, 64 }, false }, { { 65535, 65535, 65535 }, false },
 		{ { 79, 24, 64 }, false },  { { 80, 23, 64 }, false },
 		{ { 0, 0, 0 }, false },
 	};
@@ -554,10 +683,14 @@ static const struct test tests[] = {
 	TEST(it_starts_once),
 	TEST(the_configuration_is_copied),
 	TEST(what_cannot_be_meant_is_refused),
+	TEST(what_cannot_be_meant_of_parked_stubs),
+	TEST(fewer_fds_than_there_could_be),
+	TEST(notify_mode_has_its_own_fds),
 	TEST(an_unaligned_configuration_is_refused),
 	TEST(a_later_callers_configuration),
 	TEST(a_log_is_not_needed),
 	TEST(it_says_one_line),
+	TEST(the_line_names_what_there_is),
 	TEST(nothing_is_left_of_the_look),
 	TEST(what_the_host_may_lack),
 	TEST(a_sandbox_that_has_a_listener_is_named),

@@ -635,7 +635,8 @@ static void nothing_is_loaded_twice(void)
 	check_eq(stubguard_collect(watched.base, &own, CALLS), 0);
 	own_is_sound(CALLS, true);
 	for (at = 0; at < 2 * PAGE; at++) {
-		check_op(watched.loads[at], <=, 1);
+		/* A copy of many bytes may overlap itself; of the frame the copy alone is looked at. */
+		check_op(watched.loads[at], <=, at < offsetof(struct stub_data, sigstack) ? 1 : 2);
 		/* It is the stub's memory: a report is only read. */
 		check_eq(watched.stores[at], 0);
 		frame += at >= offsetof(struct stub_data, sigstack) ? watched.loads[at] : 0;

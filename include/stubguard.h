@@ -434,9 +434,9 @@ struct stubguard_stub {
          */
         uint16_t suspect;
         /**
-         * Always 0.
+         * How many calls the caller's batch had, of which `calls` were made.
          */
-        uint16_t reserved;
+        uint16_t asked;
 };
 
 /**

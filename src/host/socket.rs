@@ -36,9 +36,10 @@ pub fn send_fds(socket: BorrowedFd<'_>, fds: &[c_int]) -> Result<()> {
     message.msg_iovlen = 1;
     message.msg_control = (&raw mut rights).cast::<c_void>();
     message.msg_controllen = rights.header.cmsg_len.next_multiple_of(8);
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // Not sendmsg(): that is a cancellation point, which costs as much again.
     // SAFETY: the message and what it points to live until the call has ended.
-    let sent = check(unsafe {
-        libc::sendmsg(socket.as_raw_fd(), &raw const message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
-    } as libc::c_long)?;
+    let sent =
+        check(unsafe { libc::syscall(libc::SYS_sendmsg, socket.as_raw_fd(), &raw const message, flags) })?;
     if sent == 1 { Ok(()) } else { Err(Errno::EIO) }
 }

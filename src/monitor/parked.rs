@@ -88,8 +88,8 @@ pub struct Stub {
     pub resend: u16,
     /// Whether it has done what honest code does not do.
     pub suspect: u16,
-    /// Always 0.
-    pub reserved: u16,
+    /// How many calls the caller's batch had, of which `calls` were made.
+    pub asked: u16,
 }
 
 /// Where a stub is, see the table above.
@@ -262,7 +262,7 @@ impl Stub {
             fpstate: 0,
             resend: 0,
             suspect: 0,
-            reserved: 0,
+            asked: 0,
         }
     }
 
@@ -417,7 +417,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
     /// # Errors
     /// As [`Self::resume`] and [`Self::wait`]; `EPROTO` if it does anything else.
     pub fn wash(&mut self, cpu: c_int) -> Result<()> {
-        if !self.stub.is_clean() {
+        if !self.stub.is_clean() || !self.knows(cpu) {
             return Err(Errno::EINVAL);
         }
         let result = self.try_wash(cpu);
@@ -430,7 +430,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
     fn try_wash(&mut self, cpu: c_int) -> Result<()> {
         for _ in 0..WASHES {
             let mut calls = 0;
-            self.write_call(&mut calls, 0, self.monitor.config.stub_start, 0, 0, 0)?;
+            self.write_call(&mut calls, Call { length: self.monitor.config.stub_start, ..Call::default() })?;
             let head = Head {
                 flags: self.guest_flags() | code::SET_FS | code::SET_GS | code::SELECTORS,
                 calls,
@@ -487,63 +487,51 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
     /// nobody's fault: such a page is left out. Its change was marked for a synchronisation of its own.
     fn write_batch(&mut self, resume: &Resume<'_>) -> Result<u32> {
         let mut count = 0u32;
-        for index in 0..resume.calls {
-            let call = self.queued(&resume.own, index).ok_or(Errno::EPERM)?;
+        self.stub.asked = u16::try_from(resume.calls).map_err(|_| Errno::EINVAL)?;
+        for index in 0..self.stub.asked {
+            let call = self.queued(&resume.own, index.into()).ok_or(Errno::EPERM)?;
             let Some(fd) = call.fd else {
-                policy::check_munmap(self.monitor.config, call.mmap.addr, call.mmap.length)
-                    .map_err(denied)?;
-                self.write_call(&mut count, call.mmap.addr, call.mmap.length, 0, 0, 0)?;
+                let Mmap { addr, length, .. } = call.mmap;
+                policy::check_munmap(self.monitor.config, addr, length).map_err(denied)?;
+                self.write_call(&mut count, Call { addr, length, index, ..Call::default() })?;
                 continue;
             };
             if fd as usize >= resume.fds.len() {
                 return Err(denied(Denial::Fd));
             }
-            self.write_mmap(&mut count, &call.mmap, fd.saturating_add(1))?;
+            self.write_mmap(&mut count, &call.mmap, index)?;
         }
         Ok(count)
     }
 
     #[allow(clippy::arithmetic_side_effects)] // Within the range that `pages` has checked.
-    fn write_mmap(&mut self, count: &mut u32, mmap: &Mmap, fd: u32) -> Result<()> {
+    fn write_mmap(&mut self, count: &mut u32, mmap: &Mmap, index: u16) -> Result<()> {
         let pages = policy::pages(self.monitor.config, mmap).map_err(denied)?;
         let page = u64::from(self.monitor.config.page_size);
+        let Mmap { addr, offset, prot, fd, .. } = *mmap;
         // A run of pages that are granted.
-        let (mut start, mut offset, mut length) = (mmap.addr, mmap.offset, 0u64);
-        let prot = mmap.prot as u32;
+        let mut run = Call { addr, length: 0, offset, prot: prot as u32, fd: fd as u16, index };
         for (page_addr, page_offset) in pages {
-            if (self.monitor.granted)(page_addr, mmap.prot, page_offset) {
-                length += page;
+            if (self.monitor.granted)(page_addr, prot, page_offset) {
+                run.length += page;
                 continue;
             }
             counters::denied(Denial::PageTable);
-            self.write_call(count, start, length, offset, prot, fd)?;
-            (start, offset, length) = (page_addr + page, page_offset.wrapping_add(page), 0);
+            self.write_call(count, run)?;
+            run.length = 0;
+            (run.addr, run.offset) = (page_addr + page, page_offset.wrapping_add(page));
         }
-        self.write_call(count, start, length, offset, prot, fd)
+        self.write_call(count, run)
     }
 
-    fn write_call(
-        &self,
-        count: &mut u32,
-        addr: u64,
-        length: u64,
-        offset: u64,
-        prot: u32,
-        fd: u32,
-    ) -> Result<()> {
-        if length == 0 {
+    fn write_call(&self, count: &mut u32, call: Call) -> Result<()> {
+        if call.length == 0 {
             return Ok(());
         }
         // Split into more calls than there is room for: no honest guest gets there.
-        if *count as usize >= code::CALLS_MAX {
-            return Err(denied(Denial::PageTable));
-        }
-        let at = (*count)
-            .checked_mul(size_of::<Call>() as u32)
-            .and_then(|at| at.checked_add(offset_of!(Control, batch) as u32))
-            .ok_or(Errno::EINVAL)?;
+        let at = call_at(*count).ok_or_else(|| denied(Denial::PageTable))?;
         *count = count.saturating_add(1);
-        self.shared.store_all(at, &Call { addr, length, offset, prot, fd }).ok_or(Errno::EINVAL)
+        self.shared.store_all(at, &call).ok_or(Errno::EINVAL)
     }
 
     /// A call as the monitor has queued it.
@@ -577,7 +565,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
     /// protocol: it must be killed. `EINVAL` if it was not resumed.
     pub fn wait(&mut self, cpu: c_int, target: Option<&Target>) -> Result<Event> {
         self.stub.expect(&[State::Starting, State::Running, State::Syncing])?;
-        if target.is_none() && self.stub.state() == State::Running {
+        if !self.knows(cpu) || (target.is_none() && self.stub.state() == State::Running) {
             return Err(Errno::EINVAL);
         }
         let result = self.try_wait(cpu, target);
@@ -587,39 +575,56 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         result
     }
 
+    /// Whether there is such a CPU: a bad argument changes nothing.
+    fn knows(&self, cpu: c_int) -> bool {
+        u32::try_from(cpu).is_ok_and(|cpu| cpu < self.monitor.config.cpus)
+    }
+
     fn try_wait(&mut self, cpu: c_int, target: Option<&Target>) -> Result<Event> {
         for _ in 0..OTHERS_MAX {
             watchdog::enter(cpu, self.stub.pid, self.stub.identity)?;
-            let notification = match self.receive() {
-                // It goes on waiting.
-                Err(Errno::EINTR) => return Err(Errno::EINTR),
-                received => {
-                    // Another wait of this CPU, in an interrupt, has ended the watch: nobody was killed.
-                    match watchdog::exit(cpu) {
-                        Ok(()) | Err(Errno::EINVAL) => received?,
-                        Err(error) => return Err(error),
-                    }
-                }
+            let received = self.receive();
+            let goes_on = match &received {
+                Ok(notification) => !self.is_park(notification),
+                Err(error) => *error == Errno::EINTR,
             };
-            let call = &notification.call;
-            let config = self.monitor.config;
-            let place = call.instruction_pointer.wrapping_sub(config.stub_start);
-            if call.arch != stub::ARCH || !stub::is_site(config, call.instruction_pointer) {
-                return Err(broken(config, Breach::Call));
-            }
-            if call.nr == code::PARK_NR && place == Place::Park.offset() {
-                if let Some(event) = self.park(&notification, target)? {
-                    return Ok(event);
+            // What is no report does not end the wait: it counts as one, however many come.
+            if !goes_on {
+                match watchdog::exit(cpu) {
+                    // EINVAL: another wait of this CPU, in an interrupt, has ended it. Nobody was killed.
+                    Ok(()) | Err(Errno::EINVAL) => {}
+                    Err(error) => return Err(error),
                 }
-            } else if call.nr == stub::mmap_nr(config) {
-                // Nobody but a guest that has got into the stub's code makes such a call.
-                self.stub.suspect = 1;
-                self.monitor.answer(&notification)?;
-            } else {
-                return Err(broken(config, Breach::Call));
+            }
+            let notification = received?;
+            if goes_on {
+                self.other(&notification)?;
+            } else if let Some(event) = self.park(&notification, target)? {
+                return Ok(event);
             }
         }
         Err(Errno::EINTR)
+    }
+
+    fn is_park(&self, notification: &Notification) -> bool {
+        let call = &notification.call;
+        let place = call.instruction_pointer.wrapping_sub(self.monitor.config.stub_start);
+        call.arch == stub::ARCH && call.nr == code::PARK_NR && place == Place::Park.offset()
+    }
+
+    /// Another notification: nobody but a guest that has got into the stub's code makes such a call.
+    fn other(&mut self, notification: &Notification) -> Result<()> {
+        let config = self.monitor.config;
+        let call = &notification.call;
+        self.stub.suspect = 1;
+        if call.arch == stub::ARCH
+            && call.nr == stub::mmap_nr(config)
+            && stub::is_site(config, call.instruction_pointer)
+        {
+            self.monitor.answer(notification)
+        } else {
+            Err(broken(config, Breach::Call))
+        }
     }
 
     fn receive(&self) -> Result<Notification> {
@@ -686,13 +691,19 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
     fn failed(&mut self, result: i64, left: u64) -> core::result::Result<Event, Breach> {
         let left = u32::try_from(left).map_err(|_| Breach::Park)?;
         let done = self.stub.calls.checked_sub(left).filter(|_| left > 0).ok_or(Breach::Park)?;
+        // Which of the caller's calls that was is in the control page, as the stub has it.
+        let at = call_at(done).and_then(|at| at.checked_add(offset_of!(Call, index) as u32));
+        let index: u16 = at.and_then(|at| self.shared.load(at)).ok_or(Breach::Park)?;
+        if index >= self.stub.asked {
+            return Err(Breach::Park);
+        }
         let known = (MAX_ERRNO.saturating_neg()..0).contains(&result);
         // The guest's bases have not been set. Whether it is as it says nobody knows.
         self.stub.forget_bases();
         self.stub.suspect = 1;
         Ok(Event {
             error: if known { result as c_int } else { -libc::EIO },
-            done: done as c_int,
+            done: index.into(),
             syscall: -1,
             ..Event::default()
         })
@@ -776,6 +787,12 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         self.shared.copy(siginfo, &target.siginfo, 0, frame::SIGINFO)?;
         self.shared.copy(fpstate, &target.fp, 0, self.monitor.config.layout.fp_size)
     }
+}
+
+/// Where a call of the batch is in the control page.
+fn call_at(index: u32) -> Option<u32> {
+    let at = index.checked_mul(size_of::<Call>() as u32)?.checked_add(offset_of!(Control, batch) as u32)?;
+    ((index as usize) < code::CALLS_MAX).then_some(at)
 }
 
 /// A queued call; `mmap` without its fd if it is munmap.

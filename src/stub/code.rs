@@ -96,7 +96,9 @@ pub struct Call {
     /// `PROT_*`.
     pub prot: u32,
     /// The stub's number of the memory fd; 0 for munmap.
-    pub fd: u32,
+    pub fd: u16,
+    /// Which of the caller's calls this is, or is a part of.
+    pub index: u16,
 }
 
 /// What the control page starts with: the monitor writes all of it on every resume.
@@ -209,7 +211,7 @@ core::arch::global_asm!(
     "11:",
     "movq {addr}(%r12), %rdi",
     "movq {length}(%r12), %rsi",
-    "movl {fd}(%r12), %r8d",
+    "movzwl {fd}(%r12), %r8d",
     "testl %r8d, %r8d",
     "jz 12f",
     "movl {prot}(%r12), %edx",

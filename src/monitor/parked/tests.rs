@@ -136,6 +136,16 @@ impl World {
         self.run(granted, |parked| parked.write_batch(&resume))
     }
 
+    /// As if so many calls had been made, each of them asked for.
+    fn made(&mut self, calls: u32) {
+        self.stub.calls = calls;
+        self.stub.asked = calls as u16;
+        for index in 0..calls.min(code::CALLS_MAX as u32) {
+            let call = Call { index: index as u16, ..Call::default() };
+            assert_eq!(self.shared.data().store_all(call_at(index).unwrap_or(0), &call), Some(()));
+        }
+    }
+
     fn written(&mut self, count: u32) -> Vec<Call> {
         let at = |index: u32| offset_of!(Control, batch) as u32 + index * size_of::<Call>() as u32;
         let data = self.shared.data();
@@ -325,7 +335,7 @@ fn a_batch_alone_ends_in_done_or_failed() {
 fn a_failed_batch_tells_an_error_and_how_far_it_got() {
     let failed = |calls: u32, result: i64, left: u64, state: State| {
         let mut world = World::new(state);
-        world.stub.calls = calls;
+        world.made(calls);
         world.judge([code::PARK_FAILED, result as u64, left]).map(|event| {
             assert_eq!((event.signal, event.again, event.syscall), (0, 0, -1));
             (event.error, event.done)
@@ -351,6 +361,23 @@ fn a_failed_batch_tells_an_error_and_how_far_it_got() {
             assert_eq!(failed(calls, -12, left, state), Err(Breach::Park), "{left} of {calls}");
         }
     }
+}
+
+#[test]
+fn a_failed_call_is_named_as_the_caller_counts() {
+    let failed = |index: u16, asked: u16| {
+        let mut world = World::new(State::Syncing);
+        world.made(5);
+        world.stub.asked = asked;
+        let call = Call { index, ..Call::default() };
+        assert_eq!(world.shared.data().store_all(call_at(3).unwrap_or(0), &call), Some(()));
+        world.judge([code::PARK_FAILED, -12i64 as u64, 2]).map(|event| event.done)
+    };
+    assert_eq!(failed(0, 1), Ok(0), "five parts of one call");
+    assert_eq!(failed(70, 80), Ok(70), "most others were left out");
+    // A hijacked stub may have written there.
+    assert_eq!(failed(80, 80), Err(Breach::Park));
+    assert_eq!(failed(u16::MAX, 80), Err(Breach::Park));
 }
 
 #[test]
@@ -607,7 +634,7 @@ fn bases_are_set_when_they_change_and_can_be_the_guests() {
     }
     // A batch that failed has not come to them.
     world.stub.enter(State::Running);
-    world.stub.calls = 1;
+    world.made(1);
     assert!(world.judge([code::PARK_FAILED, -12i64 as u64, 1]).is_ok());
     assert_eq!(set(&mut world, 0x1000, 0x1000), BOTH);
     assert_eq!(set(&mut world, 0x1000, 0x1000), 0);
@@ -624,9 +651,9 @@ fn a_batch_is_copied_in_order() {
     assert_eq!(
         world.written(4),
         [
-            Call { addr: 0x40_0000, length: 0x3000, offset: 0x10_0000, prot: 3, fd: 1 },
-            Call { addr: 0x40_0000, length: 0x2000, offset: 0, prot: 0, fd: 0 },
-            Call { addr: 0x80_0000, length: 0x1000, offset: 0, prot: 5, fd: 3 },
+            Call { addr: 0x40_0000, length: 0x3000, offset: 0x10_0000, prot: 3, fd: 1, index: 0 },
+            Call { addr: 0x40_0000, length: 0x2000, offset: 0, prot: 0, fd: 0, index: 1 },
+            Call { addr: 0x80_0000, length: 0x1000, offset: 0, prot: 5, fd: 3, index: 2 },
             Call::default(),
         ]
     );
@@ -719,7 +746,7 @@ fn effects(calls: &[Call]) -> Vec<Effect> {
         assert!(call.length > 0 && call.length % 4096 == 0);
         for at in (0..call.length).step_by(4096) {
             let (page, offset) = (call.addr + at, call.offset + at);
-            effects.push(Effect::Map { page, offset, prot: call.prot, fd: call.fd });
+            effects.push(Effect::Map { page, offset, prot: call.prot, fd: call.fd.into() });
         }
     }
     effects
@@ -914,7 +941,7 @@ fn it_is_washed_of_its_guest() {
     world.shared.put(fp.start, 0x1234_5678u32);
     assert_eq!(world.run(&mut |_, _, _| false, |parked| parked.wash(0)), Err(Errno::ENOTTY));
     let head = world.head();
-    assert_eq!(world.written(head.calls), [Call { addr: 0, length: STUB, offset: 0, prot: 0, fd: 0 }]);
+    assert_eq!(world.written(head.calls), [Call { length: STUB, ..Call::default() }]);
     let all = code::GUEST | code::SET_FS | code::SET_GS | code::SELECTORS;
     assert_eq!(head.flags & (all | code::RECEIVE), all);
     assert_eq!((head.fs_base, head.gs_base, head.xfeatures), (0, 0, 0x200e7));
@@ -940,7 +967,7 @@ fn only_an_honest_stub_is_reused() {
     assert!(!world.stub.is_clean());
     // Who says that a batch has failed may say so himself.
     let mut world = World::new(State::Running);
-    world.stub.calls = 1;
+    world.made(1);
     assert!(world.park(5, [code::PARK_FAILED, -12i64 as u64, 1]).is_ok());
     assert!(!world.stub.is_clean());
 }

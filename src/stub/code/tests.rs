@@ -179,7 +179,7 @@ fn it_reads_known_words_and_writes_none() {
                 plain && readable().get(&at) == Some(&i.memory_size().size())
             }
             // A member of a call.
-            (Register::R12, Mnemonic::Mov) => {
+            (Register::R12, Mnemonic::Mov | Mnemonic::Movzx) => {
                 let member = (i.memory_displacement64() as usize, i.memory_size().size());
                 plain
                     && [
@@ -187,7 +187,7 @@ fn it_reads_known_words_and_writes_none() {
                         (offset_of!(Call, length), 8),
                         (offset_of!(Call, offset), 8),
                         (offset_of!(Call, prot), 4),
-                        (offset_of!(Call, fd), 4),
+                        (offset_of!(Call, fd), 2),
                     ]
                     .contains(&member)
             }

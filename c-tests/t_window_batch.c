@@ -1,0 +1,587 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The batch: what the monitor has queued is run before the guest is, and nothing but what policy
+ * and page table grant.
+ */
+#include "harness.h"
+#include "host.h"
+#include "window.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#define READ PROT_READ
+#define WRITE (PROT_READ | PROT_WRITE)
+#define EXEC (PROT_READ | PROT_EXEC)
+
+static struct window w;
+
+static void start(void)
+{
+	window_init(STUBGUARD_REQUIRE);
+	window_start(&w);
+}
+
+static void reads(unsigned long addr, unsigned int frame)
+{
+	window_guest(&w, "read", addr);
+	check_eq(window_run(&w), 0);
+	check_eq(window_result(&w), (long)frame_mark(frame));
+}
+
+static void faults(unsigned long addr)
+{
+	window_guest(&w, "read", addr);
+	check_eq(window_run(&w), 0);
+	check_eq(w.event.signal, SIGSEGV);
+	check_eq(w.event.address, addr);
+}
+
+/* ---- what is run */
+
+static void it_maps_and_unmaps(void)
+{
+	struct stubguard_stats before, after;
+
+	start();
+	before = stats();
+	mm_set_pte(&w.mm, GUEST_FREE, FRAME_FREE + 1, READ);
+	mm_set_pte(&w.mm, GUEST_FREE + PAGE, FRAME_FREE + 2, WRITE);
+	mm_queue_map(&w.mm, GUEST_FREE, PAGE, FRAME_FREE + 1, READ);
+	mm_queue_map(&w.mm, GUEST_FREE + PAGE, PAGE, FRAME_FREE + 2, WRITE);
+	check_eq(window_sync(&w), 0);
+	check_eq(w.event.done, 0);
+	check_eq(w.event.again, 0);
+	check_eq(w.event.syscall, -1);
+	after = stats();
+	/* One notification, however many calls. */
+	check_eq(after.served, before.served + 1);
+	check_eq(w.mm.asked, 2);
+	reads(GUEST_FREE, FRAME_FREE + 1);
+	window_guest(&w, "write", GUEST_FREE + PAGE);
+	check_eq(window_run(&w), 0);
+	check_eq(window_result(&w), 0);
+	check_eq(*(unsigned long *)mm_frame(&w.mm, FRAME_FREE + 2), 0x77);
+	check(strstr(mm_mapping(&w.mm, GUEST_FREE), " r--s "));
+	check(strstr(mm_mapping(&w.mm, GUEST_FREE + PAGE), " rw-s "));
+
+	mm_queue_unmap(&w.mm, GUEST_FREE, 2 * PAGE);
+	check_eq(window_sync(&w), 0);
+	faults(GUEST_FREE);
+	check(!mm_mapping(&w.mm, GUEST_FREE)[0]);
+	check_eq(window_fds(&w), 1);
+}
+
+static void it_comes_with_the_guest(void)
+{
+	unsigned int sends;
+
+	start();
+	mm_set_pte(&w.mm, GUEST_FREE, FRAME_FREE, READ);
+	mm_queue_map(&w.mm, GUEST_FREE, PAGE, FRAME_FREE, READ);
+	sends = host_count(HOST_SEND);
+	reads(GUEST_FREE, FRAME_FREE);
+	check_eq(host_count(HOST_SEND), sends + 1);
+	mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
+	faults(GUEST_FREE);
+}
+
+static void two_host_calls_however_long_it_is(void)
+{
+	unsigned int counts[HOST_CALLS], i;
+
+	start();
+	for (i = 0; i < CALLS_MAX; i++) {
+		unsigned long addr = GUEST_FREE + i * PAGE;
+
+		if (i < PTES - 2)
+			mm_set_pte(&w.mm, addr, FRAME_FREE + i % 8, READ);
+		if (i < PTES - 2)
+			mm_queue_map(&w.mm, addr, PAGE, FRAME_FREE + i % 8, READ);
+		else
+			mm_queue_unmap(&w.mm, addr, PAGE);
+	}
+	for (i = 0; i < HOST_CALLS; i++)
+		counts[i] = host_count((enum host_call)i);
+	check_eq(window_resume_batch(&w), 0);
+	for (i = 0; i < HOST_CALLS; i++) {
+		test_context("%s", host_call_name((enum host_call)i));
+		check_eq(host_count((enum host_call)i),
+			 counts[i] + (i == HOST_SEND || i == HOST_SENDMSG));
+	}
+	test_context_end();
+	w.mm.calls = 0;
+	check_eq(window_wait(&w), 0);
+	check_eq(w.event.error, 0);
+	check_eq(w.mm.asked, PTES - 2);
+	for (i = 0; i < PTES - 2; i++)
+		reads(GUEST_FREE + i * PAGE, FRAME_FREE + i % 8);
+	check_eq(window_fds(&w), 1);
+}
+
+static void as_many_as_there_is_room_for(void)
+{
+	unsigned int i;
+
+	start();
+	for (i = 0; i < CALLS_MAX; i++)
+		mm_queue_unmap(&w.mm, GUEST_FREE + i * PAGE, PAGE);
+	check_eq(window_sync(&w), 0);
+	for (i = 0; i < CALLS_MAX; i++)
+		mm_queue_unmap(&w.mm, GUEST_FREE + i * PAGE, PAGE);
+	window_guest(&w, "report", 3);
+	check_eq(window_run(&w), 0);
+	check_eq(window_result(&w), 3);
+	/* One more is a bad argument, and changes nothing. */
+	w.mm.calls = CALLS_MAX + 1;
+	check_eq(window_resume_batch(&w), -EINVAL);
+	check_eq(window_resume(&w), -EINVAL);
+	w.mm.calls = 0;
+	window_is_sound(&w);
+}
+
+static void an_empty_batch_is_none(void)
+{
+	start();
+	check_eq(window_resume_batch(&w), -EINVAL);
+	window_is_sound(&w);
+}
+
+static void only_munmap_needs_no_fd(void)
+{
+	start();
+	window_map(&w, GUEST_FREE, FRAME_FREE, READ);
+	mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
+	w.fd_count = 0;
+	check_eq(window_sync(&w), 0);
+	faults(GUEST_FREE);
+}
+
+static void several_fds(void)
+{
+	static const int counts[] = { 1, 2, 3, 4 };
+	unsigned long word;
+	unsigned int i, j;
+	int other;
+
+	start();
+	for (i = 0; i < COUNT(counts); i++) {
+		w.fd_count = counts[i];
+		for (j = 0; j < (unsigned int)counts[i]; j++) {
+			other = (int)raw(SYS_memfd_create, "other memory", 1);
+			check_eq(raw(SYS_ftruncate, other, FRAMES * PAGE), 0);
+			word = 1000 * i + j;
+			check_eq(raw(SYS_pwrite64, other, &word, sizeof(word), FRAME_FREE * PAGE),
+				 sizeof(word));
+			w.fds[j] = other;
+			mm_set_pte(&w.mm, GUEST_FREE + j * PAGE, FRAME_FREE, READ);
+		}
+		/* Not in the order of the fds. */
+		for (j = (unsigned int)counts[i]; j-- > 0;)
+			window_queue_map(&w, GUEST_FREE + j * PAGE, PAGE, FRAME_FREE, READ,
+					 (int)j);
+		test_context("%d fds", counts[i]);
+		check_eq(window_sync(&w), 0);
+		check_eq(window_fds(&w), 1);
+		for (j = 0; j < (unsigned int)counts[i]; j++) {
+			window_guest(&w, "read", GUEST_FREE + j * PAGE);
+			check_eq(window_run(&w), 0);
+			check_eq(window_result(&w), 1000 * i + j);
+		}
+		test_context_end();
+		for (j = 0; j < (unsigned int)counts[i]; j++)
+			raw(SYS_close, w.fds[j]);
+	}
+}
+
+/* The fds are only there for a batch. */
+static void without_a_batch_no_fd_is_handed_over(void)
+{
+	start();
+	w.fd_count = 4;
+	w.fds[1] = w.fds[2] = w.fds[3] = 123456;
+	window_is_sound(&w);
+	check_eq(window_fds(&w), 1);
+}
+
+/* ---- a call that fails in the stub */
+
+static void a_call_that_fails(void)
+{
+	unsigned int i;
+
+	start();
+	/* Nobody may write to that file. */
+	w.fds[1] = (int)raw(SYS_open, "/proc/self/exe", O_RDONLY | O_CLOEXEC, 0);
+	w.fd_count = 2;
+	for (i = 0; i < 4; i++) {
+		test_context("call %u, %s", i, i & 1 ? "with the guest" : "by itself");
+		mm_set_pte(&w.mm, GUEST_FREE, FRAME_FREE, READ);
+		mm_set_pte(&w.mm, GUEST_FREE + PAGE, 0, WRITE);
+		w.mm.calls = 0;
+		while (w.mm.calls < (int)i)
+			mm_queue_map(&w.mm, GUEST_FREE, PAGE, FRAME_FREE, READ);
+		window_queue_map(&w, GUEST_FREE + PAGE, PAGE, 0, WRITE, 1);
+		mm_queue_map(&w.mm, GUEST_FREE, PAGE, FRAME_FREE, READ);
+		window_guest(&w, "report", 1);
+		if (i & 1)
+			check_eq(window_run(&w), 0);
+		else
+			check_eq(window_sync(&w), -EACCES);
+		check_eq(w.event.error, -EACCES);
+		check_eq(w.event.done, (int)i);
+		check_eq(w.event.signal, 0);
+		check_eq(w.event.again, 0);
+		check_eq(w.event.syscall, -1);
+		/* It is as good as before, and has no fd. */
+		check_eq(window_fds(&w), 1);
+		window_is_sound(&w);
+	}
+	test_context_end();
+	check_eq(stats().breaches, 0);
+	check(!mm_mapping(&w.mm, GUEST_FREE + PAGE)[0]);
+}
+
+/* Whatever the stub has been told to do for it: what is counted is what was queued. */
+static void what_was_done_is_counted_in_the_monitors_calls(void)
+{
+	unsigned int with_guest;
+
+	start();
+	w.fds[1] = (int)raw(SYS_open, "/proc/self/exe", O_RDONLY | O_CLOEXEC, 0);
+	w.fd_count = 2;
+	for (with_guest = 0; with_guest < 2; with_guest++) {
+		test_context("guest %u", with_guest);
+		mm_set_pte(&w.mm, GUEST_FREE, FRAME_FREE, READ);
+		mm_clear_pte(&w.mm, GUEST_FREE + PAGE);
+		mm_set_pte(&w.mm, GUEST_FREE + 2 * PAGE, FRAME_FREE + 2, READ);
+		mm_set_pte(&w.mm, GUEST_FREE + 3 * PAGE, 0, WRITE);
+		/* Two calls, and the one that fails. */
+		mm_queue_map(&w.mm, GUEST_FREE, 3 * PAGE, FRAME_FREE, READ);
+		window_queue_map(&w, GUEST_FREE + 3 * PAGE, PAGE, 0, WRITE, 1);
+		window_guest(&w, "report", 1);
+		check_eq(with_guest ? window_run(&w) : window_sync(&w),
+			 with_guest ? 0 : -EACCES);
+		check_eq(w.event.error, -EACCES);
+		check_eq(w.event.done, 1);
+		/* None, none, one, and the one that fails. */
+		mm_queue_map(&w.mm, GUEST_FREE + PAGE, PAGE, FRAME_FREE + 1, READ);
+		mm_queue_map(&w.mm, GUEST_FREE + PAGE, PAGE, FRAME_FREE + 1, READ);
+		mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
+		window_queue_map(&w, GUEST_FREE + 3 * PAGE, PAGE, 0, WRITE, 1);
+		check_eq(window_sync(&w), -EACCES);
+		check_eq(w.event.done, 3);
+	}
+	test_context_end();
+	window_is_sound(&w);
+}
+
+static void offsets_beyond_the_file(void)
+{
+	start();
+	mm_set_pte(&w.mm, GUEST_FREE, FRAMES + 1, READ);
+	mm_queue_map(&w.mm, GUEST_FREE, PAGE, FRAMES + 1, READ);
+	/* The host maps it, but there is nothing: SIGBUS, which no stub handles. */
+	check_eq(window_sync(&w), 0);
+	window_is_sound(&w);
+	window_guest(&w, "read", GUEST_FREE);
+	check_eq(window_run(&w), -ESRCH);
+	window_is_lost(&w);
+	check_eq(WTERMSIG(mm_reap(&w.mm)), SIGBUS);
+}
+
+static bool say_sent(const long *arg, long *result)
+{
+	(void)arg;
+	*result = 1;
+	return true;
+}
+
+/* It is said to have been sent, and was not: the stub does not wait for it. */
+static void a_message_that_is_not_there(void)
+{
+	start();
+	host_hook_set(HOST_SENDMSG, say_sent);
+	mm_set_pte(&w.mm, GUEST_FREE, FRAME_FREE, READ);
+	mm_queue_map(&w.mm, GUEST_FREE, PAGE, FRAME_FREE, READ);
+	check_eq(window_sync(&w), -EAGAIN);
+	check_eq(w.event.done, 0);
+	host_reset();
+	mm_queue_map(&w.mm, GUEST_FREE, PAGE, FRAME_FREE, READ);
+	check_eq(window_sync(&w), 0);
+	reads(GUEST_FREE, FRAME_FREE);
+}
+
+/* ---- the page table */
+
+static struct question *question(unsigned int index)
+{
+	check_op(index, <, w.mm.asked);
+	return &w.mm.questions[index];
+}
+
+static void it_is_asked_for_each_page(void)
+{
+	unsigned int i;
+
+	start();
+	for (i = 0; i < 3; i++)
+		mm_set_pte(&w.mm, GUEST_FREE + i * PAGE, FRAME_FREE + i, WRITE);
+	mm_queue_unmap(&w.mm, GUEST_FREE + 7 * PAGE, PAGE);
+	mm_queue_map(&w.mm, GUEST_FREE, 3 * PAGE, FRAME_FREE, READ);
+	mm_queue_map(&w.mm, GUEST_FREE + PAGE, PAGE, FRAME_FREE + 1, WRITE);
+	check_eq(window_sync(&w), 0);
+	check_eq(w.mm.asked, 4);
+	for (i = 0; i < 3; i++) {
+		check_eq(question(i)->addr, GUEST_FREE + i * PAGE);
+		check_eq(question(i)->offset, (FRAME_FREE + i) * PAGE);
+		check_eq(question(i)->prot, READ);
+	}
+	check_eq(question(3)->addr, GUEST_FREE + PAGE);
+	check_eq(question(3)->prot, WRITE);
+	for (i = 0; i < 3; i++)
+		reads(GUEST_FREE + i * PAGE, FRAME_FREE + i);
+}
+
+/* One page of three that was unmapped or write-protected meanwhile, or is another frame now. */
+static void what_is_not_granted_is_left_out(void)
+{
+	unsigned int without, i, how;
+	uint64_t before;
+
+	start();
+	for (how = 0; how < 3; how++) {
+		for (without = 0; without < 8; without++) {
+			test_context("pages %#x, %u", without, how);
+			for (i = 0; i < 3; i++) {
+				unsigned long addr = GUEST_FREE + i * PAGE;
+
+				if (!(without & (1U << i)))
+					mm_set_pte(&w.mm, addr, FRAME_FREE + i, WRITE);
+				else if (how == 0)
+					mm_clear_pte(&w.mm, addr);
+				else if (how == 1)
+					mm_set_pte(&w.mm, addr, FRAME_FREE + i, READ);
+				else
+					mm_set_pte(&w.mm, addr, FRAME_FREE + 9 + i, WRITE);
+			}
+			mm_queue_unmap(&w.mm, GUEST_FREE, 4 * PAGE);
+			mm_queue_map(&w.mm, GUEST_FREE, 3 * PAGE, FRAME_FREE, WRITE);
+			before = denied("page_table");
+			w.mm.asked = 0;
+			check_eq(window_sync(&w), 0);
+			check_eq(w.mm.asked, 3);
+			check_eq(denied("page_table") - before,
+				 (uint64_t)__builtin_popcount(without));
+			for (i = 0; i < 3; i++) {
+				if (without & (1U << i))
+					check(!mm_mapping(&w.mm, GUEST_FREE + i * PAGE)[0]);
+				else
+					reads(GUEST_FREE + i * PAGE, FRAME_FREE + i);
+			}
+		}
+	}
+	test_context_end();
+	check_eq(stats().breaches, 0);
+}
+
+/* What was there stays, until its own change is synchronised. */
+static void what_is_left_out_stays_as_it_was(void)
+{
+	start();
+	window_map(&w, GUEST_FREE, FRAME_FREE + 7, READ);
+	mm_clear_pte(&w.mm, GUEST_FREE);
+	mm_queue_map(&w.mm, GUEST_FREE, PAGE, FRAME_FREE, READ);
+	check_eq(window_sync(&w), 0);
+	reads(GUEST_FREE, FRAME_FREE + 7);
+}
+
+static void a_batch_of_which_nothing_is_granted(void)
+{
+	unsigned int messages, i;
+
+	start();
+	for (i = 0; i < 5; i++)
+		mm_queue_map(&w.mm, GUEST_FREE + i * PAGE, PAGE, FRAME_FREE, READ);
+	messages = host_count(HOST_SENDMSG);
+	check_eq(window_sync(&w), 0);
+	check_eq(w.event.signal, 0);
+	check_eq(w.event.done, 0);
+	/* Then there is nothing to do with an fd. */
+	check_eq(host_count(HOST_SENDMSG), messages);
+	check_eq(denied("page_table"), 5);
+	for (i = 0; i < 5; i++)
+		mm_queue_map(&w.mm, GUEST_FREE + i * PAGE, PAGE, FRAME_FREE, READ);
+	window_guest(&w, "report", 4);
+	check_eq(window_run(&w), 0);
+	check_eq(window_result(&w), 4);
+	check(!mm_mapping(&w.mm, GUEST_FREE)[0]);
+}
+
+/* Pages that are granted by turns: more calls than the stub has room for. */
+static void more_splits_than_there_is_room_for(void)
+{
+	unsigned int i;
+
+	start();
+	for (i = 0; i < 12; i += 2)
+		mm_set_pte(&w.mm, GUEST_FREE + i * PAGE, FRAME_FREE + i, READ);
+	/* Six calls of each. */
+	for (i = 0; i < 18; i++)
+		mm_queue_map(&w.mm, GUEST_FREE, 12 * PAGE, FRAME_FREE, READ);
+	check_eq(window_sync(&w), 0);
+	for (i = 0; i < 12; i += 2)
+		reads(GUEST_FREE + i * PAGE, FRAME_FREE + i);
+	check(!mm_mapping(&w.mm, GUEST_FREE + PAGE)[0]);
+	for (i = 0; i < 19; i++)
+		mm_queue_map(&w.mm, GUEST_FREE, 12 * PAGE, FRAME_FREE, READ);
+	check_eq(window_resume_batch(&w), -EPERM);
+	w.mm.calls = 0;
+	window_is_lost(&w);
+	check_eq(WTERMSIG(window_kill(&w)), SIGKILL);
+}
+
+/* ---- what is no guest's to run */
+
+struct bad {
+	const char *what;
+	struct stub_syscall call;
+	int expected;
+	const char *reason;
+};
+
+#define MAP(a, l, o, p, f)									\
+	{ { .addr = (a), .length = (l), .offset = (o), .prot = (p), .fd = (f) }, STUB_SYSCALL_MMAP }
+#define UNMAP(a, l) { { .addr = (a), .length = (l) }, STUB_SYSCALL_MUNMAP }
+
+static const struct bad bad_calls[] = {
+	{ "fd 1 of 1", MAP(GUEST_FREE, PAGE, FRAME_FREE * PAGE, READ, 1), -EPERM, "fd" },
+	{ "fd 4", MAP(GUEST_FREE, PAGE, FRAME_FREE * PAGE, READ, 4), -EPERM, "fd" },
+	{ "fd 0x7fffffff", MAP(GUEST_FREE, PAGE, FRAME_FREE * PAGE, READ, 0x7fffffff), -EPERM,
+	  "fd" },
+	{ "fd -1", MAP(GUEST_FREE, PAGE, FRAME_FREE * PAGE, READ, -1), -EPERM, NULL },
+	{ "prot 8", MAP(GUEST_FREE, PAGE, FRAME_FREE * PAGE, 8, 0), -EPERM, "protection" },
+	{ "growing down", MAP(GUEST_FREE, PAGE, FRAME_FREE * PAGE, READ | 0x01000000, 0), -EPERM,
+	  "protection" },
+	{ "prot < 0", MAP(GUEST_FREE, PAGE, FRAME_FREE * PAGE, (int)0x80000001, 0), -EPERM, NULL },
+	{ "address", MAP(GUEST_FREE + 1, PAGE, FRAME_FREE * PAGE, READ, 0), -EPERM, "unaligned" },
+	{ "address", MAP(GUEST_FREE + 2048, PAGE, FRAME_FREE * PAGE, READ, 0), -EPERM,
+	  "unaligned" },
+	{ "length", MAP(GUEST_FREE, PAGE + 1, FRAME_FREE * PAGE, READ, 0), -EPERM, "unaligned" },
+	{ "length 0", MAP(GUEST_FREE, 0, FRAME_FREE * PAGE, READ, 0), -EPERM, "empty" },
+	{ "offset", MAP(GUEST_FREE, PAGE, FRAME_FREE * PAGE + 8, READ, 0), -EPERM, "offset" },
+	{ "offset wraps", MAP(GUEST_FREE, 2 * PAGE, -PAGE, READ, 0), -EPERM, "offset" },
+	{ "the stub's code", MAP(STUB_START, PAGE, FRAME_FREE * PAGE, EXEC, 0), -EPERM, "range" },
+	{ "the stub's data", MAP(STUB_DATA, PAGE, FRAME_FREE * PAGE, WRITE, 0), -EPERM, "range" },
+	{ "into the stub", MAP(STUB_START - PAGE, 2 * PAGE, FRAME_FREE * PAGE, READ, 0), -EPERM,
+	  "range" },
+	{ "above the stub", MAP(STUB_START + 8 * PAGE, PAGE, FRAME_FREE * PAGE, READ, 0), -EPERM,
+	  "range" },
+	{ "all of it", MAP(0, -PAGE, FRAME_FREE * PAGE, READ, 0), -EPERM, "range" },
+	{ "address wraps", MAP(-PAGE, 2 * PAGE, FRAME_FREE * PAGE, READ, 0), -EPERM, "wrap" },
+	{ "length wraps", MAP(GUEST_FREE, -PAGE, FRAME_FREE * PAGE, READ, 0), -EPERM, "wrap" },
+	{ "unmaps the stub's code", UNMAP(STUB_START, PAGE), -EPERM, "range" },
+	{ "unmaps into the stub", UNMAP(GUEST_FREE, STUB_START - GUEST_FREE + 1), -EPERM, "range" },
+	{ "unmaps above the stub", UNMAP(1UL << 47, PAGE), -EPERM, "range" },
+	{ "unmaps nothing", UNMAP(GUEST_FREE, 0), -EPERM, "empty" },
+	{ "unmaps at 1", UNMAP(GUEST_FREE + 1, PAGE), -EPERM, "unaligned" },
+	{ "unmaps, wraps", UNMAP(GUEST_FREE, -1UL), -EPERM, "wrap" },
+	{ "no call", { { .addr = GUEST_FREE, .length = PAGE }, STUB_SYSCALL_UNSET }, -EPERM, NULL },
+	{ "call 3", { { .addr = GUEST_FREE, .length = PAGE }, 3 }, -EPERM, NULL },
+	{ "call -1", { { .addr = GUEST_FREE, .length = PAGE }, -1 }, -EPERM, NULL },
+	{ "a host's number", { { .addr = GUEST_FREE, .length = PAGE }, SYS_munmap }, -EPERM, NULL },
+};
+
+static void what_no_monitor_queues(void)
+{
+	unsigned int sends, messages;
+	uint64_t before = 0;
+	size_t i;
+
+	window_init(STUBGUARD_REQUIRE);
+	for (i = 0; i < COUNT(bad_calls); i++) {
+		const struct bad *bad = &bad_calls[i];
+
+		test_context("%s", bad->what);
+		window_start(&w);
+		mm_set_pte(&w.mm, GUEST_FREE, FRAME_FREE, WRITE);
+		/* Good ones before and behind: nothing of it is run. */
+		mm_queue_map(&w.mm, GUEST_FREE, PAGE, FRAME_FREE, READ);
+		mm_queue_unmap(&w.mm, 0, PAGE);
+		w.mm.own.syscall_data[1] = bad->call;
+		mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
+		sends = host_count(HOST_SEND);
+		messages = host_count(HOST_SENDMSG);
+		if (bad->reason)
+			before = denied(bad->reason);
+		check_eq(i & 1 ? window_resume(&w) : window_resume_batch(&w), bad->expected);
+		if (bad->reason)
+			check_eq(denied(bad->reason), before + 1);
+		check_eq(host_count(HOST_SEND), sends);
+		check_eq(host_count(HOST_SENDMSG), messages);
+		w.mm.calls = 0;
+		check(!mm_mapping(&w.mm, GUEST_FREE)[0]);
+		window_is_lost(&w);
+		check_eq(WTERMSIG(window_kill(&w)), SIGKILL);
+		mm_forget(&w.mm);
+	}
+	test_context_end();
+}
+
+static void up_to_the_stub_it_is_the_guests(void)
+{
+	start();
+	window_map(&w, STUB_START - PAGE, FRAME_FREE, READ);
+	reads(STUB_START - PAGE, FRAME_FREE);
+	window_map(&w, 0x10000, FRAME_FREE + 1, READ);
+	reads(0x10000, FRAME_FREE + 1);
+	mm_queue_unmap(&w.mm, 0, STUB_START);
+	check_eq(window_sync(&w), 0);
+	check(!mm_mapping(&w.mm, STUB_START - PAGE)[0]);
+	check(mm_mapping(&w.mm, STUB_START)[0]);
+	/* An odd length, as the host rounds it: up to the stub, not into it. */
+	mm_queue_unmap(&w.mm, STUB_START - PAGE, PAGE - 1);
+	check_eq(window_sync(&w), 0);
+	check(mm_mapping(&w.mm, STUB_START)[0]);
+}
+
+static void bad_fds(void)
+{
+	start();
+	mm_set_pte(&w.mm, GUEST_FREE, FRAME_FREE, READ);
+	mm_queue_map(&w.mm, GUEST_FREE, PAGE, FRAME_FREE, READ);
+	w.fds[0] = 123456;
+	check_eq(window_resume_batch(&w), -EBADF);
+	w.mm.calls = 0;
+	window_is_lost(&w);
+	check_eq(WTERMSIG(window_kill(&w)), SIGKILL);
+}
+
+static const struct test tests[] = {
+	TEST(it_maps_and_unmaps),
+	TEST(it_comes_with_the_guest),
+	TEST(two_host_calls_however_long_it_is),
+	TEST(as_many_as_there_is_room_for),
+	TEST(an_empty_batch_is_none),
+	TEST(only_munmap_needs_no_fd),
+	TEST(several_fds),
+	TEST(without_a_batch_no_fd_is_handed_over),
+	TEST(a_call_that_fails),
+	TEST(what_was_done_is_counted_in_the_monitors_calls),
+	TEST(offsets_beyond_the_file),
+	TEST(a_message_that_is_not_there),
+	TEST(it_is_asked_for_each_page),
+	TEST(what_is_not_granted_is_left_out),
+	TEST(what_is_left_out_stays_as_it_was),
+	TEST(a_batch_of_which_nothing_is_granted),
+	TEST(more_splits_than_there_is_room_for),
+	TEST(what_no_monitor_queues),
+	TEST(up_to_the_stub_it_is_the_guests),
+	TEST(bad_fds),
+};
+
+HARNESS_MAIN(tests)

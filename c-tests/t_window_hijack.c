@@ -1,0 +1,1029 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A hijacked stub: a guest that has got into the stub's code page, and goes to any place there with
+ * registers and memory of its own. It gains nothing that a guest does not have anyway.
+ */
+#include "harness.h"
+#include "host.h"
+#include "window.h"
+
+#include <errno.h>
+#include <linux/audit.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <ucontext.h>
+
+#define ARCH_SET_GS 0x1001
+#define ARCH_SET_FS 0x1002
+#define X32 0x40000000L
+#define HIGH (1UL << 32)
+#define MAP_FLAGS (MAP_SHARED | MAP_FIXED)
+#define MESSAGE (STUB_DATA + offsetof(struct window_control, message))
+#define DONTWAIT 0x40
+
+static struct window w;
+/* What an attacker can read of its own page. */
+static unsigned char code[PAGE];
+static unsigned int code_length;
+
+static void init(void)
+{
+	window_init(STUBGUARD_REQUIRE);
+	code_length = (unsigned int)stubguard_stub_code(code);
+	check_op(code_length, <, GADGET);
+}
+
+static void start(void)
+{
+	init();
+	window_start(&w);
+}
+
+static unsigned long site(long nr, unsigned int index)
+{
+	int at = window_site(code, nr, index);
+
+	check_op(at, >=, 0);
+	return STUB_START + (unsigned long)at;
+}
+
+/* The empty signal mask is the last word of the code. */
+static unsigned long mask(void)
+{
+	return STUB_START + code_length - 8;
+}
+
+static void has_been_killed(void)
+{
+	int status;
+
+	check_eq(window_wait(&w), -ESRCH);
+	window_is_lost(&w);
+	status = mm_reap(&w.mm);
+	check(WIFSIGNALED(status));
+	check_eq(WTERMSIG(status), SIGSYS);
+	mm_forget(&w.mm);
+}
+
+static void is_killed(unsigned long ip, long nr, const unsigned long *args)
+{
+	window_start(&w);
+	window_call(&w, ip, nr, args[0], args[1], args[2], args[3], args[4], args[5]);
+	check_eq(window_resume(&w), 0);
+	has_been_killed();
+}
+
+/* ---- the sites */
+
+static void the_code_has_these_calls(void)
+{
+	static const long numbers[] = { PARK_NR,	 SYS_recvmsg,	 SYS_mmap,
+					SYS_munmap,	 SYS_close_range, SYS_arch_prctl,
+					SYS_arch_prctl,	 SYS_rt_sigprocmask, SYS_exit_group };
+	unsigned int offsets[32], i;
+
+	init();
+	/* None that happens to be in the middle of another instruction. */
+	check_eq(window_sites(code, offsets, COUNT(offsets)), COUNT(numbers));
+	for (i = 0; i < COUNT(numbers); i++)
+		check_eq(window_site_nr(code, offsets[i]), numbers[i]);
+}
+
+struct row {
+	const char *what;
+	long site_nr;
+	unsigned int site_index;
+	long nr;
+	unsigned long args[6];
+};
+
+static void arguments_that_are_not_the_sites_kill(void)
+{
+	static const unsigned long free_page = GUEST_FREE, stub = STUB_START;
+
+	init();
+
+	const struct row rows[] = {
+		{ "the listener's number", SYS_recvmsg, 0, SYS_recvmsg, { 1, MESSAGE, DONTWAIT } },
+		{ "a message of its own", SYS_recvmsg, 0, SYS_recvmsg, { 0, GUEST_STACK, DONTWAIT } },
+		{ "the next message", SYS_recvmsg, 0, SYS_recvmsg, { 0, MESSAGE + 8, DONTWAIT } },
+		{ "half an address", SYS_recvmsg, 0, SYS_recvmsg,
+		  { 0, (unsigned int)MESSAGE, DONTWAIT } },
+		{ "it would wait", SYS_recvmsg, 0, SYS_recvmsg, { 0, MESSAGE, 0 } },
+		{ "it would peek", SYS_recvmsg, 0, SYS_recvmsg, { 0, MESSAGE, DONTWAIT | 2 } },
+
+		{ "a protection", SYS_mmap, 0, SYS_mmap, { free_page, PAGE, 8, MAP_FLAGS, 1 } },
+		{ "growing", SYS_mmap, 0, SYS_mmap,
+		  { free_page, PAGE, 0x01000001, MAP_FLAGS, 1 } },
+		{ "protection above", SYS_mmap, 0, SYS_mmap,
+		  { free_page, PAGE, HIGH | 1, MAP_FLAGS, 1 } },
+		{ "private", SYS_mmap, 0, SYS_mmap,
+		  { free_page, PAGE, 1, MAP_PRIVATE | MAP_FIXED, 1 } },
+		{ "not fixed", SYS_mmap, 0, SYS_mmap, { free_page, PAGE, 1, MAP_SHARED, 1 } },
+		{ "anonymous", SYS_mmap, 0, SYS_mmap,
+		  { free_page, PAGE, 1, MAP_FLAGS | MAP_ANONYMOUS, 1 } },
+		{ "flags above", SYS_mmap, 0, SYS_mmap,
+		  { free_page, PAGE, 1, MAP_FLAGS | HIGH, 1 } },
+		{ "the socket", SYS_mmap, 0, SYS_mmap, { free_page, PAGE, 1, MAP_FLAGS, 0 } },
+		{ "fd 5", SYS_mmap, 0, SYS_mmap, { free_page, PAGE, 1, MAP_FLAGS, 5 } },
+		{ "fd -1", SYS_mmap, 0, SYS_mmap, { free_page, PAGE, 1, MAP_FLAGS, -1UL } },
+		{ "the stub's code", SYS_mmap, 0, SYS_mmap, { stub, PAGE, 5, MAP_FLAGS, 1 } },
+		{ "the stub's data", SYS_mmap, 0, SYS_mmap, { STUB_DATA, PAGE, 1, MAP_FLAGS, 1 } },
+		{ "into the stub", SYS_mmap, 0, SYS_mmap,
+		  { stub - PAGE, PAGE + 1, 1, MAP_FLAGS, 1 } },
+		{ "above", SYS_mmap, 0, SYS_mmap, { 1UL << 47, PAGE, 1, MAP_FLAGS, 1 } },
+		{ "it wraps", SYS_mmap, 0, SYS_mmap, { free_page, -PAGE, 1, MAP_FLAGS, 1 } },
+		{ "it wraps in the low half", SYS_mmap, 0, SYS_mmap,
+		  { stub - PAGE, 0xfffff000, 1, MAP_FLAGS, 1 } },
+
+		{ "the stub's code", SYS_munmap, 0, SYS_munmap, { stub, PAGE } },
+		{ "the stub's data", SYS_munmap, 0, SYS_munmap, { STUB_DATA, PAGE } },
+		{ "into the stub", SYS_munmap, 0, SYS_munmap, { 0, stub + 1 } },
+		{ "into the stub", SYS_munmap, 0, SYS_munmap, { stub - PAGE, PAGE + 1 } },
+		{ "above", SYS_munmap, 0, SYS_munmap, { 1UL << 47, PAGE } },
+		{ "all", SYS_munmap, 0, SYS_munmap, { 0, -PAGE } },
+		{ "it wraps", SYS_munmap, 0, SYS_munmap, { free_page, -free_page } },
+		{ "it wraps", SYS_munmap, 0, SYS_munmap, { -PAGE, 2 * PAGE } },
+		{ "halves that carry", SYS_munmap, 0, SYS_munmap,
+		  { stub - PAGE, 0x80000000 } },
+		{ "halves that carry twice", SYS_munmap, 0, SYS_munmap,
+		  { 0x0000100090000000, 0x0000100090000000 } },
+
+		{ "the socket", SYS_close_range, 0, SYS_close_range, { 0, 4, 0 } },
+		{ "fewer", SYS_close_range, 0, SYS_close_range, { 1, 3, 0 } },
+		{ "from the next", SYS_close_range, 0, SYS_close_range, { 2, 4, 0 } },
+		{ "more", SYS_close_range, 0, SYS_close_range, { 1, -1UL, 0 } },
+		{ "on exec only", SYS_close_range, 0, SYS_close_range, { 1, 4, 4 } },
+
+		{ "to block", SYS_rt_sigprocmask, 0, SYS_rt_sigprocmask, { 0, mask(), 0, 8 } },
+		{ "a mask of its own", SYS_rt_sigprocmask, 0, SYS_rt_sigprocmask,
+		  { 2, GUEST_STACK, 0, 8 } },
+		{ "the code as mask", SYS_rt_sigprocmask, 0, SYS_rt_sigprocmask,
+		  { 2, mask() - 8, 0, 8 } },
+		{ "half an address", SYS_rt_sigprocmask, 0, SYS_rt_sigprocmask,
+		  { 2, (unsigned int)mask(), 0, 8 } },
+		{ "to store the old one", SYS_rt_sigprocmask, 0, SYS_rt_sigprocmask,
+		  { 2, mask(), GUEST_STACK, 8 } },
+		{ "no mask", SYS_rt_sigprocmask, 0, SYS_rt_sigprocmask, { 2, 0, 0, 8 } },
+
+		/* A host with FSGSBASE: there no call is needed, and none allowed. */
+		{ "the FS base", SYS_arch_prctl, 0, SYS_arch_prctl, { ARCH_SET_FS, GUEST_FREE } },
+		{ "the GS base", SYS_arch_prctl, 1, SYS_arch_prctl, { ARCH_SET_GS, GUEST_FREE } },
+		{ "to end", SYS_exit_group, 0, SYS_exit_group, { 0 } },
+		{ "to end a thread", SYS_exit_group, 0, SYS_exit, { 0 } },
+		{ "to return from a signal", SYS_exit_group, 0, SYS_rt_sigreturn, { 0 } },
+	};
+	size_t i;
+
+	if (!(stubguard_features() & STUBGUARD_F_FSGSBASE))
+		test_skip("a host without FSGSBASE");
+	for (i = 0; i < COUNT(rows); i++) {
+		test_context("%s (call %ld, row %zu)", rows[i].what, rows[i].nr, i);
+		is_killed(site(rows[i].site_nr, rows[i].site_index), rows[i].nr, rows[i].args);
+	}
+}
+
+/* Where the host takes an int, it takes the lower half: what is above changes nothing. */
+static void what_is_above_an_int_does_not_count(void)
+{
+	static const struct row rows[] = {
+		{ "fd", SYS_recvmsg, 0, SYS_recvmsg, { HIGH, MESSAGE, DONTWAIT } },
+		{ "flags", SYS_recvmsg, 0, SYS_recvmsg, { 0, MESSAGE, HIGH | DONTWAIT } },
+		{ "fd", SYS_mmap, 0, SYS_mmap, { GUEST_FREE, PAGE, 1, MAP_FLAGS, HIGH | 1 } },
+	};
+	size_t i;
+
+	init();
+	for (i = 0; i < COUNT(rows); i++) {
+		const unsigned long *a = rows[i].args;
+
+		test_context("%s of call %ld", rows[i].what, rows[i].nr);
+		window_start(&w);
+		window_call(&w, site(rows[i].site_nr, 0), rows[i].nr, a[0], a[1], a[2], a[3], a[4],
+			    a[5]);
+		/* It has run, and failed: a failed batch, of which there is none. */
+		check_eq(window_run(&w), -EPROTO);
+		check_eq(window_fds(&w), 1);
+		check(!mm_mapping(&w.mm, GUEST_FREE)[0]);
+	}
+}
+
+/* What other places ask for, each in the right way: at this place it is none of its calls. */
+static void calls_of_other_sites_kill(void)
+{
+	init();
+
+	const struct {
+		long nr;
+		unsigned long args[6];
+	} calls[] = {
+		{ PARK_NR, { SIGSYS, 0, 0 } },
+		{ SYS_recvmsg, { 0, MESSAGE, DONTWAIT } },
+		{ SYS_mmap, { GUEST_FREE, PAGE, PROT_READ, MAP_FLAGS, 1, 0 } },
+		{ SYS_munmap, { GUEST_FREE, PAGE } },
+		{ SYS_close_range, { 1, 4, 0 } },
+		{ SYS_rt_sigprocmask, { 2, mask(), 0, 8 } },
+		{ SYS_arch_prctl, { ARCH_SET_FS, GUEST_FREE } },
+		{ SYS_mmap | X32, { GUEST_FREE, PAGE, PROT_READ, MAP_FLAGS, 1, 0 } },
+		{ SYS_munmap | X32, { GUEST_FREE, PAGE } },
+		{ PARK_NR | X32, { SIGSYS } },
+		{ SYS_rt_sigreturn, { 0 } },
+		{ SYS_sendmsg, { 0, MESSAGE, 0 } },
+		{ SYS_seccomp, { 1, 0, GUEST_STACK } },
+		{ 192, { GUEST_FREE, PAGE, PROT_READ, MAP_FLAGS, 1, 0 } },
+		{ -1, { 0 } },
+	};
+	unsigned int offsets[32], count, i, j;
+
+	if (!(stubguard_features() & STUBGUARD_F_FSGSBASE))
+		test_skip("a host without FSGSBASE");
+	count = window_sites(code, offsets, COUNT(offsets));
+	offsets[count++] = GADGET;
+	for (i = 0; i < count; i++) {
+		long own = window_site_nr(code, offsets[i]);
+		/* Where the stub makes no call, mmap notifies; the others are never right. */
+		bool unused = own == -1 || own == SYS_arch_prctl || own == SYS_exit_group;
+
+		for (j = 0; j < COUNT(calls); j++) {
+			if (unused ? calls[j].nr == SYS_mmap : calls[j].nr == own)
+				continue;
+			test_context("call %ld at %#x", calls[j].nr, offsets[i]);
+			is_killed(STUB_START + offsets[i], calls[j].nr, calls[j].args);
+		}
+	}
+}
+
+static void every_other_number_kills(void)
+{
+	static const unsigned long zeros[6];
+	long nr;
+
+	init();
+	for (nr = 0; nr < 480; nr++) {
+		/* uretprobe and uprobe pass by all filters (Linux 6.14). */
+		if (nr == SYS_mmap || nr == 335 || nr == 336)
+			continue;
+		test_context("call %ld", nr);
+		is_killed(STUB_START + GADGET, nr, zeros);
+	}
+}
+
+static void a_32_bit_call_does_not_get_through(void)
+{
+	static const unsigned char gadget[] = { 0xcd, 0x80, 0xc3 };
+	static const long numbers[] = { SYS_mmap, SYS_munmap, PARK_NR, SYS_recvmsg, 90, 91, 192 };
+	int status, ret;
+	size_t i;
+
+	init();
+	for (i = 0; i < COUNT(numbers); i++) {
+		test_context("call %ld", numbers[i]);
+		window_start(&w);
+		memcpy(w.mm.ram + GADGET, gadget, sizeof(gadget));
+		window_call_at(&w, STUB_START + GADGET, numbers[i], 0);
+		ret = window_run(&w);
+		/* A fault in the page is no guest's report: without such calls it ends here. */
+		if (ret == -EPROTO)
+			test_skip("this host has no 32-bit calls");
+		check_eq(ret, -ESRCH);
+		status = mm_reap(&w.mm);
+		check(WIFSIGNALED(status));
+		check_eq(WTERMSIG(status), SIGSYS);
+	}
+}
+
+/* ---- the sites with their own arguments */
+
+static void it_receives_what_nobody_has_sent(void)
+{
+	start();
+	window_call_at(&w, site(SYS_recvmsg, 0), SYS_recvmsg, 0, MESSAGE, DONTWAIT);
+	/* EAGAIN: taken for a failed batch, of which there is none. */
+	check_eq(window_run(&w), -EPROTO);
+	check_eq(window_fds(&w), 1);
+	window_is_lost(&w);
+}
+
+static void it_maps_without_an_fd(void)
+{
+	start();
+	window_call_at(&w, site(SYS_mmap, 0), SYS_mmap, GUEST_FREE, PAGE, PROT_READ, MAP_FLAGS, 1);
+	check_eq(window_run(&w), -EPROTO);
+	check(!mm_mapping(&w.mm, GUEST_FREE)[0]);
+	window_is_lost(&w);
+}
+
+static void it_unblocks_what_is_not_blocked(void)
+{
+	int ret;
+
+	start();
+	/* From there it is resumed with what the monitor has written: round and round. */
+	window_call_at(&w, site(SYS_rt_sigprocmask, 0), SYS_rt_sigprocmask, 2, mask(), 0, 8);
+	check_eq(window_resume(&w), 0);
+	check_eq(raw(SYS_kill, w.mm.pid, SIGALRM), 0);
+	/* Behind the call it is a resume to be done again, at it it is where no guest may be. */
+	ret = window_wait(&w);
+	check(ret == -EPROTO || (ret == 0 && w.event.again == 1));
+	check_eq(window_fds(&w), 1);
+	if (ret == 0)
+		window_is_sound(&w);
+	else
+		window_is_lost(&w);
+}
+
+static void it_closes_what_is_not_open(void)
+{
+	int ret;
+
+	start();
+	window_call_at(&w, site(SYS_close_range, 0), SYS_close_range, 1, 4, 0);
+	w.regs.rbx = 0;
+	check_eq(window_resume(&w), 0);
+	check_eq(raw(SYS_kill, w.mm.pid, SIGALRM), 0);
+	ret = window_wait(&w);
+	check(ret == -EPROTO || (ret == 0 && w.event.again == 1));
+	check_eq(window_fds(&w), 1);
+}
+
+/* ---- mmap from elsewhere in the page */
+
+static void the_page_table_decides(void)
+{
+	struct stubguard_stats before;
+
+	start();
+	mm_set_pte(&w.mm, GUEST_FREE, FRAME_FREE, PROT_READ);
+	window_call_at(&w, STUB_START + GADGET, SYS_mmap, GUEST_FREE, PAGE, PROT_READ, MAP_FLAGS, 1,
+		       FRAME_FREE * PAGE);
+	before = stats();
+	check_eq(window_run(&w), 0);
+	/* It was let through, and there is no fd. */
+	check_eq(window_result(&w), -EBADF);
+	check_eq(stats().allowed, before.allowed + 1);
+	check_eq(w.mm.asked, 1);
+	check_eq(w.mm.questions[0].addr, GUEST_FREE);
+	check_eq(w.mm.questions[0].offset, FRAME_FREE * PAGE);
+	check_eq(w.mm.questions[0].prot, PROT_READ);
+
+	window_call_at(&w, STUB_START + GADGET, SYS_mmap, GUEST_FREE, PAGE,
+		       PROT_READ | PROT_WRITE, MAP_FLAGS, 1, FRAME_FREE * PAGE);
+	check_eq(window_run(&w), 0);
+	check_eq(window_result(&w), -EPERM);
+	check_eq(denied("page_table"), 1);
+}
+
+static void the_policy_decides(void)
+{
+	static const struct {
+		const char *reason;
+		unsigned long args[6];
+	} rows[] = {
+		{ "flags", { GUEST_FREE, PAGE, PROT_READ, MAP_PRIVATE | MAP_FIXED, 1, 0 } },
+		{ "flags", { GUEST_FREE, PAGE, PROT_READ, MAP_FLAGS | MAP_ANONYMOUS, 1, 0 } },
+		{ "fd", { GUEST_FREE, PAGE, PROT_READ, MAP_FLAGS, 0, 0 } },
+		{ "fd", { GUEST_FREE, PAGE, PROT_READ, MAP_FLAGS, 5, 0 } },
+		{ "protection", { GUEST_FREE, PAGE, 8, MAP_FLAGS, 1, 0 } },
+		{ "unaligned", { GUEST_FREE + 1, PAGE, PROT_READ, MAP_FLAGS, 1, 0 } },
+		{ "empty", { GUEST_FREE, 0, PROT_READ, MAP_FLAGS, 1, 0 } },
+		{ "wrap", { -PAGE, 2 * PAGE, PROT_READ, MAP_FLAGS, 1, 0 } },
+		{ "range", { STUB_START, PAGE, PROT_READ, MAP_FLAGS, 1, 0 } },
+		{ "offset", { GUEST_FREE, PAGE, PROT_READ, MAP_FLAGS, 1, 8 } },
+		{ "page_table", { GUEST_FREE, PAGE, PROT_READ, MAP_FLAGS, 1, 0 } },
+	};
+	uint64_t before;
+	size_t i;
+
+	start();
+	for (i = 0; i < COUNT(rows); i++) {
+		const unsigned long *a = rows[i].args;
+
+		test_context("%s, row %zu", rows[i].reason, i);
+		before = denied(rows[i].reason);
+		window_call_at(&w, STUB_START + GADGET, SYS_mmap, a[0], a[1], a[2], a[3], a[4],
+			       a[5]);
+		check_eq(window_run(&w), 0);
+		check_eq(window_result(&w), -EPERM);
+		check_eq(denied(rows[i].reason), before + 1);
+	}
+	test_context_end();
+	check_eq(stats().breaches, 0);
+}
+
+static void any_place_in_the_page_is_the_stubs(void)
+{
+	unsigned int offset;
+
+	start();
+	for (offset = code_length; offset < PAGE - 2; offset += offset < GADGET - 64 ? 61 : 1) {
+		test_context("offset %u", offset);
+		memset(w.mm.ram + code_length, 0, PAGE - code_length);
+		mm_gadget(&w.mm, offset);
+		window_call_at(&w, STUB_START + offset, SYS_mmap, 0);
+		check_eq(window_run(&w), 0);
+		check_eq(window_result(&w), -EPERM);
+	}
+}
+
+/* The places where a call of the stub's is never made notify too; behind one of them it ends. */
+static void mmap_where_a_site_is_unused(void)
+{
+	static const struct {
+		long nr;
+		unsigned int index;
+	} rows[] = { { SYS_exit_group, 0 }, { SYS_arch_prctl, 0 }, { SYS_arch_prctl, 1 } };
+	uint64_t before;
+	size_t i;
+
+	init();
+	if (!(stubguard_features() & STUBGUARD_F_FSGSBASE))
+		test_skip("a host without FSGSBASE");
+	for (i = 0; i < COUNT(rows); i++) {
+		test_context("site %ld", rows[i].nr);
+		window_start(&w);
+		before = denied("page_table");
+		window_call_at(&w, site(rows[i].nr, rows[i].index), SYS_mmap, GUEST_FREE, PAGE,
+			       PROT_READ, MAP_FLAGS, 1, 0);
+		check_eq(window_resume(&w), 0);
+		if (rows[i].nr == SYS_exit_group) {
+			has_been_killed();
+		} else {
+			/* Round and round, as that is where it says that it goes. */
+			check_eq(stubguard_stub_wait(&w.stub, &w.mm, 0, &w.event,
+						     (uint64_t *)&w.regs, w.fp, &w.info),
+				 -EINTR);
+			check_eq(WTERMSIG(window_end(&w)), SIGKILL);
+		}
+		check_op(denied("page_table"), >, before);
+	}
+}
+
+/* It does not keep the monitor from looking around. */
+static void a_storm_of_calls(void)
+{
+	/* again: mov $9, %rax; call *%rbx; jmp again */
+	static const unsigned char again[] = { 0x48, 0xc7, 0xc0, 9,    0,   0,
+					       0,    0xff, 0xd3, 0xeb, 0xf5 };
+	struct stubguard_event event;
+	unsigned int i;
+	int ret;
+
+	start();
+	memcpy(mm_frame(&w.mm, FRAME_FREE), again, sizeof(again));
+	window_map(&w, GUEST_FREE, FRAME_FREE, PROT_READ | PROT_EXEC);
+	window_call_at(&w, GUEST_FREE, 0, 0);
+	w.regs.rbx = STUB_START + GADGET;
+	check_eq(window_resume(&w), 0);
+	for (i = 0; i < 10; i++) {
+		ret = stubguard_stub_wait(&w.stub, &w.mm, 0, &event, (uint64_t *)&w.regs, w.fp,
+					  &w.info);
+		check_eq(ret, -EINTR);
+	}
+	check_op(denied("flags"), >=, 20);
+	check_eq(raw(SYS_kill, w.mm.pid, SIGALRM), 0);
+	/* In the stub's page no guest has anything to do: there a signal is its end. */
+	ret = window_wait(&w);
+	check(ret == 0 || ret == -EPROTO);
+	if (ret == 0)
+		check_eq(w.event.signal, SIGALRM);
+	else
+		window_is_lost(&w);
+}
+
+/* ---- calls that are the guest's own */
+
+static void guest_gadget(unsigned long page, unsigned int offset, unsigned int frame)
+{
+	static const unsigned char gadget[] = { 0x0f, 0x05, 0xc3 };
+	size_t room = PAGE - offset;
+
+	memcpy((char *)mm_frame(&w.mm, frame) + offset, gadget,
+	       room < sizeof(gadget) ? room : sizeof(gadget));
+	window_map(&w, page, frame, PROT_READ | PROT_EXEC);
+}
+
+static void is_the_guests(unsigned long ip, long nr)
+{
+	test_context("call %ld at %#lx", nr, ip);
+	window_call_at(&w, ip, nr, GUEST_FREE, PAGE, PROT_READ, MAP_FLAGS, 1);
+	check_eq(window_run(&w), 0);
+	check_eq(w.event.signal, SIGSYS);
+	check_eq(w.event.syscall, (int)nr);
+	check_eq(w.regs.rax, (unsigned long)nr);
+	test_context_end();
+}
+
+static void calls_from_elsewhere_are_the_guests(void)
+{
+	static const long numbers[] = { SYS_mmap,	SYS_munmap, PARK_NR, SYS_recvmsg,
+					SYS_close_range, SYS_kill,   -1 };
+	unsigned int place;
+	size_t i;
+
+	start();
+	place = (unsigned int)(site(PARK_NR, 0) - STUB_START);
+	/* The park's address but for its high, or its low half. */
+	guest_gadget(STUB_START - (1UL << 44), place, FRAME_FREE);
+	guest_gadget(STUB_START - (1UL << 28), place, FRAME_FREE + 1);
+	guest_gadget(STUB_START - PAGE, place, FRAME_FREE + 2);
+	for (i = 0; i < COUNT(numbers); i++) {
+		is_the_guests(STUB_START - (1UL << 44) + place, numbers[i]);
+		is_the_guests(STUB_START - (1UL << 28) + place, numbers[i]);
+		is_the_guests(STUB_START - PAGE + place, numbers[i]);
+		/* What counts is where the call returns to: this is the next page. */
+		is_the_guests(mm_gadget(&w.mm, PAGE - 2), numbers[i]);
+	}
+	check_eq(stats().breaches, 0);
+}
+
+/* ---- behind the park, with rax as the monitor would answer and a control page of its own */
+
+static struct window_control control;
+
+static void fresh_control(void)
+{
+	memset(&control, 0, sizeof(control));
+	control.rip = mm_guest_code("report");
+	control.cs = 0x33;
+	control.rflags = 0x202;
+	control.rsp = GUEST_STACK + 256;
+	control.ss = 0x2b;
+	control.xfeatures = 3;
+	/* rax */
+	control.gp[13] = 4321;
+}
+
+static void goes_behind_the_park(unsigned long rax)
+{
+	static const unsigned long args[6];
+	window_forge(&w, &control, sizeof(control), STUB_DATA, site(PARK_NR, 0) + 2, rax, args);
+	check_eq(window_resume(&w), 0);
+}
+
+static void breaks_the_protocol(void)
+{
+	check_eq(window_wait(&w), -EPROTO);
+	check_eq(window_fds(&w), 1);
+	window_is_lost(&w);
+	check_eq(WTERMSIG(window_kill(&w)), SIGKILL);
+	mm_forget(&w.mm);
+}
+
+static void a_batch_of_its_own_maps_nothing(void)
+{
+	static const unsigned int flags[] = { 0, CONTROL_GUEST, CONTROL_RECEIVE,
+					      CONTROL_RECEIVE | CONTROL_GUEST };
+	unsigned int fd;
+	size_t i;
+
+	init();
+	for (i = 0; i < COUNT(flags); i++) {
+		for (fd = 1; fd < 5; fd++) {
+			test_context("flags %u, fd %u", flags[i], fd);
+			window_start(&w);
+			mm_set_pte(&w.mm, GUEST_FREE, FRAME_FREE, PROT_READ);
+			fresh_control();
+			control.flags = flags[i];
+			control.calls = 1;
+			control.batch[0] = (struct window_call){ GUEST_FREE, PAGE, 0, PROT_READ,
+								 fd };
+			memcpy(control.message, window_control(&w)->message,
+			       sizeof(control.message));
+			goes_behind_the_park(1);
+			breaks_the_protocol();
+		}
+	}
+}
+
+static void a_batch_of_its_own_that_the_filter_ends(void)
+{
+	static const struct window_call calls[] = {
+		{ STUB_START, PAGE, 0, PROT_READ | PROT_EXEC, 1 },
+		{ STUB_DATA, PAGE, 0, PROT_READ, 2 },
+		{ GUEST_FREE, STUB_START, 0, PROT_READ, 1 },
+		{ GUEST_FREE, PAGE, 0, 8, 1 },
+		{ GUEST_FREE, PAGE, 0, PROT_READ, 5 },
+		{ GUEST_FREE, PAGE, 0, PROT_READ, 0xffffffff },
+		{ STUB_START, PAGE, 0, 0, 0 },
+		{ STUB_DATA, 2 * PAGE, 0, 0, 0 },
+		{ 0, -PAGE, 0, 0, 0 },
+		{ 1UL << 47, PAGE, 0, 0, 0 },
+	};
+	size_t i;
+
+	init();
+	for (i = 0; i < COUNT(calls); i++) {
+		test_context("call %zu", i);
+		window_start(&w);
+		fresh_control();
+		control.flags = CONTROL_GUEST;
+		control.calls = 1;
+		control.batch[0] = calls[i];
+		goes_behind_the_park(1);
+		has_been_killed();
+	}
+}
+
+/* What it can have: its own memory unmapped, which harms nobody else, and registers. */
+static void a_batch_of_its_own_unmaps_its_own(void)
+{
+	start();
+	window_map(&w, GUEST_FREE, FRAME_FREE, PROT_READ);
+	fresh_control();
+	control.flags = CONTROL_GUEST;
+	control.calls = 1;
+	control.batch[0] = (struct window_call){ .addr = GUEST_FREE, .length = PAGE };
+	goes_behind_the_park(1);
+	check_eq(window_wait(&w), 0);
+	check_eq(window_result(&w), 4321);
+	check(!mm_mapping(&w.mm, GUEST_FREE)[0]);
+	window_is_sound(&w);
+}
+
+static void a_batch_of_its_own_without_end(void)
+{
+	unsigned int i;
+
+	start();
+	fresh_control();
+	control.calls = 0x7fffffff;
+	for (i = 0; i < COUNT(control.batch); i++)
+		control.batch[i] = (struct window_call){ .addr = GUEST_FREE, .length = PAGE };
+	goes_behind_the_park(1);
+	/* Whatever is there, an end it has: a call that the filter or the host does not like. */
+	check_op(window_wait(&w), <, 0);
+	window_is_lost(&w);
+}
+
+static void an_answer_that_is_none(void)
+{
+	static const unsigned long answers[] = { 0, 2, -1UL, -(unsigned long)ENOSYS, HIGH | 1 };
+	size_t i;
+
+	init();
+	for (i = 0; i < COUNT(answers); i++) {
+		test_context("rax %#lx", answers[i]);
+		window_start(&w);
+		fresh_control();
+		control.flags = CONTROL_GUEST;
+		goes_behind_the_park(answers[i]);
+		has_been_killed();
+	}
+}
+
+static void a_selector_of_the_kernels(void)
+{
+	static const unsigned long selectors[] = { 0x10, 0x18, 0, 8, 0x2b };
+	size_t i;
+
+	start();
+	for (i = 0; i < COUNT(selectors); i++) {
+		test_context("selector %#lx", selectors[i]);
+		fresh_control();
+		control.flags = CONTROL_GUEST;
+		control.cs = selectors[i];
+		goes_behind_the_park(1);
+		/* iretq faults, as it may for the monitor's own values. */
+		check_eq(window_wait(&w), 0);
+		check_eq(w.event.signal, SIGSEGV);
+		check_eq(w.event.again, 1);
+		window_is_sound(&w);
+	}
+}
+
+static void a_base_by_a_call(void)
+{
+	init();
+	if (!(stubguard_features() & STUBGUARD_F_FSGSBASE))
+		test_skip("a host without FSGSBASE");
+	window_start(&w);
+	fresh_control();
+	control.flags = CONTROL_GUEST | CONTROL_SET_FS | CONTROL_BY_CALL;
+	control.fs_base = GUEST_FREE;
+	goes_behind_the_park(1);
+	has_been_killed();
+}
+
+/* ---- forged parks: what the guest can write, and what the host would not say */
+
+static void a_park_without_a_signal(void)
+{
+	static const struct {
+		unsigned long what, second, third;
+	} rows[] = {
+		{ PARK_DONE, 0, 0 },
+		{ PARK_FAILED, -(unsigned long)ENOMEM, 1 },
+		{ PARK_FAILED, -(unsigned long)ENOMEM, 0 },
+		{ PARK_FAILED, 0, HIGH },
+		{ PARK_FAILED, 0, -1UL },
+		{ 0, 0, 0 },
+		{ SIGSYS, 0, 0 },
+		{ SIGSYS, GUEST_STACK, GUEST_STACK },
+		{ SIGKILL, 0, 0 },
+		{ -1UL, -1UL, -1UL },
+	};
+	size_t i;
+
+	init();
+	for (i = 0; i < COUNT(rows); i++) {
+		test_context("row %zu", i);
+		window_start(&w);
+		window_call_at(&w, STUB_START, 0, rows[i].what, rows[i].second, rows[i].third);
+		check_eq(window_resume(&w), 0);
+		breaks_the_protocol();
+	}
+}
+
+/* As good as a signal: the guest has what it says, and says nothing that it could not have had. */
+static void a_park_with_a_frame_that_the_guest_has_written(void)
+{
+	mcontext_t context;
+	static unsigned char fp[PAGE];
+	unsigned long args[6] = { SIGSYS };
+
+	start();
+	memcpy(fp, w.fp, sizeof(fp));
+	memset(&context, 0, sizeof(context));
+	context.gregs[REG_RIP] = 0x4141414141414141;
+	context.gregs[REG_RDI] = 42;
+	context.gregs[REG_CSGSFS] = -1LL;
+	args[1] = STUB_DATA + PAGE + w.stub.siginfo;
+	args[2] = STUB_DATA + PAGE + w.stub.mcontext - 40;
+	window_forge(&w, &context, sizeof(context), STUB_DATA + PAGE + w.stub.mcontext, STUB_START,
+		     0, args);
+	check_eq(window_run(&w), 0);
+	check_eq(w.event.signal, SIGSYS);
+	check_eq(w.event.again, 0);
+	check_eq(w.regs.rip, 0x4141414141414141);
+	check_eq(w.regs.rdi, 42);
+	check_eq(w.regs.cs, 0xffff);
+	/* Resumed with it, it faults where it wants to be. */
+	check_eq(window_run(&w), 0);
+	check_eq(w.event.signal, SIGSEGV);
+	check_eq(w.event.again, 1);
+	/* There was no frame of the host's, so its floating-point state is what it finds there. */
+	memcpy(w.fp, fp, sizeof(fp));
+	window_is_sound(&w);
+
+	/* But for a place in the stub's page. */
+	context.gregs[REG_RIP] = STUB_START + GADGET;
+	window_forge(&w, &context, sizeof(context), STUB_DATA + PAGE + w.stub.mcontext, STUB_START,
+		     0, args);
+	check_eq(window_run(&w), -EPROTO);
+	window_is_lost(&w);
+}
+
+#define KEEP 0x4b45455000000000UL
+
+static const struct forged {
+	const char *what;
+	const char *reason;
+	unsigned long args[3];
+	unsigned long rip;
+	int nr;
+	unsigned int arch;
+	unsigned long ip;
+} *forged;
+
+/* Places in the code: bytes before where signals may come, behind iretq, in the page. */
+#define UNBLOCK 0x1000000UL
+#define IRET 0x2000000UL
+#define PAGE_AT(offset) (0x3000000UL + (offset))
+#define P(a, b, c) .args = { a, b, c }
+#define ARGS P(KEEP, KEEP, KEEP)
+
+static unsigned long place_of(unsigned long place)
+{
+	static const unsigned char iretq[] = { 0x48, 0xcf };
+	const unsigned char *found = memmem(code, code_length, iretq, sizeof(iretq));
+
+	switch (place & ~0xffffffUL) {
+	case IRET:
+		return STUB_START + (unsigned long)(found - code) + (place & 0xff);
+	case UNBLOCK:
+		return site(SYS_rt_sigprocmask, 0) + 2 - (place & 0xff);
+	case PAGE_AT(0):
+		return STUB_START + (place & 0xfff);
+	}
+	return place;
+}
+
+static void forge(struct seccomp_notif *notification)
+{
+	int i;
+
+	for (i = 0; i < 3; i++) {
+		if (forged->args[i] != KEEP)
+			notification->data.args[i] = forged->args[i];
+	}
+	if (forged->rip)
+		window_mcontext(&w)->gregs[REG_RIP] = (long long)place_of(forged->rip);
+	if (forged->nr)
+		notification->data.nr = forged->nr;
+	if (forged->arch)
+		notification->data.arch = forged->arch;
+	if (forged->ip)
+		notification->data.instruction_pointer = place_of(forged->ip);
+}
+
+/* One step of the table at the head of the library's monitor: it is counted, said, and final. */
+static void is_a_breach(const struct forged *row)
+{
+	struct stubguard_stats before = stats();
+	unsigned int warnings = model_log_count(STUBGUARD_LOG_WARNING);
+	size_t said = strlen(model_log_text);
+	char text[64];
+
+	test_context("%s", row->what);
+	forged = row;
+	window_alter(forge);
+	check_eq(window_wait(&w), -EPROTO);
+	host_reset();
+	check_eq(stats().breaches, before.breaches + 1);
+	check_eq(model_log_count(STUBGUARD_LOG_WARNING), warnings + 1);
+	snprintf(text, sizeof(text), "a stub broke the protocol (%s)\n", row->reason);
+	check(strstr(model_log_text + said, text) != NULL);
+	window_is_lost(&w);
+	check_eq(WTERMSIG(window_kill(&w)), SIGKILL);
+	mm_forget(&w.mm);
+	test_context_end();
+}
+
+static const struct forged of_a_running_stub[] = {
+	{ "no signal", "signal", P(0, KEEP, KEEP) },
+	{ "SIGHUP", "signal", P(1, KEEP, KEEP) },
+	{ "SIGBUS", "signal", P(7, KEEP, KEEP) },
+	{ "SIGKILL", "signal", P(9, KEEP, KEEP) },
+	{ "signal 64", "signal", P(64, KEEP, KEEP) },
+	{ "signal -1", "signal", P(-1UL, KEEP, KEEP) },
+	{ "a signal and more", "signal", P(HIGH | SIGSYS, KEEP, KEEP) },
+	{ "signal 0x1002", "signal", P(0x1002, KEEP, KEEP) },
+	{ "a batch is done", "park", P(PARK_DONE, KEEP, KEEP) },
+	{ "a batch has failed", "park", P(PARK_FAILED, -5UL, 1) },
+	{ "no siginfo", "signal frame", P(KEEP, 0, KEEP) },
+	{ "another siginfo", "signal frame", P(KEEP, STUB_DATA + PAGE, KEEP) },
+	{ "siginfo before", "signal frame", P(KEEP, STUB_DATA, KEEP) },
+	{ "siginfo behind", "signal frame", P(KEEP, STUB_DATA + 2 * PAGE, KEEP) },
+	{ "siginfo of the guest's", "signal frame", P(KEEP, GUEST_STACK, KEEP) },
+	{ "siginfo at the end", "signal frame", P(KEEP, -1UL, KEEP) },
+	{ "no context", "signal frame", P(KEEP, KEEP, 0) },
+	{ "another context", "signal frame", P(KEEP, KEEP, STUB_DATA + PAGE) },
+	{ "context before", "signal frame", P(KEEP, KEEP, STUB_DATA + PAGE - 40) },
+	{ "context far behind", "signal frame", P(KEEP, KEEP, STUB_DATA + PAGE + 0xfff0) },
+	{ "context at the end", "signal frame", P(KEEP, KEEP, -1UL) },
+	{ "it stood at the park", "park", ARGS, .rip = PAGE_AT(0) },
+	{ "it stood behind the park", "park", ARGS, .rip = PAGE_AT(7) },
+	{ "it stood before the unblocking", "park", ARGS, .rip = UNBLOCK + 1 },
+	{ "it stood behind iretq", "park", ARGS, .rip = IRET + 2 },
+	{ "it stood at the page's end", "park", ARGS, .rip = PAGE_AT(0xfff) },
+	{ "SIGSYS at the unblocking", "signal", ARGS, .rip = UNBLOCK },
+	{ "SIGTRAP at iretq", "signal", P(SIGTRAP, KEEP, KEEP), .rip = IRET },
+	{ "SIGILL there", "signal", P(SIGILL, KEEP, KEEP), .rip = IRET },
+	{ "SIGFPE there", "signal", P(SIGFPE, KEEP, KEEP), .rip = IRET },
+	{ "another call", "system call", ARGS, .nr = SYS_getpid },
+	{ "munmap", "system call", ARGS, .nr = SYS_munmap },
+	{ "recvmsg", "system call", ARGS, .nr = SYS_recvmsg },
+	{ "another architecture", "system call", ARGS, .arch = AUDIT_ARCH_I386 },
+	{ "a park elsewhere", "system call", ARGS, .ip = PAGE_AT(GADGET) },
+	{ "a park one byte behind", "system call", ARGS, .ip = PAGE_AT(8) },
+	{ "a park of the guest's", "system call", ARGS, .ip = GUEST_CODE },
+	{ "mmap of the guest's", "system call", ARGS, .nr = SYS_mmap, .ip = GUEST_CODE },
+};
+
+static void a_running_stub_breaks_the_protocol(void)
+{
+	size_t i;
+
+	init();
+	for (i = 0; i < COUNT(of_a_running_stub); i++) {
+		window_start(&w);
+		window_guest(&w, "report", 1);
+		check_eq(window_resume(&w), 0);
+		is_a_breach(&of_a_running_stub[i]);
+	}
+}
+
+static const struct forged of_a_batch[] = {
+	{ "SIGSYS", "park", P(SIGSYS, KEEP, KEEP) },
+	{ "SIGALRM", "park", P(SIGALRM, STUB_DATA + PAGE, STUB_DATA + PAGE) },
+	{ "SIGSEGV", "park", P(SIGSEGV, 0, 0) },
+	{ "no signal", "park", P(0, 0, 0) },
+	{ "signal -1", "park", P(-1UL, 0, 0) },
+	{ "a done one and more", "park", P(HIGH | PARK_DONE, 0, 0) },
+	{ "all have failed", "park", P(PARK_FAILED, -5UL, 0) },
+	{ "more failed than there were", "park", P(PARK_FAILED, -5UL, 4) },
+	{ "many more", "park", P(PARK_FAILED, -5UL, 0x80000000) },
+	{ "and more", "park", P(PARK_FAILED, -5UL, HIGH | 1) },
+	{ "less", "park", P(PARK_FAILED, -5UL, -1UL) },
+	{ "another call", "system call", ARGS, .nr = SYS_getpid },
+	{ "a park elsewhere", "system call", ARGS, .ip = PAGE_AT(GADGET) },
+};
+
+static void queue_three(void)
+{
+	int i;
+
+	for (i = 0; i < 3; i++)
+		mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
+}
+
+static void a_batch_breaks_the_protocol(void)
+{
+	size_t i;
+
+	init();
+	for (i = 0; i < COUNT(of_a_batch); i++) {
+		window_start(&w);
+		queue_three();
+		check_eq(window_resume_batch(&w), 0);
+		w.mm.calls = 0;
+		is_a_breach(&of_a_batch[i]);
+	}
+}
+
+static unsigned long fail_result, fail_left;
+
+static void fail(struct seccomp_notif *notification)
+{
+	notification->data.args[0] = PARK_FAILED;
+	notification->data.args[1] = fail_result;
+	notification->data.args[2] = fail_left;
+}
+
+/* Errors are errors, whatever the stub says: never a success, never a number of its choosing. */
+static void results_of_a_failed_call(void)
+{
+	static const struct {
+		unsigned long result;
+		int error;
+	} rows[] = {
+		{ -1UL, -1 },
+		{ -12UL, -12 },
+		{ -4095UL, -4095 },
+		{ -4096UL, -EIO },
+		{ 0, -EIO },
+		{ 1, -EIO },
+		{ 0x7fffffff, -EIO },
+		{ HIGH - 5, -EIO },
+		{ -HIGH - 5, -EIO },
+		{ 1UL << 63, -EIO },
+	};
+	unsigned int guest;
+	size_t i;
+
+	start();
+	for (guest = 0; guest < 2; guest++) {
+		for (i = 0; i < COUNT(rows); i++) {
+			test_context("result %#lx, guest %u", rows[i].result, guest);
+			queue_three();
+			window_guest(&w, "report", 1);
+			check_eq(guest ? window_resume(&w) : window_resume_batch(&w), 0);
+			w.mm.calls = 0;
+			fail_result = rows[i].result;
+			fail_left = 1 + i % 3;
+			window_alter(fail);
+			check_eq(window_wait(&w), 0);
+			host_reset();
+			check_eq(w.event.error, rows[i].error);
+			check_eq(w.event.done, 3 - (int)fail_left);
+			check_eq(w.event.signal, 0);
+			window_is_sound(&w);
+		}
+	}
+}
+
+static const struct test tests[] = {
+	TEST(the_code_has_these_calls),
+	TEST(arguments_that_are_not_the_sites_kill),
+	TEST(what_is_above_an_int_does_not_count),
+	TEST(calls_of_other_sites_kill),
+	TEST(every_other_number_kills),
+	TEST(a_32_bit_call_does_not_get_through),
+	TEST(it_receives_what_nobody_has_sent),
+	TEST(it_maps_without_an_fd),
+	TEST(it_unblocks_what_is_not_blocked),
+	TEST(it_closes_what_is_not_open),
+	TEST(the_page_table_decides),
+	TEST(the_policy_decides),
+	TEST(any_place_in_the_page_is_the_stubs),
+	TEST(mmap_where_a_site_is_unused),
+	TEST(a_storm_of_calls),
+	TEST(calls_from_elsewhere_are_the_guests),
+	TEST(a_batch_of_its_own_maps_nothing),
+	TEST(a_batch_of_its_own_that_the_filter_ends),
+	TEST(a_batch_of_its_own_unmaps_its_own),
+	TEST(a_batch_of_its_own_without_end),
+	TEST(an_answer_that_is_none),
+	TEST(a_selector_of_the_kernels),
+	TEST(a_base_by_a_call),
+	TEST(a_park_without_a_signal),
+	TEST(a_park_with_a_frame_that_the_guest_has_written),
+	TEST(a_running_stub_breaks_the_protocol),
+	TEST(a_batch_breaks_the_protocol),
+	TEST(results_of_a_failed_call),
+};
+
+HARNESS_MAIN(tests)

@@ -1,0 +1,861 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What the host may answer while a parked stub is resumed and waited for, older hosts, and the
+ * stub's death at each moment: never a hang, never a wrong report.
+ */
+#include "harness.h"
+#include "host.h"
+#include "window.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <ucontext.h>
+
+static struct window w;
+
+static void start(void)
+{
+	window_init(STUBGUARD_REQUIRE);
+	window_start(&w);
+}
+
+/* Without WAIT_KILLABLE_RECV, so that a stop withdraws what has been received. */
+static void start_on_an_older_host(void)
+{
+	host_fail(HOST_FLAG, 1, 1, EINVAL);
+	start();
+	check_eq(stubguard_features() & STUBGUARD_F_WAIT_KILLABLE, 0);
+}
+
+static int wait_once(void)
+{
+	return stubguard_stub_wait(&w.stub, &w.mm, 0, &w.event, (uint64_t *)&w.regs, w.fp, &w.info);
+}
+
+static void kill_it(void)
+{
+	raw(SYS_pidfd_send_signal, w.mm.pidfd, SIGKILL, 0, 0);
+	mm_wait_dead(&w.mm);
+}
+
+static bool die_before(const long *arg, long *result)
+{
+	(void)arg;
+	(void)result;
+	kill_it();
+	return false;
+}
+
+/* ---- SEND */
+
+/* As a freezer and a debugger do it: the call is withdrawn, and comes again. */
+static void stop_and_go_on(void)
+{
+	check_eq(raw(SYS_kill, w.mm.pid, SIGSTOP), 0);
+	mm_wait_state(&w.mm, 'T');
+	check_eq(raw(SYS_kill, w.mm.pid, SIGCONT), 0);
+	mm_wait_notification(&w.mm);
+}
+
+static bool withdraw_before(const long *arg, long *result)
+{
+	(void)arg;
+	(void)result;
+	host_reset();
+	stop_and_go_on();
+	return false;
+}
+
+static void withdrawn_before_it_is_answered(void)
+{
+	struct stubguard_stats before;
+	unsigned int i;
+
+	start_on_an_older_host();
+	for (i = 0; i < 5; i++) {
+		before = stats();
+		window_guest(&w, "report", i);
+		host_hook_set(HOST_SEND, withdraw_before);
+		check_eq(window_resume(&w), 0);
+		check_eq(stats().resynchronised, before.resynchronised + 1);
+		check_eq(stats().served, before.served);
+		check_eq(window_wait(&w), 0);
+		check_eq(window_result(&w), i);
+		check_eq(stats().served, before.served + 1);
+	}
+	check_eq(stats().breaches, 0);
+}
+
+static void withdrawn_with_a_batch(void)
+{
+	start_on_an_older_host();
+	mm_set_pte(&w.mm, GUEST_FREE, FRAME_FREE, PROT_READ);
+	mm_queue_map(&w.mm, GUEST_FREE, PAGE, FRAME_FREE, PROT_READ);
+	host_hook_set(HOST_SEND, withdraw_before);
+	check_eq(window_sync(&w), 0);
+	check_eq(window_fds(&w), 1);
+	window_guest(&w, "read", GUEST_FREE);
+	check_eq(window_run(&w), 0);
+	check_eq(window_result(&w), (long)frame_mark(FRAME_FREE));
+	/* What was handed over was taken: the next batch gets its own. */
+	mm_set_pte(&w.mm, GUEST_FREE, FRAME_FREE + 1, PROT_READ);
+	mm_queue_map(&w.mm, GUEST_FREE, PAGE, FRAME_FREE + 1, PROT_READ);
+	window_guest(&w, "read", GUEST_FREE);
+	host_hook_set(HOST_SEND, withdraw_before);
+	check_eq(window_run(&w), 0);
+	check_eq(window_result(&w), (long)frame_mark(FRAME_FREE + 1));
+	check_eq(window_fds(&w), 1);
+}
+
+static void withdrawn_twice(void)
+{
+	start_on_an_older_host();
+	window_guest(&w, "report", 8);
+	host_hook_set(HOST_SEND, withdraw_before);
+	check_eq(window_resume(&w), 0);
+	host_hook_set(HOST_SEND, withdraw_before);
+	check_eq(window_wait(&w), 0);
+	check_eq(window_result(&w), 8);
+	check_eq(stats().resynchronised, 2);
+	check_eq(stats().breaches, 0);
+}
+
+/* Withdrawn while it was parked, and the monitor had other things to do. */
+static void withdrawn_long_before(void)
+{
+	start_on_an_older_host();
+	stop_and_go_on();
+	window_is_sound(&w);
+	check_eq(stats().resynchronised, 1);
+}
+
+static void other_signals_withdraw_nothing(void)
+{
+	start_on_an_older_host();
+	/* They are blocked while it is parked. */
+	check_eq(raw(SYS_kill, w.mm.pid, SIGALRM), 0);
+	check_eq(raw(SYS_kill, w.mm.pid, SIGSEGV), 0);
+	mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
+	check_eq(window_sync(&w), 0);
+	check_eq(stats().resynchronised, 0);
+}
+
+static unsigned int altered;
+
+static void alter_one(struct seccomp_notif *notification)
+{
+	notification->data.args[altered] += 8;
+}
+
+static void it_comes_again_with_other_arguments(void)
+{
+	uint64_t breaches;
+
+	host_fail(HOST_FLAG, 1, 1, EINVAL);
+	window_init(STUBGUARD_REQUIRE);
+	for (altered = 0; altered < 3; altered++) {
+		test_context("argument %u", altered);
+		window_start(&w);
+		window_guest(&w, "report", 1);
+		host_hook_set(HOST_SEND, withdraw_before);
+		check_eq(window_resume(&w), 0);
+		window_alter(alter_one);
+		breaches = stats().breaches;
+		check_eq(window_wait(&w), -EPROTO);
+		check_eq(stats().breaches, breaches + 1);
+		check(strstr(model_log_text, "(park)") != NULL);
+		window_is_lost(&w);
+		check_eq(WTERMSIG(window_kill(&w)), SIGKILL);
+		mm_forget(&w.mm);
+	}
+}
+
+/* Arguments that do not matter come as they are: they are not compared with those before. */
+static void a_park_that_comes_again_says_the_same(void)
+{
+	start_on_an_older_host();
+	window_guest(&w, "report", 3);
+	check_eq(window_run(&w), 0);
+	check_eq(window_result(&w), 3);
+	/* A signal's park; then a batch's. */
+	host_hook_set(HOST_SEND, withdraw_before);
+	mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
+	check_eq(window_sync(&w), 0);
+	host_hook_set(HOST_SEND, withdraw_before);
+	mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
+	check_eq(window_sync(&w), 0);
+	window_is_sound(&w);
+	check_eq(stats().resynchronised, 2);
+}
+
+static void send_is_interrupted(void)
+{
+	unsigned int sends;
+
+	start();
+	sends = host_count(HOST_SEND);
+	host_fail(HOST_SEND, 1, 3, EINTR);
+	window_is_sound(&w);
+	check_eq(host_count(HOST_SEND), sends + 4);
+	check_eq(stats().resynchronised, 0);
+	/* But not for ever. */
+	host_fail(HOST_SEND, 1, 1000, EINTR);
+	sends = host_count(HOST_SEND);
+	check_op(window_resume(&w), <, 0);
+	check_op(host_count(HOST_SEND), <, sends + 100);
+	host_reset();
+	window_is_lost(&w);
+}
+
+static void what_send_may_answer(void)
+{
+	static const int errors[] = { EINPROGRESS, EINVAL, EFAULT, EBADF, ENOMEM };
+	uint64_t served;
+	size_t i;
+
+	window_init(STUBGUARD_REQUIRE);
+	for (i = 0; i < COUNT(errors); i++) {
+		test_context("SEND gives %d", errors[i]);
+		window_start(&w);
+		served = stats().served;
+		host_fail(HOST_SEND, 1, 1, errors[i]);
+		check_eq(window_resume(&w), -errors[i]);
+		host_reset();
+		check_eq(stats().served, served);
+		window_is_lost(&w);
+		check_eq(WTERMSIG(window_kill(&w)), SIGKILL);
+		mm_forget(&w.mm);
+	}
+}
+
+/* ---- RECV */
+
+static void what_receive_may_answer(void)
+{
+	static const int errors[] = { EINVAL, EFAULT, ENOTTY, ENOMEM, EBADF };
+	size_t i;
+
+	window_init(STUBGUARD_REQUIRE);
+	for (i = 0; i < COUNT(errors); i++) {
+		test_context("RECV gives %d", errors[i]);
+		window_start(&w);
+		window_guest(&w, "report", 1);
+		check_eq(window_resume(&w), 0);
+		host_fail(HOST_RECV, 1, 1, errors[i]);
+		check_eq(window_wait(&w), -errors[i]);
+		host_reset();
+		window_is_lost(&w);
+		check_eq(WTERMSIG(window_kill(&w)), SIGKILL);
+		mm_forget(&w.mm);
+	}
+}
+
+static bool only_hangup(const long *arg, long *result)
+{
+	((struct pollfd *)arg[0])->revents = POLLHUP;
+	*result = 1;
+	return true;
+}
+
+static void receive_finds_nothing(void)
+{
+	uint64_t before;
+
+	start();
+	window_guest(&w, "report", 1);
+	check_eq(window_resume(&w), 0);
+	before = stats().resynchronised;
+	host_fail(HOST_RECV, 1, 2, ENOENT);
+	/* Withdrawn: it comes again. */
+	check_eq(wait_once(), -EINTR);
+	check_eq(wait_once(), -EINTR);
+	check_eq(stats().resynchronised, before + 2);
+	check_eq(window_wait(&w), 0);
+	check_eq(window_result(&w), 1);
+	/* Or nobody is left who could. */
+	check_eq(window_resume(&w), 0);
+	host_fail(HOST_RECV, 1, 1, ENOENT);
+	host_hook_set(HOST_POLL, only_hangup);
+	check_eq(wait_once(), -ESRCH);
+	host_reset();
+	window_is_lost(&w);
+}
+
+static bool hangup_while_busy(const long *arg, long *result)
+{
+	((struct pollfd *)arg[0])->revents = POLLERR;
+	*result = 1;
+	return true;
+}
+
+static void the_listener_is_busy(void)
+{
+	start();
+	window_guest(&w, "report", 1);
+	check_eq(window_resume(&w), 0);
+	host_fail(HOST_RECV, 1, 1, ENOENT);
+	host_hook_set(HOST_POLL, hangup_while_busy);
+	check_eq(wait_once(), -EINTR);
+	host_reset();
+	check_eq(window_wait(&w), 0);
+	check_eq(window_result(&w), 1);
+}
+
+static void receive_is_interrupted(void)
+{
+	start();
+	window_guest(&w, "report", 2);
+	check_eq(window_resume(&w), 0);
+	host_fail(HOST_RECV, 1, 3, EINTR);
+	check_eq(wait_once(), -EINTR);
+	check_eq(wait_once(), -EINTR);
+	check_eq(wait_once(), -EINTR);
+	check_eq(wait_once(), 0);
+	check_eq(window_result(&w), 2);
+	check_eq(stats().resynchronised, 0);
+}
+
+static void handler(int sig)
+{
+	(void)sig;
+}
+
+static struct {
+	pthread_t thread;
+	int target;
+	unsigned int receives;
+	void (*act)(void);
+	atomic_bool stop;
+} watcher;
+
+/* When the monitor sleeps in RECV: acts, again and again until it is told to stop. */
+static void *act_when_it_sleeps(void *argument)
+{
+	char path[64], buffer[512], *end;
+	long len, fd;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", watcher.target);
+	while (!watcher.stop) {
+		raw(SYS_sched_yield);
+		if (host_count(HOST_RECV) < watcher.receives)
+			continue;
+		fd = raw(SYS_open, path, O_RDONLY, 0);
+		len = raw(SYS_read, fd, buffer, sizeof(buffer) - 1);
+		raw(SYS_close, fd);
+		buffer[len > 0 ? len : 0] = '\0';
+		end = strrchr(buffer, ')');
+		if (end && end[2] == 'S')
+			watcher.act();
+	}
+	return argument;
+}
+
+static void when_it_sleeps(void (*act)(void))
+{
+	watcher.target = (int)raw(SYS_gettid);
+	watcher.receives = host_count(HOST_RECV) + 1;
+	watcher.act = act;
+	watcher.stop = false;
+	check_eq(pthread_create(&watcher.thread, NULL, act_when_it_sleeps, NULL), 0);
+}
+
+static void no_more(void)
+{
+	watcher.stop = true;
+	check_eq(pthread_join(watcher.thread, NULL), 0);
+}
+
+static void interrupt(void)
+{
+	raw(SYS_tgkill, raw(SYS_getpid), watcher.target, SIGUSR1);
+}
+
+/* A guest that goes on until it is signalled. */
+static void spin(void)
+{
+	window_guest(&w, "spin", GUEST_STACK);
+	check_eq(window_resume(&w), 0);
+}
+
+static void a_signal_while_it_waits(void)
+{
+	/* Without SA_RESTART. */
+	struct sigaction action = { .sa_handler = handler };
+
+	start();
+	check_eq(sigaction(SIGUSR1, &action, NULL), 0);
+	spin();
+	when_it_sleeps(interrupt);
+	check_eq(wait_once(), -EINTR);
+	check_eq(wait_once(), -EINTR);
+	no_more();
+	check_eq(raw(SYS_kill, w.mm.pid, SIGALRM), 0);
+	check_eq(window_wait(&w), 0);
+	check_eq(w.event.signal, SIGALRM);
+	window_is_sound(&w);
+}
+
+static void tick_the_stub(void)
+{
+	raw(SYS_kill, w.mm.pid, SIGALRM);
+}
+
+static void the_tick_ends_a_wait(void)
+{
+	start();
+	spin();
+	when_it_sleeps(tick_the_stub);
+	check_eq(window_wait(&w), 0);
+	no_more();
+	check_eq(w.event.signal, SIGALRM);
+}
+
+/* ---- its death */
+
+static void dies_before_the_resume(void)
+{
+	start();
+	kill_it();
+	window_guest(&w, "report", 1);
+	check_eq(window_resume(&w), -ESRCH);
+	window_is_lost(&w);
+}
+
+static void dies_before_the_resume_with_a_batch(void)
+{
+	int ret;
+
+	start();
+	kill_it();
+	mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
+	ret = window_resume_batch(&w);
+	w.mm.calls = 0;
+	/* There is nobody at the other end of the socket either. */
+	check(ret == -ESRCH || ret == -EPIPE);
+	window_is_lost(&w);
+}
+
+static void dies_when_it_is_answered(void)
+{
+	start();
+	window_guest(&w, "report", 1);
+	host_hook_set(HOST_SEND, die_before);
+	check_eq(window_resume(&w), -ESRCH);
+	host_reset();
+	window_is_lost(&w);
+}
+
+static void dies_before_it_is_waited_for(void)
+{
+	start();
+	spin();
+	kill_it();
+	check_eq(window_wait(&w), -ESRCH);
+	window_is_lost(&w);
+	check_eq(stats().breaches, 0);
+}
+
+static void dies_before_the_receive(void)
+{
+	start();
+	spin();
+	host_hook_set(HOST_RECV, die_before);
+	check_eq(window_wait(&w), -ESRCH);
+	host_reset();
+	window_is_lost(&w);
+}
+
+static void dies_while_it_is_waited_for(void)
+{
+	start();
+	spin();
+	when_it_sleeps(kill_it);
+	check_eq(window_wait(&w), -ESRCH);
+	no_more();
+	window_is_lost(&w);
+}
+
+static void dies_by_its_own_guest(void)
+{
+	/* A jump into the stub's code: the filter ends it. */
+	start();
+	window_call_at(&w, STUB_START + GADGET, SYS_getpid, 0);
+	check_eq(window_run(&w), -ESRCH);
+	window_is_lost(&w);
+	check_eq(WTERMSIG(mm_reap(&w.mm)), SIGSYS);
+	/* The monitor's kill finds nobody. */
+	check_eq(stubguard_kill_stub(w.mm.pid, w.mm.identity), -ESRCH);
+}
+
+static bool die_after(const long *arg, long *result)
+{
+	*result = raw(SYS_ioctl, arg[0], arg[1], arg[2]);
+	kill_it();
+	return true;
+}
+
+static void dies_after_its_report(void)
+{
+	start();
+	window_guest(&w, "report", 4);
+	check_eq(window_resume(&w), 0);
+	host_hook_set(HOST_RECV, die_after);
+	/* What it has said is there. */
+	check_eq(window_wait(&w), 0);
+	check_eq(window_result(&w), 4);
+	host_reset();
+	check_eq(window_resume(&w), -ESRCH);
+	window_is_lost(&w);
+}
+
+static void is_withdrawn_and_dies(void)
+{
+	start_on_an_older_host();
+	window_guest(&w, "report", 1);
+	host_hook_set(HOST_SEND, withdraw_before);
+	check_eq(window_resume(&w), 0);
+	kill_it();
+	check_eq(window_wait(&w), -ESRCH);
+	window_is_lost(&w);
+}
+
+/* ---- the socket */
+
+static void queue_one(void)
+{
+	mm_set_pte(&w.mm, GUEST_FREE, FRAME_FREE, PROT_READ);
+	mm_queue_map(&w.mm, GUEST_FREE, PAGE, FRAME_FREE, PROT_READ);
+}
+
+static void what_sendmsg_may_answer(void)
+{
+	static const int errors[] = { EAGAIN, EPIPE, ENOMEM, ENOBUFS, ETOOMANYREFS, EBADF, EINTR };
+	unsigned int sends;
+	size_t i;
+	int fds;
+
+	window_init(STUBGUARD_REQUIRE);
+	fds = open_fds();
+	for (i = 0; i < COUNT(errors); i++) {
+		test_context("sendmsg gives %d", errors[i]);
+		window_start(&w);
+		queue_one();
+		host_fail(HOST_SENDMSG, 1, 1, errors[i]);
+		sends = host_count(HOST_SEND);
+		check_eq(i & 1 ? window_resume(&w) : window_resume_batch(&w), -errors[i]);
+		w.mm.calls = 0;
+		host_reset();
+		/* It does not run without. */
+		check_eq(host_count(HOST_SEND), sends);
+		window_is_lost(&w);
+		check_eq(WTERMSIG(window_kill(&w)), SIGKILL);
+		mm_forget(&w.mm);
+		check_eq(open_fds(), fds);
+	}
+}
+
+static void the_socket_is_full(void)
+{
+	static char junk[65536];
+	int ret;
+
+	start();
+	while (raw(SYS_sendto, w.mm.sock, junk, sizeof(junk), MSG_DONTWAIT | MSG_NOSIGNAL, 0, 0) > 0)
+		;
+	queue_one();
+	ret = window_resume_batch(&w);
+	w.mm.calls = 0;
+	check_eq(ret, -EAGAIN);
+	window_is_lost(&w);
+}
+
+/* What is not the library's: the stub takes one byte, and no fd with it. */
+static void something_else_is_in_the_socket(void)
+{
+	start();
+	check_eq(raw(SYS_sendto, w.mm.sock, "xyz", 3, MSG_NOSIGNAL, 0, 0), 3);
+	queue_one();
+	check_eq(window_sync(&w), -EBADF);
+	check_eq(window_fds(&w), 1);
+	check_eq(w.event.done, 0);
+}
+
+static void the_socket_is_shut(void)
+{
+	start();
+	check_eq(raw(SYS_shutdown, w.mm.sock, SHUT_RDWR), 0);
+	queue_one();
+	/* An error, and no SIGPIPE. */
+	check_eq(window_resume(&w), -EPIPE);
+	w.mm.calls = 0;
+	window_is_lost(&w);
+}
+
+/* ---- older hosts */
+
+static void a_host_where_receive_does_not_end(void)
+{
+	unsigned int polls, i;
+
+	/* The probe's own. */
+	host_fail(HOST_RECV, 1, 1, EIO);
+	window_init(STUBGUARD_REQUIRE);
+	check_eq(stubguard_features() & STUBGUARD_F_RECEIVE_ENDS, 0);
+	check(strstr(model_log_text, "lacks") != NULL);
+	window_start(&w);
+	for (i = 0; i < 5; i++) {
+		polls = host_count(HOST_POLL);
+		window_is_sound(&w);
+		check_op(host_count(HOST_POLL), >, polls);
+	}
+	/* So it never blocks where a death would not be told. */
+	spin();
+	check_eq(wait_once(), -EINTR);
+	check_eq(raw(SYS_kill, w.mm.pid, SIGALRM), 0);
+	check_eq(window_wait(&w), 0);
+	check_eq(w.event.signal, SIGALRM);
+	spin();
+	kill_it();
+	polls = host_count(HOST_RECV);
+	check_eq(window_wait(&w), -ESRCH);
+	check_eq(host_count(HOST_RECV), polls);
+	window_is_lost(&w);
+}
+
+static bool never_more_than(const long *arg, long *result)
+{
+	(void)result;
+	check_op(arg[2], >=, 0);
+	check_op(arg[2], <=, 100);
+	return false;
+}
+
+static void its_polls_are_bounded(void)
+{
+	static const int errors[] = { EINVAL, ENOMEM, EFAULT };
+	size_t i;
+
+	host_fail(HOST_RECV, 1, 1, EIO);
+	window_init(STUBGUARD_REQUIRE);
+	window_start(&w);
+	host_hook_set(HOST_POLL, never_more_than);
+	spin();
+	check_eq(wait_once(), -EINTR);
+	host_fail(HOST_POLL, 1, 1, EINTR);
+	check_eq(wait_once(), -EINTR);
+	host_reset();
+	for (i = 0; i < COUNT(errors); i++) {
+		test_context("poll gives %d", errors[i]);
+		window_start(&w);
+		spin();
+		host_fail(HOST_POLL, 1, 1, errors[i]);
+		check_eq(wait_once(), -errors[i]);
+		host_reset();
+		window_is_lost(&w);
+		check_eq(WTERMSIG(window_kill(&w)), SIGKILL);
+	}
+}
+
+/* Poll says that there is one, and it is withdrawn before it is received. */
+static void withdrawn_between_poll_and_receive(void)
+{
+	start();
+	window_guest(&w, "report", 7);
+	check_eq(window_resume(&w), 0);
+	host_fail(HOST_RECV, 1, 1, ENOENT);
+	check_eq(wait_once(), -EINTR);
+	check_eq(window_wait(&w), 0);
+	check_eq(window_result(&w), 7);
+}
+
+static bool no_fsgsbase(const long *arg, long *result)
+{
+	(void)arg;
+	*result = 0;
+	return true;
+}
+
+static void init_without_fsgsbase(void)
+{
+	host_hook_set(HOST_GETAUXVAL, no_fsgsbase);
+	window_init(STUBGUARD_REQUIRE);
+	check_eq(stubguard_features() & STUBGUARD_F_FSGSBASE, 0);
+}
+
+static void a_host_without_fsgsbase(void)
+{
+	unsigned int i;
+
+	init_without_fsgsbase();
+	window_start(&w);
+	for (i = 0; i < 2; i++)
+		window_map(&w, GUEST_FREE + i * PAGE, FRAME_FREE + i, PROT_READ);
+	for (i = 0; i < 8; i++) {
+		test_context("round %u", i);
+		w.regs.fs_base = GUEST_FREE + (i & 1) * PAGE;
+		w.regs.gs_base = GUEST_FREE + (i >> 1 & 1) * PAGE;
+		if (i & 4)
+			check_eq(raw(SYS_kill, w.mm.pid, SIGALRM), 0);
+		window_guest(&w, "read fs", 0);
+		check_eq(window_run(&w), 0);
+		if (i & 4) {
+			check_eq(w.event.again, 1);
+			check_eq(window_run(&w), 0);
+		}
+		check_eq(window_result(&w), (long)frame_mark(FRAME_FREE + (i & 1)));
+		window_guest(&w, "read gs", 0);
+		check_eq(window_run(&w), 0);
+		check_eq(window_result(&w), (long)frame_mark(FRAME_FREE + (i >> 1 & 1)));
+	}
+}
+
+/* There the two sites are allowed, with their own codes. */
+static void the_sites_of_such_a_host(void)
+{
+	static const struct {
+		unsigned int site;
+		unsigned long code;
+		bool allowed;
+	} rows[] = {
+		{ 0, 0x1002, true },  { 1, 0x1001, true },  { 0, 0x1001, false },
+		{ 1, 0x1002, false }, { 0, 0x1003, false }, { 0, 0x1012, false },
+		{ 1, 0x2003, false }, { 1, 0, false },
+	};
+	static unsigned char code[PAGE];
+	unsigned long ip;
+	size_t i;
+	int ret;
+
+	init_without_fsgsbase();
+	check_op(stubguard_stub_code(code), >, 0);
+	for (i = 0; i < COUNT(rows); i++) {
+		test_context("%#lx at site %u", rows[i].code, rows[i].site);
+		window_start(&w);
+		ip = STUB_START + (unsigned long)window_site(code, SYS_arch_prctl, rows[i].site);
+		window_call_at(&w, ip, SYS_arch_prctl, rows[i].code, GUEST_FREE);
+		check_eq(window_resume(&w), 0);
+		if (rows[i].allowed) {
+			/* And on to the guest, which is there: round and round. */
+			check_eq(raw(SYS_kill, w.mm.pid, SIGALRM), 0);
+			ret = window_wait(&w);
+			check(ret == -EPROTO || (ret == 0 && w.event.again));
+			check_eq(WTERMSIG(window_kill(&w)), SIGKILL);
+		} else {
+			check_eq(window_wait(&w), -ESRCH);
+			check_eq(WTERMSIG(mm_reap(&w.mm)), SIGSYS);
+		}
+		mm_forget(&w.mm);
+	}
+}
+
+/* A host without XSAVE: its frames have no more than FXSAVE's state, and no magic number. */
+static void take_the_magic_away(struct seccomp_notif *notification)
+{
+	unsigned char *stack = window_stack(&w);
+	unsigned long context = notification->data.args[2] - (STUB_DATA + PAGE) + 40;
+	mcontext_t *mcontext = (mcontext_t *)(void *)(stack + context);
+
+	memset(stack + ((unsigned long)mcontext->fpregs - (STUB_DATA + PAGE)) + 464, 0, 48);
+}
+
+static void a_host_without_xsave(void)
+{
+	struct stubguard_config config = window_config();
+	unsigned int i;
+
+	config.layout.fp_size = 512;
+	model_init_config(&config);
+	window_spawn(&w);
+	check_eq(window_attach(&w), 0);
+	window_alter(take_the_magic_away);
+	check_eq(window_wait(&w), 0);
+	host_reset();
+	window_set_up(&w);
+	memset(w.fp + 512, 0xee, sizeof(w.fp) - 512);
+	for (i = 0; i < 256; i++)
+		w.fp[160 + i] = (unsigned char)(i * 7);
+	w.fp[25] = 0x3f;
+	window_guest(&w, "fault", 0);
+	check_eq(window_run(&w), 0);
+	check_eq(w.event.signal, SIGILL);
+	for (i = 0; i < 256; i++)
+		check_eq(w.fp[160 + i], (unsigned char)(i * 7));
+	check_eq(w.fp[25], 0x3f);
+	for (i = 512; i < sizeof(w.fp); i++)
+		check_eq(w.fp[i], 0xee);
+	/* The guest has it. */
+	memset(w.fp + 160, 0x55, 256);
+	window_guest(&w, "dump", 0);
+	((unsigned long *)mm_frame(&w.mm, FRAME_GUEST_STACK))[63] = 3;
+	check_eq(window_run(&w), 0);
+	check_eq(window_result(&w), 1234);
+	for (i = 0; i < 256; i++)
+		check_eq(((unsigned char *)mm_frame(&w.mm, FRAME_GUEST_STACK))[1024 + 160 + i],
+			 0x55);
+	/* Its faults are the guest's. */
+	window_guest(&w, "report", 1);
+	memset(w.fp + 24, 0xff, 4);
+	check_eq(window_run(&w), 0);
+	check_eq(w.event.signal, SIGSEGV);
+	check_eq(w.event.again, 1);
+}
+
+static void a_host_without_sync_wake_up(void)
+{
+	host_fail(HOST_SET_FLAGS, 1, 100, EINVAL);
+	window_init(STUBGUARD_REQUIRE);
+	check_eq(stubguard_features() & STUBGUARD_F_SYNC_WAKE_UP, 0);
+	window_start(&w);
+	window_is_sound(&w);
+}
+
+static const struct test tests[] = {
+	TEST(withdrawn_before_it_is_answered),
+	TEST(withdrawn_with_a_batch),
+	TEST(withdrawn_twice),
+	TEST(withdrawn_long_before),
+	TEST(other_signals_withdraw_nothing),
+	TEST(it_comes_again_with_other_arguments),
+	TEST(a_park_that_comes_again_says_the_same),
+	TEST(send_is_interrupted),
+	TEST(what_send_may_answer),
+	TEST(what_receive_may_answer),
+	TEST(receive_finds_nothing),
+	TEST(the_listener_is_busy),
+	TEST(receive_is_interrupted),
+	TEST(a_signal_while_it_waits),
+	TEST(the_tick_ends_a_wait),
+	TEST(dies_before_the_resume),
+	TEST(dies_before_the_resume_with_a_batch),
+	TEST(dies_when_it_is_answered),
+	TEST(dies_before_it_is_waited_for),
+	TEST(dies_before_the_receive),
+	TEST(dies_while_it_is_waited_for),
+	TEST(dies_by_its_own_guest),
+	TEST(dies_after_its_report),
+	TEST(is_withdrawn_and_dies),
+	TEST(what_sendmsg_may_answer),
+	TEST(the_socket_is_full),
+	TEST(something_else_is_in_the_socket),
+	TEST(the_socket_is_shut),
+	TEST(a_host_where_receive_does_not_end),
+	TEST(its_polls_are_bounded),
+	TEST(withdrawn_between_poll_and_receive),
+	TEST(a_host_without_fsgsbase),
+	TEST(the_sites_of_such_a_host),
+	TEST(a_host_without_xsave),
+	TEST(a_host_without_sync_wake_up),
+};
+
+HARNESS_MAIN(tests)

@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The watchdog of window mode: the wait for a parked stub watches itself. A test waits for what
+ * happens, never for a time.
+ */
+#include "harness.h"
+#include "host.h"
+#include "window.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <sys/wait.h>
+
+#define TICK_MS 10
+#define BUDGET_MS 60
+#define LOOKS 20
+
+static struct window w;
+
+static void init(int kick)
+{
+	struct stubguard_config config = window_config();
+
+	config.watchdog_tick_ms = TICK_MS;
+	config.watchdog_budget_ms = BUDGET_MS;
+	config.kick_signal = kick;
+	model_init_config(&config);
+}
+
+static void start(void)
+{
+	init(0);
+	check_eq(start_seccomp_watchdog(), 0);
+	window_start(&w);
+}
+
+/* A guest whose timer signal nobody sends. */
+static void spin(void)
+{
+	window_guest(&w, "spin", GUEST_STACK);
+	check_eq(window_resume(&w), 0);
+}
+
+static void is_killed(const char *how)
+{
+	char text[64];
+
+	check_eq(window_wait(&w), -ESRCH);
+	window_is_lost(&w);
+	check_eq(WTERMSIG(mm_reap(&w.mm)), SIGKILL);
+	snprintf(text, sizeof(text), "killed stub %d,", w.mm.pid);
+	/* First the kill, then the line. */
+	while (!strstr(model_log_text, text))
+		model_log_wait(model_log_lines() + 1);
+	check(strstr(model_log_text, how) != NULL);
+	check_eq(stats().kills, 1);
+	check_eq(stats().stalls, 1);
+	check_eq(stats().breaches, 0);
+}
+
+static void a_guest_that_does_not_report(void)
+{
+	start();
+	spin();
+	is_killed("spins");
+	/* The wait is over, for the watchdog too. */
+	check_eq(seccomp_wd_exit(0), -EINVAL);
+}
+
+static void a_guest_that_does_not_report_to_another_cpu(void)
+{
+	start();
+	w.cpu = 1;
+	spin();
+	is_killed("spins");
+	check_eq(seccomp_wd_exit(1), -EINVAL);
+}
+
+static void by_the_defaults(void)
+{
+	window_init(STUBGUARD_REQUIRE);
+	check_eq(start_seccomp_watchdog(), 0);
+	window_start(&w);
+	spin();
+	is_killed("spins");
+}
+
+static struct itimerspec tick;
+
+static bool note_tick(const long *arg, long *result)
+{
+	(void)result;
+	tick = *(const struct itimerspec *)arg[2];
+	return false;
+}
+
+static unsigned long tick_ms(unsigned int tick_config, unsigned int budget_config)
+{
+	struct stubguard_config config = window_config();
+
+	config.watchdog_tick_ms = tick_config;
+	config.watchdog_budget_ms = budget_config;
+	model_init_config(&config);
+	host_hook_set(HOST_TIMERFD_SETTIME, note_tick);
+	check_eq(start_seccomp_watchdog(), 0);
+	return (unsigned long)tick.it_interval.tv_sec * 1000 +
+	       (unsigned long)tick.it_interval.tv_nsec / 1000000;
+}
+
+static void the_tick_by_default(void)
+{
+	check_eq(tick_ms(0, 0), 200);
+}
+
+static void the_tick_of_a_short_budget(void)
+{
+	check_eq(tick_ms(0, 100), 50);
+}
+
+static void the_tick_that_was_said(void)
+{
+	check_eq(tick_ms(30, 0), 30);
+}
+
+/* It gets out of a host call that does not return. */
+static void with_a_kick(void)
+{
+	init(40);
+	check_eq(start_seccomp_watchdog(), 0);
+	window_start(&w);
+	spin();
+	is_killed("spins");
+}
+
+/* On a host where a receive does not tell of a death. */
+static void where_receive_does_not_end(void)
+{
+	host_fail(HOST_RECV, 1, 1, EIO);
+	init(0);
+	check_eq(stubguard_features() & STUBGUARD_F_RECEIVE_ENDS, 0);
+	check_eq(start_seccomp_watchdog(), 0);
+	window_start(&w);
+	spin();
+	is_killed("spins");
+}
+
+static void wait_looks(unsigned int looks)
+{
+	struct pollfd poll_fd = { .fd = w.mm.pidfd, .events = POLLIN };
+	unsigned int target = host_count(HOST_PIDFD_OPEN) + looks;
+
+	/* It must be alive all the time. */
+	while (host_count(HOST_PIDFD_OPEN) < target)
+		check_eq(raw(SYS_poll, &poll_fd, 1, LOOKS * TICK_MS), 0);
+}
+
+/* While the host holds it, it is nobody's wait: that is what being parked is for. */
+static void a_parked_stub_is_left_alone(void)
+{
+	struct pollfd poll_fd;
+	int i;
+
+	start();
+	poll_fd = (struct pollfd){ .fd = w.mm.pidfd, .events = POLLIN };
+	/* There is no look without a wait, so nothing to count. */
+	for (i = 0; i < 4; i++)
+		check_eq(raw(SYS_poll, &poll_fd, 1, BUDGET_MS), 0);
+	check_eq(seccomp_wd_exit(0), -EINVAL);
+	window_is_sound(&w);
+	check_eq(stats().kills, 0);
+}
+
+static void a_stopped_stub_is_left_alone(void)
+{
+	start();
+	spin();
+	check_eq(raw(SYS_kill, w.mm.pid, SIGSTOP), 0);
+	mm_wait_state(&w.mm, 'T');
+	/* An interrupted wait goes on: it is the same one. */
+	host_fail(HOST_RECV, 1, 1, EINTR);
+	check_eq(stubguard_stub_wait(&w.stub, &w.mm, 0, &w.event, (uint64_t *)&w.regs, w.fp,
+				     &w.info),
+		 -EINTR);
+	wait_looks(LOOKS);
+	check_eq(stats().kills, 0);
+	check_eq(raw(SYS_kill, w.mm.pid, SIGCONT), 0);
+	check_eq(raw(SYS_kill, w.mm.pid, SIGALRM), 0);
+	check_eq(window_wait(&w), 0);
+	check_eq(w.event.signal, SIGALRM);
+	window_is_sound(&w);
+}
+
+/* Reports end a wait: however many there are, and however long they take together. */
+static void guests_that_report_are_left_alone(void)
+{
+	unsigned int target, i;
+
+	start();
+	target = host_count(HOST_PIDFD_OPEN) + 2;
+	for (i = 0; i < 100000 && host_count(HOST_PIDFD_OPEN) < target; i++)
+		window_is_sound(&w);
+	check_eq(stats().kills, 0);
+	check_eq(seccomp_wd_exit(0), -EINVAL);
+}
+
+/* A hijacked stub that calls and calls is answered, but that is no report: the wait goes on. */
+static void a_storm_of_calls_is_no_report(void)
+{
+	/* again: mov $9, %rax; call *%rbx; jmp again */
+	static const unsigned char again[] = { 0x48, 0xc7, 0xc0, 9,    0,   0,
+					       0,    0xff, 0xd3, 0xeb, 0xf5 };
+	int i;
+
+	start();
+	memcpy(mm_frame(&w.mm, FRAME_FREE), again, sizeof(again));
+	window_map(&w, GUEST_FREE, FRAME_FREE, 5);
+	window_call_at(&w, GUEST_FREE, 0, 0);
+	w.regs.rbx = STUB_START + GADGET;
+	check_eq(window_resume(&w), 0);
+	for (i = 0; i < 5; i++)
+		check_eq(stubguard_stub_wait(&w.stub, &w.mm, 0, &w.event, (uint64_t *)&w.regs, w.fp,
+					     &w.info),
+			 -EINTR);
+	/* The monitor looks after everything else, and is still waiting for it. */
+	mm_wait_dead(&w.mm);
+	is_killed("sleeps");
+}
+
+static void a_killed_stub_is_not_resumed(void)
+{
+	start();
+	check_eq(stubguard_kill_stub(w.mm.pid, w.mm.identity), 0);
+	mm_wait_dead(&w.mm);
+	window_guest(&w, "report", 1);
+	check_eq(window_resume(&w), -ESRCH);
+	window_is_lost(&w);
+}
+
+static void without_a_watchdog_it_works_too(void)
+{
+	init(0);
+	window_start(&w);
+	window_is_sound(&w);
+	check_eq(seccomp_wd_exit(0), -EINVAL);
+}
+
+static void bad_cpus(void)
+{
+	static const int cpus[] = { -1, 2, 64, 2147483647, -2147483647 - 1 };
+	size_t i;
+
+	start();
+	window_guest(&w, "report", 3);
+	check_eq(window_resume(&w), 0);
+	for (i = 0; i < COUNT(cpus); i++) {
+		test_context("cpu %d", cpus[i]);
+		w.cpu = cpus[i];
+		check_eq(window_wait(&w), -EINVAL);
+	}
+	test_context_end();
+	/* Bad arguments change nothing. */
+	w.cpu = 0;
+	check_eq(window_wait(&w), 0);
+	check_eq(window_result(&w), 3);
+}
+
+static const struct test tests[] = {
+	TEST(a_guest_that_does_not_report),
+	TEST(a_guest_that_does_not_report_to_another_cpu),
+	TEST(by_the_defaults),
+	TEST(the_tick_by_default),
+	TEST(the_tick_of_a_short_budget),
+	TEST(the_tick_that_was_said),
+	TEST(with_a_kick),
+	TEST(where_receive_does_not_end),
+	TEST(a_parked_stub_is_left_alone),
+	TEST(a_stopped_stub_is_left_alone),
+	TEST(guests_that_report_are_left_alone),
+	TEST(a_storm_of_calls_is_no_report),
+	TEST(a_killed_stub_is_not_resumed),
+	TEST(without_a_watchdog_it_works_too),
+	TEST(bad_cpus),
+};
+
+HARNESS_MAIN(tests)

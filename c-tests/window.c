@@ -1,0 +1,439 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "window.h"
+#include "harness.h"
+#include "host.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <ucontext.h>
+
+#define SA_RESTORER 0x04000000
+#define SIGSTACK (STUB_DATA + PAGE)
+
+/* What is in the code and in the tests must not drift apart. */
+_Static_assert(offsetof(struct window_control, rip) == 128, "control page");
+_Static_assert(offsetof(struct window_control, message) == 192, "control page");
+_Static_assert(offsetof(struct window_control, batch) == 304, "control page");
+_Static_assert(sizeof(struct window_call) == 32, "control page");
+
+struct stubguard_config window_config(void)
+{
+	struct stubguard_config config = model_config();
+
+	config.flags = STUBGUARD_WINDOW;
+	config.mmap_fd_first = 1;
+	config.mmap_fd_last = STUBGUARD_FDS_MAX;
+	return config;
+}
+
+void window_init(unsigned int flags)
+{
+	struct stubguard_config config = window_config();
+
+	config.flags |= flags;
+	model_init_config(&config);
+}
+
+/* ---- processes */
+
+/* What start_child() and stub_exe do. Nothing of the C library. */
+static _Noreturn void become_stub(struct window *w, int sock, int report,
+				  const struct sock_fprog *program, unsigned int flags)
+{
+	static const int signals[] = { SIGSEGV, SIGSYS, SIGALRM, SIGTRAP, SIGILL, SIGFPE };
+	stack_t stack = { .ss_sp = (void *)SIGSTACK, .ss_size = PAGE };
+	struct {
+		unsigned long handler, flags, restorer, mask;
+	} action = {
+		.handler = STUB_START,
+		.flags = SA_ONSTACK | SA_NODEFER | SA_SIGINFO | SA_RESTORER,
+		.restorer = STUB_START,
+		.mask = ~0UL,
+	};
+	unsigned long blocked = ~(1UL << (SIGSYS - 1));
+	long listener;
+	size_t i;
+
+	raw(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
+	raw(SYS_rt_sigprocmask, SIG_SETMASK, &blocked, 0, sizeof(blocked));
+	/* It is still the monitor's table. */
+	listener = stubguard_listen();
+	if (raw(SYS_unshare, CLONE_FILES))
+		raw(SYS_exit_group, 10);
+	raw(SYS_write, report, &listener, sizeof(listener));
+	if (listener < 0)
+		raw(SYS_exit_group, 0);
+
+	raw(SYS_dup2, sock, 0);
+	raw(SYS_fcntl, 0, F_SETFL, O_NONBLOCK);
+	if (raw(SYS_mmap, STUB_START, PAGE, PROT_READ | PROT_EXEC, MAP_FIXED | MAP_SHARED,
+		w->mm.memory, FRAME_STUB_CODE * PAGE) != (long)STUB_START)
+		raw(SYS_exit_group, 11);
+	if (raw(SYS_mmap, STUB_DATA, STUB_DATA_PAGES * PAGE, PROT_READ | PROT_WRITE,
+		MAP_FIXED | MAP_SHARED, w->mm.memory, FRAME_STUB_DATA * PAGE) != (long)STUB_DATA)
+		raw(SYS_exit_group, 12);
+	raw(SYS_close_range, 1, ~0U, 0);
+	raw(SYS_munmap, w->mm.ram, FRAMES * PAGE);
+	if (raw(SYS_sigaltstack, &stack, 0))
+		raw(SYS_exit_group, 13);
+	for (i = 0; i < COUNT(signals); i++) {
+		if (raw(SYS_rt_sigaction, signals[i], &action, 0, sizeof(action.mask)))
+			raw(SYS_exit_group, 15);
+	}
+	if (raw(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, program) != 0)
+		raw(SYS_exit_group, 21);
+	if (w->first)
+		w->first(w);
+	/* Not in the stub's page: SIGSYS. */
+	raw(SYS_exit, 30);
+	__builtin_trap();
+}
+
+void window_spawn(struct window *w)
+{
+	void (*first)(struct window *) = w->first;
+	struct sock_filter filter[STUBGUARD_FILTER_MAX];
+	struct sock_fprog program = { .filter = filter };
+	unsigned int flags = stubguard_filter_flags();
+	int length = stubguard_filter(filter, COUNT(filter)), socks[2], reports[2];
+	struct pollfd poll_fds[2] = { { .events = POLLIN }, { .events = POLLIN } };
+	long listener;
+
+	check_op(length, >, 0);
+	program.len = (unsigned short)length;
+	memset(w, 0, sizeof(*w));
+	w->first = first;
+	mm_make_memory(&w->mm);
+	/* Nothing of another mode's code. */
+	memset(w->mm.ram + FRAME_STUB_CODE * PAGE, 0, PAGE);
+	check_op(stubguard_stub_code(w->mm.ram + FRAME_STUB_CODE * PAGE), <=, GADGET);
+	check_eq(raw(SYS_socketpair, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, socks), 0);
+	check_eq(raw(SYS_pipe2, reports, O_CLOEXEC), 0);
+	w->mm.sock = socks[1];
+	/* Its memory is a copy, as there is no execve(2) to give it one of its own. */
+	w->mm.pid = (int)raw(SYS_clone, CLONE_FILES | SIGCHLD);
+	if (w->mm.pid == 0)
+		become_stub(w, socks[0], reports[1], &program, flags);
+	mm_own(&w->mm);
+	poll_fds[0].fd = reports[0];
+	poll_fds[1].fd = w->mm.pidfd;
+	while (raw(SYS_poll, poll_fds, 2, -1) <= 0)
+		;
+	check(poll_fds[0].revents & POLLIN);
+	check_eq(raw(SYS_read, reports[0], &listener, sizeof(listener)), sizeof(listener));
+	raw(SYS_close, reports[0]);
+	raw(SYS_close, reports[1]);
+	raw(SYS_close, socks[0]);
+	w->listened = (int)listener;
+	w->mm.listener = listener < 0 ? -1 : (int)listener;
+	w->fds[0] = w->mm.memory;
+	w->fd_count = 1;
+}
+
+int window_attach(struct window *w)
+{
+	int ret = stubguard_stub_attach(&w->stub, w->mm.pid, w->mm.listener, w->mm.sock,
+					w->mm.shared);
+
+	if (ret == 0)
+		w->mm.identity = w->stub.identity;
+	return ret;
+}
+
+void window_set_up(struct window *w)
+{
+	/* Nothing in use but what must have a value: the control words. */
+	w->fp[0] = 0x7f;
+	w->fp[1] = 0x03;
+	w->fp[24] = 0x80;
+	w->fp[25] = 0x1f;
+	w->fp[512] = 3;
+	w->regs.eflags = 0x202;
+	w->regs.cs = 0x33;
+	w->regs.ss = 0x2b;
+	mm_set_pte(&w->mm, GUEST_CODE, FRAME_GUEST_CODE, PROT_READ | PROT_EXEC);
+	mm_set_pte(&w->mm, GUEST_STACK, FRAME_GUEST_STACK, PROT_READ | PROT_WRITE);
+	mm_queue_map(&w->mm, GUEST_CODE, PAGE, FRAME_GUEST_CODE, PROT_READ | PROT_EXEC);
+	mm_queue_map(&w->mm, GUEST_STACK, PAGE, FRAME_GUEST_STACK, PROT_READ | PROT_WRITE);
+	check_eq(window_sync(w), 0);
+	w->mm.asked = 0;
+}
+
+void window_start(struct window *w)
+{
+	window_spawn(w);
+	check_op(w->listened, >=, 0);
+	check_eq(window_attach(w), 0);
+	check_eq(window_wait(w), 0);
+	check_eq(w->event.signal, SIGSYS);
+	mm_gadget(&w->mm, GADGET);
+	window_set_up(w);
+}
+
+int window_end(struct window *w)
+{
+	return mm_end(&w->mm);
+}
+
+int window_kill(struct window *w)
+{
+	int ret = stubguard_kill_stub(w->mm.pid, w->mm.identity);
+
+	check(ret == 0 || ret == -ESRCH);
+	return mm_reap(&w->mm);
+}
+
+/* ---- the hand-over */
+
+static struct stubguard_resume request(struct window *w)
+{
+	return (struct stubguard_resume){
+		.own = &w->mm.own,
+		.calls = w->mm.calls,
+		.fds = w->fds,
+		.fd_count = w->fd_count,
+	};
+}
+
+int window_resume(struct window *w)
+{
+	struct stubguard_resume how = request(w);
+
+	how.registers = (uint64_t *)&w->regs;
+	how.fp = w->fp;
+	how.step = w->step;
+	return stubguard_stub_resume(&w->stub, &w->mm, &how);
+}
+
+int window_resume_batch(struct window *w)
+{
+	struct stubguard_resume how = request(w);
+
+	return stubguard_stub_resume(&w->stub, &w->mm, &how);
+}
+
+int window_wait(struct window *w)
+{
+	int ret;
+
+	do {
+		ret = stubguard_stub_wait(&w->stub, &w->mm, w->cpu, &w->event,
+					  (uint64_t *)&w->regs, w->fp, &w->info);
+	} while (ret == -EINTR);
+	return ret;
+}
+
+int window_run(struct window *w)
+{
+	int ret = window_resume(w);
+
+	w->mm.calls = 0;
+	return ret ? ret : window_wait(w);
+}
+
+int window_sync(struct window *w)
+{
+	int ret = window_resume_batch(w);
+
+	w->mm.calls = 0;
+	if (!ret)
+		ret = window_wait(w);
+	if (!ret)
+		check_eq(w->event.signal, 0);
+	return ret ? ret : w->event.error;
+}
+
+void window_queue_map(struct window *w, unsigned long addr, unsigned long length,
+		      unsigned int frame, int prot, int fd)
+{
+	mm_queue_map(&w->mm, addr, length, frame, prot);
+	w->mm.own.syscall_data[w->mm.calls - 1].mem.fd = fd;
+}
+
+void window_map(struct window *w, unsigned long addr, unsigned int frame, int prot)
+{
+	mm_set_pte(&w->mm, addr, frame, prot);
+	mm_queue_map(&w->mm, addr, PAGE, frame, prot);
+	check_eq(window_sync(w), 0);
+}
+
+/* ---- the guest */
+
+void window_call(struct window *w, unsigned long ip, long nr, unsigned long a, unsigned long b,
+		 unsigned long c, unsigned long d, unsigned long e, unsigned long f)
+{
+	unsigned long top = PAGE - 16;
+
+	/* Where `ret` leads to. */
+	*(unsigned long *)(mm_frame(&w->mm, FRAME_GUEST_STACK) + top) = mm_guest_code("report");
+	w->regs.rip = ip;
+	w->regs.rsp = GUEST_STACK + top;
+	w->regs.rax = (unsigned long)nr;
+	w->regs.rdi = a;
+	w->regs.rsi = b;
+	w->regs.rdx = c;
+	w->regs.r10 = d;
+	w->regs.r8 = e;
+	w->regs.r9 = f;
+}
+
+void window_guest(struct window *w, const char *what, unsigned long arg)
+{
+	/* rax is what a report tells, and the number of a call. */
+	window_call_at(w, mm_guest_code(what), (long)arg, arg, 0x77);
+}
+
+void window_forge(struct window *w, const void *bytes, unsigned long size, unsigned long to,
+		  unsigned long target, unsigned long rax, const unsigned long *args)
+{
+	unsigned char *stack = mm_frame(&w->mm, FRAME_GUEST_STACK);
+	unsigned long *next = (unsigned long *)(void *)(stack + FORGE_TARGET);
+
+	check_op(size, <=, 2 * PAGE / 3);
+	memcpy(stack + FORGE_SOURCE, bytes, size);
+	next[0] = target;
+	next[1] = rax;
+	memcpy(next + 2, args, 6 * sizeof(*args));
+	window_guest(w, "forge", 0);
+	w->regs.rsi = GUEST_STACK + FORGE_SOURCE;
+	w->regs.rdi = to;
+	w->regs.rcx = size;
+}
+
+long window_result(struct window *w)
+{
+	check_eq(w->event.error, 0);
+	check_eq(w->event.again, 0);
+	check_eq(w->event.signal, SIGSYS);
+	check_eq(w->event.syscall, GUEST_REPORTS);
+	return (long)w->regs.rdi;
+}
+
+void window_is_sound(struct window *w)
+{
+	static unsigned long number = 500;
+
+	window_guest(w, "report", ++number);
+	check_eq(window_run(w), 0);
+	check_eq(window_result(w), (long)number);
+}
+
+void window_is_lost(struct window *w)
+{
+	struct stubguard_stub before = w->stub;
+
+	check_eq(window_resume(w), -ESRCH);
+	w->mm.calls = 1;
+	check_eq(window_resume_batch(w), -ESRCH);
+	w->mm.calls = 0;
+	check_eq(window_wait(w), -ESRCH);
+	check(!memcmp(&before, &w->stub, sizeof(before)));
+}
+
+/* ---- what there is to see */
+
+unsigned int window_sites(const unsigned char *page, unsigned int *offsets, unsigned int max)
+{
+	unsigned int at, count = 0;
+
+	for (at = 0; at < PAGE - 1; at++) {
+		if (page[at] != 0x0f || page[at + 1] != 0x05)
+			continue;
+		if (count < max)
+			offsets[count] = at;
+		count++;
+	}
+	return count;
+}
+
+long window_site_nr(const unsigned char *page, unsigned int offset)
+{
+	int number;
+
+	/* mov $nr, %eax */
+	if (offset < 5 || page[offset - 5] != 0xb8)
+		return -1;
+	memcpy(&number, page + offset - 4, sizeof(number));
+	return number;
+}
+
+int window_site(const unsigned char *page, long nr, unsigned int index)
+{
+	unsigned int offsets[32], count = window_sites(page, offsets, COUNT(offsets)), i;
+
+	for (i = 0; i < count && i < COUNT(offsets); i++) {
+		if (window_site_nr(page, offsets[i]) == nr && index-- == 0)
+			return (int)offsets[i];
+	}
+	return -1;
+}
+
+unsigned long window_fds(struct window *w)
+{
+	char path[64], buffer[4096];
+	unsigned long fds = 0;
+	long len, at, dir, number;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", w->mm.pid);
+	dir = raw(SYS_open, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+	check_op(dir, >=, 0);
+	while ((len = raw(SYS_getdents64, dir, buffer, sizeof(buffer))) > 0) {
+		for (at = 0; at < len; at += *(unsigned short *)(void *)(buffer + at + 16)) {
+			if (sscanf(buffer + at + 19, "%ld", &number) == 1 && number < 64)
+				fds |= 1UL << number;
+		}
+	}
+	raw(SYS_close, dir);
+	return fds;
+}
+
+static void (*next_alter)(struct seccomp_notif *);
+
+static bool receive_and_alter(const long *arg, long *result)
+{
+	void (*alter)(struct seccomp_notif *) = next_alter;
+
+	*result = raw(SYS_ioctl, arg[0], arg[1], arg[2]);
+	if (*result == 0 && alter) {
+		next_alter = NULL;
+		alter((struct seccomp_notif *)arg[2]);
+	}
+	return true;
+}
+
+void window_alter(void (*alter)(struct seccomp_notif *notification))
+{
+	next_alter = alter;
+	host_hook_set(HOST_RECV, receive_and_alter);
+}
+
+unsigned char *window_stack(struct window *w)
+{
+	return w->mm.ram + (FRAME_STUB_DATA + 1) * PAGE;
+}
+
+mcontext_t *window_mcontext(struct window *w)
+{
+	return (mcontext_t *)(void *)(window_stack(w) + w->stub.mcontext);
+}
+
+siginfo_t *window_siginfo(struct window *w)
+{
+	return (siginfo_t *)(void *)(window_stack(w) + w->stub.siginfo);
+}
+
+struct window_control *window_control(struct window *w)
+{
+	return (struct window_control *)(void *)(w->mm.ram + FRAME_STUB_DATA * PAGE);
+}
