@@ -70,7 +70,10 @@ for cc in gcc clang; do
 	need "$cc" || continue
 	for file in "${c[@]}"; do
 		flags=(-O2 -Wall -Wextra -Werror)
-		case $file in c-tests/*) flags+=(-std=c11 -D_GNU_SOURCE -U_FORTIFY_SOURCE -Wmissing-prototypes -I include) ;; esac
+		case $file in
+		c-tests/*) flags+=(-std=c11 -D_GNU_SOURCE -U_FORTIFY_SOURCE -Wmissing-prototypes -I include) ;;
+		uml/guests/*) flags+=(-D_GNU_SOURCE) ;;
+		esac
 		"$cc" "${flags[@]}" -S -o /dev/null "$file" 2>"$tmp/out" && continue
 		head -n 10 "$tmp/out" >&2
 		fail "$file: $cc complains"

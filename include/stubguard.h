@@ -526,7 +526,8 @@ extern "C" {
  * Provided by the caller, not by the library: does the guest's page table grant this page?
  *
  * Asked once for each page of each mmap call of a stub, on the thread that called
- * seccomp_notify_serve(), seccomp_notify_drain() or seccomp_serve_stub_syscalls().
+ * seccomp_notify_serve(), seccomp_notify_drain(), seccomp_serve_stub_syscalls(), or in window mode
+ * stubguard_stub_resume() or stubguard_stub_wait().
  *
  * `mm_id`: as given to that function. `addr`: the page's address in the guest. `prot`:
  * `PROT_READ | PROT_WRITE | PROT_EXEC`, or less. `offset`: where the page would be in the
@@ -776,8 +777,8 @@ int stubguard_stub_lives(const struct stubguard_stub *stub);
  * `mm_id`: passed through to stub_mmap_allowed(). `request`: copied before the function returns. The
  * monitor's thread of that stub; does not block. Two host calls at most, however long the batch is.
  *
- * Returns 0; -EINVAL for bad arguments, or a stub that is not parked: nothing has changed; -EPERM
- * for a batch that is not the guest's to run; -ESRCH if the stub is dead; others as sendmsg(2). After
+ * Returns 0; -EINVAL for bad arguments, or a stub that is not parked: nothing has changed; -EPERM for a
+ * batch that is not the guest's to run; -ESRCH or -EPIPE if the stub is dead; others as sendmsg(2). After
  * these the stub must be killed. -EOPNOTSUPP, -ENODEV as above. Series: patches 2, 3, 5.
  */
 int stubguard_stub_resume(struct stubguard_stub *stub,

@@ -3,12 +3,14 @@
 #
 # run.sh UNGUARDED GUARDED
 #
-# Boots both kernels for honest work, then once for each attack of guests/hostile.c, and prints a
-# table of each. Fails if an attack on the guarded kernel is not BLOCKED, or if a workload fails or
-# has another result there.
+# Boots both kernels for honest work, then once for each attack of guests/hostile, and prints a
+# table of each. Fails if an attack on the guarded kernel is neither BLOCKED nor known to be OPEN in
+# its mode, or if a workload fails or has another result there.
 #
 # ATTACKS, WORKLOADS: names to run instead of all. NCPUS: CPUs of a guest (1). JOBS: attacks at a
-# time (all CPUs). GUARDED_ARGS: more boot parameters for the guarded kernel.
+# time (all CPUs). GUARDED_ARGS: more boot parameters for the guarded kernel, as
+# stubguard=notify. VECTOR_SECONDS: how long "vectors" takes (2). HOSTILE_FULL: try everything that can
+# be tried, for minutes.
 set -euo pipefail
 
 # shellcheck source=uml/common.sh
@@ -23,12 +25,20 @@ busybox=$(command -v busybox) || die "busybox is missing, the guests' shell: apt
 
 ncpus=${NCPUS:-1}
 jobs=${JOBS:-$(nproc)}
-workloads=${WORKLOADS-pipelines files compile forks maps signals threads floats fdcount}
+workloads=${WORKLOADS-pipelines files compile forks maps signals threads floats vectors steps handlers bases fdcount}
 
 # A guest without a guard hangs in some attacks. A guard needs 5 s of the attacker's CPU time, which
-# may take longer on a busy machine: a guarded guest gets more time before it is said to hang.
-declare -A attack_limit=([unguarded]=20 [guarded]=60)
+# may take longer on a busy machine: a guarded guest gets more time before it is said to hang. It
+# also has more to do, as an attack that succeeds ends at once.
+declare -A attack_limit=([unguarded]=20 [guarded]=180 [page-calls-unguarded]=120)
 workload_limit=150
+
+# What a mode is known to leave open, and why: docs/trust.md. No failure, but never left unsaid.
+declare -A known_open=(
+	[notify run-beside]="the futex by which a stub hands over does not hold it"
+	[notify block-signal]="no filter can check rt_sigreturn's frame; the watchdog ends the process"
+	[notify fd-window]="the fd is sent to the stub's socket; each mmap with it is decided on"
+)
 
 # ---- one guest
 
@@ -40,10 +50,11 @@ write_init() {
 	shift
 	cat >"$run_dir/$name.init" <<-INIT
 		#!$busybox sh
-		export PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin BUSYBOX='$busybox' TMPDIR='$tmp'
+		export PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin BUSYBOX='$busybox' TMPDIR='$tmp' VECTOR_SECONDS='${VECTOR_SECONDS:-2}'
 		\$BUSYBOX mount -t proc proc /proc
 		\$BUSYBOX mount -t tmpfs tmpfs '$tmp'
 		echo 'guest $name runs'
+		\$BUSYBOX sed -n 's/^mode/guest mode/p' /proc/stubguard 2>/dev/null
 		$*
 		\$BUSYBOX cat /proc/stubguard 2>/dev/null
 		\$BUSYBOX poweroff -f
@@ -176,9 +187,16 @@ fd_row() {
 	printf '%-11s | %9s | %9s |       | %s\n' fdcount "${text[@]}" "fds before and after 5000 processes"
 }
 
+# What the guarded guests' /proc/stubguard says they run in.
+guard_mode() {
+	local mode
+	mode=$(sed -n 's/\r//; s/^guest mode //p' "$log_dir"/run-*-guarded.log | sort -u | paste -s -d /)
+	printf '%s' "${mode:-unknown}"
+}
+
 work_table() {
 	local name
-	printf '\n%-11s | %9s | %9s | %5s | %s\n' workload unguarded guarded ratio result
+	printf '\n%-11s | %9s | %9s | %5s | %s\n' workload unguarded "$mode" ratio "result, $ncpus CPU"
 	printf -- '------------+-----------+-----------+-------+-------\n'
 	for name in $workloads; do
 		if [ "$name" = fdcount ]; then fd_row; else work_row "$name"; fi
@@ -203,9 +221,10 @@ judge_silence() {
 }
 
 run_attack() {
-	local attack=$1 which=$2 name=$1-$2 start=$SECONDS limit=${attack_limit[$2]} log verdict
+	local attack=$1 which=$2 name=$1-$2 start=$SECONDS log verdict
+	local limit=${attack_limit[$name]:-${attack_limit[$which]}}
 	log=$(guest_log "$name")
-	write_init "$name" "'$run_dir/hostile' $attack"
+	write_init "$name" "${HOSTILE_FULL:+HOSTILE_FULL=1 }'$run_dir/hostile' $attack"
 	boot "$name" "$which" "$limit"
 	wait_for_line "$name" '^(BLOCKED|BREACHED|INCONCLUSIVE) ' || true
 	verdict=$(grep -aE '^(BLOCKED|BREACHED|INCONCLUSIVE) ' "$log" | head -n 1 | tr -d '\r') || true
@@ -234,13 +253,18 @@ run_attacks() {
 verdict() { cat "$run_dir/$1-$2.verdict" 2>/dev/null || echo "INCONCLUSIVE no verdict"; }
 
 attack_table() {
-	local attack which text
-	printf '\n%-16s | %-12s | %s\n' attack unguarded guarded
+	local attack which text word
+	printf '\n%-16s | %-12s | %s\n' attack unguarded "$mode, $ncpus CPU"
 	printf -- '-----------------+--------------+-------------\n'
 	for attack in $attacks; do
 		text=$(verdict "$attack" guarded)
-		printf '%-16s | %-12s | %s\n' "$attack" "$(verdict "$attack" unguarded | cut -d' ' -f1)" "${text%% *}"
-		[ "${text%% *}" = BLOCKED ] || failures+=("attack $attack")
+		word=${text%% *}
+		if [ "$word" = BREACHED ] && [ -n "${known_open[$mode $attack]:-}" ]; then
+			word=OPEN
+			open+=("$attack: ${known_open[$mode $attack]}")
+		fi
+		printf '%-16s | %-12s | %s\n' "$attack" "$(verdict "$attack" unguarded | cut -d' ' -f1)" "$word"
+		case $word in BLOCKED | OPEN) ;; *) failures+=("attack $attack") ;; esac
 	done
 	printf '\nWhat was seen:\n'
 	for attack in $attacks; do
@@ -249,13 +273,16 @@ attack_table() {
 			printf '  %-16s %-9s %s\n' "$attack" "$which" "${text#* }"
 		done
 	done
+	[ "${#open[@]}" -eq 0 ] || printf '\nKnown to be open in mode %s:\n' "$mode"
+	[ "${#open[@]}" -eq 0 ] || printf '  %s\n' "${open[@]}"
 }
 
 # ----
 
 start=$SECONDS
-failures=()
+failures=() open=()
 mkdir -p "$log_dir"
+rm -f "$log_dir"/run-*-guarded.log
 run_dir=$(mktemp -d "$cache_dir/run.XXXXXX")
 mkdir "$run_dir/tmp" "$run_dir/uml"
 trap 'kill_guests "$run_dir"/*.pid; rm -rf "$run_dir"' EXIT
@@ -267,6 +294,7 @@ if [ -n "$workloads" ]; then
 	run_workloads guarded
 fi
 [ -z "$attacks" ] || run_attacks
+mode=$(guard_mode)
 [ -z "$workloads" ] || work_table
 [ -z "$attacks" ] || attack_table
 printf '\n'
@@ -275,4 +303,4 @@ if [ "${#failures[@]}" -gt 0 ]; then
 	printf 'run.sh: FAILED: %s\n' "$(IFS=,; printf '%s' "${failures[*]}")" >&2
 	exit 1
 fi
-say "every attack on the guarded kernel was blocked, every workload has the same result"
+say "mode $mode: every attack was blocked${open:+ but ${#open[@]} known ones}, every workload has the same result"

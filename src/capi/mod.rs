@@ -32,7 +32,8 @@ unsafe extern "C" {
     /// Provided by the caller, not by the library: does the guest's page table grant this page?
     ///
     /// Asked once for each page of each mmap call of a stub, on the thread that called
-    /// seccomp_notify_serve(), seccomp_notify_drain() or seccomp_serve_stub_syscalls().
+    /// seccomp_notify_serve(), seccomp_notify_drain(), seccomp_serve_stub_syscalls(), or in window mode
+    /// stubguard_stub_resume() or stubguard_stub_wait().
     ///
     /// `mm_id`: as given to that function. `addr`: the page's address in the guest. `prot`:
     /// `PROT_READ | PROT_WRITE | PROT_EXEC`, or less. `offset`: where the page would be in the

@@ -230,8 +230,8 @@ unsafe fn memory(pointer: *mut c_void, size: u32) -> Result<StubData> {
 /// `mm_id`: passed through to stub_mmap_allowed(). `request`: copied before the function returns. The
 /// monitor's thread of that stub; does not block. Two host calls at most, however long the batch is.
 ///
-/// Returns 0; -EINVAL for bad arguments, or a stub that is not parked: nothing has changed; -EPERM
-/// for a batch that is not the guest's to run; -ESRCH if the stub is dead; others as sendmsg(2). After
+/// Returns 0; -EINVAL for bad arguments, or a stub that is not parked: nothing has changed; -EPERM for a
+/// batch that is not the guest's to run; -ESRCH or -EPIPE if the stub is dead; others as sendmsg(2). After
 /// these the stub must be killed. -EOPNOTSUPP, -ENODEV as above. Series: patches 2, 3, 5.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn stubguard_stub_resume(

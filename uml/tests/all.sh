@@ -42,13 +42,20 @@ check "option off" "$uml_dir/tests/off.sh" 7.2
 check "kernel style" "$uml_dir/tests/style.sh" 7.2
 check "boots shared" "$uml_dir/tests/boots.sh" "$(kernel 7.2-guarded)"
 check "boots static" "$uml_dir/tests/boots.sh" "$(kernel 7.2-guarded-static)"
+# guests VERSION VARIANT CPUS MODE
+guests() {
+	check "guests $1 $2 $3 CPU $4" env NCPUS="$3" GUARDED_ARGS="stubguard=$4" \
+		"$uml_dir/run.sh" "$(kernel "$1-unguarded")" "$(kernel "$1-$2")"
+}
 for form in guarded guarded-static; do
 	for cpus in 1 2; do
-		check "guests 7.2 $form $cpus CPU" \
-			env NCPUS="$cpus" "$uml_dir/run.sh" "$(kernel 7.2-unguarded)" "$(kernel "7.2-$form")"
+		guests 7.2 "$form" "$cpus" window
 	done
 done
-check "guests 7.3 guarded 2 CPU" env NCPUS=2 "$uml_dir/run.sh" "$(kernel 7.3-unguarded)" "$(kernel 7.3-guarded)"
+guests 7.2 guarded 1 notify
+guests 7.2 guarded-static 2 notify
+guests 7.3 guarded 2 window
+guests 7.3 guarded 1 notify
 
 printf '\n'
 printf '%s\n' "${rows[@]}"

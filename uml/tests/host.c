@@ -5,6 +5,7 @@
  *	host no-getfd PROGRAM...	pidfd_getfd is not permitted
  *	host busy PROGRAM...		a sandbox around it has a seccomp listener
  *	host old PROGRAM...		neither WAIT_KILLABLE_RECV (5.19) nor SET_FLAGS (6.6)
+ *	host no-close-range PROGRAM...	close_range (5.9) is not there
  *
  * By a seccomp filter, which the program and all of its children inherit.
  */
@@ -54,6 +55,13 @@ static struct sock_filter old[] = {
 	ALLOW,
 };
 
+static struct sock_filter no_close_range[] = {
+	LOAD(NR),
+	SKIP_IF_NOT(__NR_close_range, 1),
+	FAIL(ENOSYS),
+	ALLOW,
+};
+
 static int install(struct sock_filter *filter, size_t len, unsigned int flags)
 {
 	struct sock_fprog program = { .len = len, .filter = filter };
@@ -68,7 +76,7 @@ int main(int argc, char **argv)
 	int ret;
 
 	if (argc < 3) {
-		fprintf(stderr, "usage: host no-getfd|busy|old PROGRAM...\n");
+		fprintf(stderr, "usage: host no-getfd|busy|old|no-close-range PROGRAM...\n");
 		return 2;
 	}
 
@@ -79,6 +87,8 @@ int main(int argc, char **argv)
 		ret = install(busy, 1, SECCOMP_FILTER_FLAG_NEW_LISTENER);
 	else if (strcmp(argv[1], "old") == 0)
 		ret = install(old, sizeof(old) / sizeof(old[0]), 0);
+	else if (strcmp(argv[1], "no-close-range") == 0)
+		ret = install(no_close_range, sizeof(no_close_range) / sizeof(no_close_range[0]), 0);
 	else
 		ret = -1;
 	if (ret < 0) {

@@ -121,7 +121,7 @@ enum { LINE_FREE, LINE_BUSY, LINE_FULL };
 static struct {
 	int state;
 	int level;
-	char text[200];
+	char text[256];
 } log_lines[LOG_LINES];
 static int log_waiting;
 

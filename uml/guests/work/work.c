@@ -2,14 +2,14 @@
 /*
  * work - honest work for a guest, with results that depend on no kernel
  *
- *	gcc -O2 -static -pthread -Wall -Wextra -Werror -o work work.c
- *	work NAME	one of forks, maps, signals, threads, floats, children
+ *	work NAME	one of the jobs below; some have a file of their own
  *	work clock	milliseconds of a monotonic clock
  *
  * Each prints one line that is the same wherever it runs, or says on stderr
  * what went wrong and exits with 1.
  */
-#define _GNU_SOURCE
+#include "work.h"
+
 #include <err.h>
 #include <pthread.h>
 #include <signal.h>
@@ -23,9 +23,6 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-
-#define PAGE		4096UL
-#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 
 /* A fixed sequence, so that every run does the same. */
 static uint64_t next_random(uint64_t *state)
@@ -453,6 +450,10 @@ static const struct {
 	{ "signals", signals },
 	{ "threads", threads },
 	{ "floats", floats },
+	{ "vectors", vectors },
+	{ "steps", steps },
+	{ "handlers", handlers },
+	{ "bases", bases },
 	{ "children", children },
 	{ "clock", clock_ms },
 };

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Stubs that park: the page that the trusted code reads when the kernel lets it
+ * go on, which the guest can fill before it jumps there by itself; and how to
+ * park by hand. Nothing of the layout is known here: the kernel fills in what is
+ * then looked for.
+ */
+#include "hostile.h"
+
+struct control control;
+struct park park;
+
+static bool in_data(uint64_t addr)
+{
+	return addr >= stub.data && addr < stub.end;
+}
+
+/* The registers of a call that has just been made, and where it returns to. */
+static bool find_registers(void)
+{
+	uint64_t mark[7], *word, *end = (uint64_t *)stub.end - 5;
+
+	make_marks(mark);
+	report_marks(mark);
+	control.gp = control.iret = NULL;
+	for (word = (uint64_t *)stub.data; word < end; word++) {
+		if (!control.gp && word + REG_RIP < end && has_marks(word, mark))
+			control.gp = word;
+		if (!control.iret && word[0] == (uint64_t)report_marks_back &&
+		    word[1] == segment_cs() && word[4] == segment_ss())
+			control.iret = word;
+	}
+	if (!control.gp || control.iret != control.gp + CONTROL_GP + 1)
+		return false;
+	/* between them stand the flags and the batch's length, which is 0 */
+	control.flags = (volatile uint32_t *)(control.gp + CONTROL_GP);
+	control.calls = control.flags + 1;
+	control.back = *control.flags;
+	return *control.calls == 0;
+}
+
+/* A page fault makes the kernel queue a call, and hand over the memory fd. */
+static bool find_batch(void)
+{
+	uintptr_t page = reserve(PAGE);
+	uint64_t *word;
+
+	*(volatile char *)page = 1;
+	control.with_fd = *control.flags;
+	if (*control.calls != 1)
+		return false;
+	control.batch = control.message = NULL;
+	for (word = control.iret; word < (uint64_t *)stub.end - 4; word++) {
+		if (!control.batch && word[0] == page && word[1] == PAGE)
+			control.batch = word;
+		if (!control.message && in_data(word[0]) && word[1] == 1)
+			control.message = word - 2;
+	}
+	if (!control.batch || !control.message)
+		return false;
+	memcpy(control.entry, control.batch, sizeof(control.entry));
+	return true;
+}
+
+bool find_control(void)
+{
+	int i;
+
+	if (control.batch)
+		return true;
+	/* a timer tick in between spoils it */
+	for (i = 0; i < 20; i++)
+		if (find_registers() && find_batch())
+			return true;
+	control.back = 0;
+	return false;
+}
+
+void prefill(uint32_t flags, uint32_t calls, const struct host_call *call)
+{
+	const uint64_t gp[CONTROL_GP] = {
+		call->arg[4], call->arg[5], call->arg[3], 0, call->r12,
+		call->r13, call->r14, call->r15, call->arg[0], call->arg[1],
+		call->rbp, call->rbx, call->arg[2], CAME_BACK, 0,
+	};
+
+	memcpy(control.gp, gp, sizeof(gp));
+	control.iret[0] = (uint64_t)landing;
+	control.iret[1] = call->iret.cs;
+	control.iret[2] = 0x202;
+	control.iret[3] = call->iret.rsp;
+	control.iret[4] = call->iret.ss;
+	*control.flags = flags;
+	*control.calls = calls;
+}
+
+siginfo_t *park_siginfo(void)
+{
+	return (siginfo_t *)((uintptr_t)park.frame + FRAME_UCONTEXT_SIZE);
+}
+
+/* The host's registers of the other kind follow, where XSAVE can have them. */
+struct _libc_fpstate *park_fpstate(void)
+{
+	uintptr_t end = (uintptr_t)(park_siginfo() + 1);
+
+	return (struct _libc_fpstate *)((end + 63) & ~63UL);
+}
+
+void make_park_frame(uintptr_t rip)
+{
+	greg_t *regs = park.frame->uc_mcontext.gregs;
+	static char stack[4 * PAGE] __attribute__((aligned(16)));
+	uintptr_t start = (uintptr_t)park.frame & ~(PAGE - 1);
+	static const long none[6];
+	struct host_call call;
+
+	/* no page fault may replace the frame before it is used */
+	prepare_call(&call, park.site, park.nr, none);
+	landing_flags = 0;
+	/* zeros are a sound floating-point state */
+	memset((void *)start, 0, stub.end - start);
+	park.frame->uc_mcontext.fpregs = park_fpstate();
+	park_fpstate()->mxcsr = 0x1f80;
+	park_fpstate()->cwd = 0x37f;
+	regs[REG_RIP] = (greg_t)rip;
+	regs[REG_RSP] = (greg_t)(stack + sizeof(stack) - 8);
+	regs[REG_EFL] = 0x202;
+	regs[REG_CSGSFS] = (greg_t)((uint64_t)segment_ss() << 48 | segment_cs());
+}
+
+void set_park_syscall(int32_t nr)
+{
+	memcpy((char *)park_siginfo() + SIGINFO_SYSCALL, &nr, sizeof(nr));
+}
+
+long forge_park_at(uintptr_t entry, uint64_t eflags, uint64_t what, uint64_t second,
+		   uint64_t third)
+{
+	const long arg[6] = { (long)what, (long)second, (long)third };
+	struct host_call call;
+
+	prepare_call(&call, entry, park.nr, arg);
+	call.iret.eflags = eflags;
+	return host_call_raw(&call);
+}
+
+long forge_park(uint64_t what, uint64_t second, uint64_t third)
+{
+	return forge_park_at(park.site, 0x202, what, second, third);
+}
+
+#define PARKED	77
+
+/* If the kernel takes it for a guest call, then this is what it does. */
+static void try_park(void *arg)
+{
+	park = *(struct park *)arg;
+	limit_child();
+	make_park_frame((uintptr_t)landing);
+	park.frame->uc_mcontext.gregs[REG_RDI] = PARKED;
+	set_park_syscall(SYS_exit_group);
+	forge_park(SIGSYS, (uint64_t)park_siginfo(), (uint64_t)park.frame);
+	_exit(1);
+}
+
+bool find_park(void)
+{
+	struct park try;
+	uintptr_t frame, lowest = stub.data;
+	unsigned int i;
+	int status;
+
+	if (park.site)
+		return true;
+	step("looking for the park");
+	for (i = 0; i < stub.nsites; i++) {
+		try.site = stub.site[i];
+		try.nr = stub.nr[i];
+		frame = stub.end - FRAME_UCONTEXT_SIZE - sizeof(siginfo_t) - PAGE / 8;
+		for (frame &= ~15UL; try.nr >= 0 && frame >= lowest; frame -= 16) {
+			try.frame = (ucontext_t *)frame;
+			status = in_child(try_park, &try);
+			if (WIFEXITED(status) && WEXITSTATUS(status) == PARKED) {
+				park = try;
+				return true;
+			}
+		}
+	}
+	return false;
+}

@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * hostile - attacks on UML's seccomp stub, from inside a guest
+ *
+ * Guest code in seccomp mode runs in a host process, the stub, whose filter
+ * allows host system calls from one page only. That page is mapped into the
+ * guest's address space, so guest code can jump to its `syscall` instructions
+ * with registers and a stack of its own. Each attack starts from there.
+ *
+ * Nothing about the kernel build is compiled in: the stub's pages, its
+ * `syscall` instructions and the fields of its shared data are found at run
+ * time, so the same binary runs on guarded and unguarded kernels.
+ *
+ *	hostile --list		names and one-line descriptions
+ *	hostile --probe		what is found of the stub
+ *	hostile NAME		one attack; with HOSTILE_FULL set, all of it
+ *
+ * An attack ends with one line on stdout and an exit code:
+ *
+ *	BLOCKED what was seen		0
+ *	BREACHED what was seen		1
+ *	INCONCLUSIVE why		2
+ *
+ * On a kernel without a guard some attacks panic or hang the whole guest. Then
+ * there is no such line, and whoever booted the guest has to tell (run.sh).
+ */
+#include "hostile.h"
+
+struct shared *shared;
+
+void *map_shared(size_t size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+
+	if (p == MAP_FAILED) {
+		perror("mmap");
+		exit(2);
+	}
+	return p;
+}
+
+uintptr_t reserve(size_t size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (p == MAP_FAILED)
+		conclude(INCONCLUSIVE, "mmap: %s", strerror(errno));
+	return (uintptr_t)p;
+}
+
+double now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+/* More than any child takes that its kernel can end. */
+#define CHILD_SECONDS	20
+
+static void on_stall(int sig)
+{
+	(void)sig;
+	set_verdict(BREACHED, "a process did not end in %d s: %s", CHILD_SECONDS,
+		    shared->step);
+	_exit(0);
+}
+
+int in_child(void (*fn)(void *), void *arg)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		fn(arg);
+		_exit(0);
+	}
+	signal(SIGALRM, on_stall);
+	alarm(CHILD_SECONDS);
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		conclude(INCONCLUSIVE, "fork: %s", strerror(errno));
+	alarm(0);
+	return status;
+}
+
+/* ------------------------------------------------------------------------
+ * Running and judging an attack
+ */
+
+static const struct attack {
+	const char *name, *what;
+	void (*run)(void);		/* in a child */
+	void (*prepare)(void);		/* before, in the judge */
+	void (*judge)(void);		/* after, in the judge */
+	int patience;			/* seconds that it may take; 0: 10 */
+	bool stubborn;			/* needs longer to be killed */
+} attacks[] = {
+	{ "foreign-frame", "read another process's memory with the memory fd",
+	  foreign_frame, start_victim, judge_claim, 0, false },
+	{ "length-overrun", "map more frames than the one that is allowed",
+	  length_overrun, start_victim, judge_claim, 0, false },
+	{ "wrong-prot", "map a read-only page writable",
+	  wrong_prot, create_owned_file, judge_owned_file, 0, false },
+	{ "munmap-stub", "unmap the stub's own pages",
+	  munmap_stub, NULL, NULL, 0, false },
+	{ "fd-window", "take the memory fd, from every byte of the stub's code",
+	  fd_window, start_victim, judge_claim, 120, false },
+	{ "run-beside", "run while the kernel works on the process's call",
+	  run_beside, NULL, NULL, 60, false },
+	{ "block-signal", "block the timer tick, by every instruction that calls",
+	  block_signal, NULL, NULL, 60, false },
+	{ "alarm-spin", "block the timer tick and spin",
+	  alarm_spin, NULL, NULL, 1, true },
+	{ "alarm-sleep", "block the timer tick and sleep for ever",
+	  alarm_sleep, NULL, NULL, 1, true },
+	{ "altstack-move", "have the host put its signal frames elsewhere",
+	  altstack_move, NULL, NULL, 60, false },
+	{ "arch-prctl", "run arch_prctl codes that the stub never needs",
+	  arch_prctl_codes, NULL, NULL, 60, false },
+	{ "page-calls", "make every system call from the stub's page",
+	  page_calls, NULL, NULL, 120, false },
+	{ "forged-park", "hand over with forged arguments and frames",
+	  forged_park, NULL, NULL, 120, false },
+	{ "forged-length", "report a failed batch with a length out of range",
+	  forged_length, NULL, NULL, 0, false },
+	{ "forged-si-offset", "report siginfo out of range",
+	  forged_si_offset, NULL, NULL, 0, false },
+	{ "forged-fp-size", "change the FP state's size during a guest call",
+	  forged_fp_size, NULL, NULL, 0, false },
+	{ "restart-wait", "set the kernel's own flag in the shared data",
+	  restart_wait, NULL, NULL, 0, false },
+	{ "clone-vm-err", "leave an err that becomes an index in the kernel",
+	  clone_vm_err, NULL, NULL, 0, false },
+	{ "left-behind", "find what an ended process has left in its stub",
+	  left_behind, NULL, NULL, 60, false },
+	{ "storm", "keep the kernel busy with broken stubs, beside a sleeper",
+	  storm, NULL, NULL, 60, false },
+};
+
+static bool reap(pid_t pid, int *status, int seconds)
+{
+	double deadline = now() + seconds;
+
+	while (waitpid(pid, status, WNOHANG) == 0) {
+		if (now() > deadline)
+			return false;
+		usleep(10000);
+	}
+	return true;
+}
+
+/* A stubborn attacker runs for this long, and is killed after a second. */
+#define GRACE		5
+#define STUBBORN_GRACE	40
+
+/*
+ * An attacker that SIGKILL does not end keeps what it holds: a CPU, or locks of
+ * the guest kernel. If it was the only CPU this process does not run either:
+ * then the missing result line tells.
+ */
+static int watch(pid_t pid, const struct attack *attack)
+{
+	int grace = attack->stubborn ? STUBBORN_GRACE : GRACE;
+	int status = 0;
+
+	if (reap(pid, &status, attack->patience ? attack->patience : 10))
+		return status;
+	kill(pid, SIGKILL);
+	if (!reap(pid, &status, grace))
+		set_verdict(BREACHED, "%d s after SIGKILL it is still there, %s",
+			    grace, shared->step);
+	return status;
+}
+static void judge_status(int status)
+{
+	if (shared->kind != PENDING)
+		return;
+	if (WIFSIGNALED(status))
+		set_verdict(BLOCKED, "killed by signal %d while %s",
+			    WTERMSIG(status), shared->step);
+	else
+		set_verdict(INCONCLUSIVE, "exit status %d while %s",
+			    WEXITSTATUS(status), shared->step);
+}
+
+static void use_memory(void *arg)
+{
+	memset((void *)reserve((size_t)arg), 1, (size_t)arg);
+}
+
+static void run_attack(const struct attack *attack)
+{
+	double start;
+	pid_t pid;
+
+	if (attack->prepare)
+		attack->prepare();
+	fflush(stdout);
+	start = now();
+	pid = fork();
+	if (pid < 0)
+		conclude(INCONCLUSIVE, "fork: %s", strerror(errno));
+	if (pid == 0) {
+		find_stub();
+		attack->run();
+		_exit(3);
+	}
+	judge_status(watch(pid, attack));
+	if (attack->judge)
+		attack->judge();
+	/* a guest that survived must still be of use */
+	if (in_child(use_memory, (void *)(64 * PAGE)) != 0)
+		set_verdict(BREACHED, "the guest cannot run another process now");
+	snprintf(shared->step, sizeof(shared->step), "%.1f s", now() - start);
+}
+
+static int print_verdict(void)
+{
+	static const char *const names[] = {
+		[BLOCKED] = "BLOCKED", [BREACHED] = "BREACHED",
+		[INCONCLUSIVE] = "INCONCLUSIVE",
+	};
+	enum kind kind = shared->kind;
+
+	printf("%s %s (%s)\n", names[kind], shared->text, shared->step);
+	return kind == BLOCKED ? 0 : kind == BREACHED ? 1 : 2;
+}
+
+static void print_stub(void)
+{
+	unsigned int i;
+
+	find_stub();
+	printf("code %#lx data %#lx end %#lx\n", stub.code, stub.data, stub.end);
+	for (i = 0; i < stub.nsites; i++)
+		printf("syscall %ld at code+%#lx\n", stub.nr[i], stub.site[i] - stub.code);
+	if (find_report()) {
+		printf("signal frame at data+%#lx, offsets at data+%#lx from data+%#lx\n",
+		       (uintptr_t)report.frame - stub.data,
+		       (uintptr_t)report.si_offset - stub.data,
+		       report.stack - stub.data);
+		printf("futex through code+%#lx\n", site_for(SYS_futex) - stub.code);
+	} else if (find_control()) {
+		printf("registers at data+%#lx, batch at data+%#lx, message at data+%#lx\n",
+		       (uintptr_t)control.gp - stub.data,
+		       (uintptr_t)control.batch - stub.data,
+		       (uintptr_t)control.message - stub.data);
+		printf("flags %#x, with the memory fd %#x\n", control.back, control.with_fd);
+		if (find_park())
+			printf("parks by call %ld at code+%#lx, frame at data+%#lx\n",
+			       park.nr, park.site - stub.code,
+			       (uintptr_t)park.frame - stub.data);
+	}
+	fflush(stdout);
+	set_verdict(BLOCKED, "nothing was attacked");
+}
+
+static void list_attacks(void)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(attacks); i++)
+		printf("%-18s %s\n", attacks[i].name, attacks[i].what);
+}
+
+static const struct attack *find_attack(const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(attacks); i++)
+		if (!strcmp(attacks[i].name, name))
+			return &attacks[i];
+	return NULL;
+}
+
+static const struct attack *chosen;
+
+/* In a child, because conclude() ends the process that calls it. */
+static void judge_main(void *arg)
+{
+	(void)arg;
+	if (chosen)
+		run_attack(chosen);
+	else
+		print_stub();
+}
+
+int main(int argc, char **argv)
+{
+	pid_t pid;
+
+	if (argc == 2 && !strcmp(argv[1], "--list")) {
+		list_attacks();
+		return 0;
+	}
+	chosen = argc == 2 ? find_attack(argv[1]) : NULL;
+	if (!chosen && (argc != 2 || strcmp(argv[1], "--probe"))) {
+		fprintf(stderr, "usage: %s --list | --probe | ATTACK\n", argv[0]);
+		return 2;
+	}
+	shared = map_shared(sizeof(*shared));
+	pid = fork();
+	if (pid == 0) {
+		judge_main(NULL);
+		_exit(0);
+	}
+	if (pid < 0 || waitpid(pid, NULL, 0) != pid) {
+		perror("fork");
+		return 2;
+	}
+	return print_verdict();
+}

@@ -1,0 +1,554 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Handing over to the kernel by hand, with arguments and frames that no host
+ * makes, or to go on beside it. A task may die of that, the guest must not.
+ */
+#include "hostile.h"
+
+#include <asm/prctl.h>
+#include <sys/auxv.h>
+
+/* ---- forged-park */
+
+/* A word of the stub's data, and what is put there when the frame is made. */
+struct change {
+	uint64_t *word, value;
+};
+
+struct forgery {
+	uint64_t what, second, third;
+	bool pointers;			/* the genuine siginfo and ucontext instead */
+	uintptr_t entry;		/* 0: the call's instruction */
+	uint64_t eflags;
+	struct change change[2];
+};
+
+static unsigned int forged;
+
+#define FLAGS_IOPL	0x3000
+
+static void try_forgery(void *arg)
+{
+	const struct forgery *f = arg;
+	int i;
+
+	limit_child();
+	make_park_frame((uintptr_t)landing);
+	set_park_syscall(SYS_getpid);
+	for (i = 0; i < 2; i++)
+		if (f->change[i].word)
+			*f->change[i].word = f->change[i].value;
+	forge_park_at(f->entry ? f->entry : park.site, f->eflags ? f->eflags : 0x202, f->what,
+		      f->pointers ? (uint64_t)park_siginfo() : f->second,
+		      f->pointers ? (uint64_t)park.frame : f->third);
+	shared->counter++;
+	if (landing_flags & FLAGS_IOPL || (segment_cs() & 3) != 3)
+		set_verdict(BREACHED, "a forged frame gave it flags %#lx, cs %#x",
+			    landing_flags, segment_cs());
+	_exit(0);
+}
+
+static void forge(struct forgery f)
+{
+	in_child(try_forgery, &f);
+	forged++;
+	if (shared->kind == BREACHED)
+		_exit(0);
+}
+
+#define genuine(signal, ...) \
+	((struct forgery){ .what = (uint64_t)(signal), .pointers = true, __VA_ARGS__ })
+
+static const int signals[] = { SIGSYS, SIGSEGV, SIGALRM, SIGTRAP, SIGILL, SIGFPE };
+
+static const uint64_t strange[] = {
+	0, 1, 0xff, 0x1000, 0x7fffffff, 0x80000000, 0xffffffff, 0x7fffffffffff,
+	0x800000000000, 0xffff800000000000, 0xffffffff81000000, 0xfffffffffffff000,
+	UINT64_MAX,
+};
+
+/* The first argument: all signals, what may stand for something else, and more. */
+static void forge_what(void)
+{
+	uint64_t what;
+	int bit;
+
+	step("handing over with a forged signal");
+	for (what = 0; what < 0x2000; what += what < 0x80 || (what >= 0xfe0 && what < 0x1020) ? 1 : 11)
+		forge(genuine(what));
+	for (bit = 7; bit < 64; bit++)
+		forge(genuine(1UL << bit | SIGSYS));
+	forge(genuine(-1));
+}
+
+static void forge_pointers(void)
+{
+	uintptr_t info = (uintptr_t)park_siginfo(), frame = (uintptr_t)park.frame;
+	static char own[2 * PAGE];
+	const uint64_t place[] = {
+		(uint64_t)own, (uint64_t)own + 3, stub.code, stub.data, stub.end - 8,
+		stub.end, frame + 1, frame + 8, frame - 16, frame + PAGE, frame - PAGE,
+		frame + 0x10000, info, info + 4, 0, 8, 0xffffffff81000000, UINT64_MAX,
+		UINT64_MAX - 40, 1UL << 63, (1UL << 48) + frame,
+	};
+	size_t s, i, j;
+
+	step("handing over with forged pointers");
+	for (s = 0; s < 3; s++) {
+		for (i = 0; i < ARRAY_SIZE(place); i++) {
+			forge((struct forgery){ (uint64_t)signals[s], place[i], frame,
+						.pointers = false });
+			forge((struct forgery){ (uint64_t)signals[s], info, place[i],
+						.pointers = false });
+			j = (i + s) % ARRAY_SIZE(place);
+			forge((struct forgery){ (uint64_t)signals[s], place[i], place[j],
+						.pointers = false });
+		}
+	}
+}
+
+/* As if a signal had come while the stub's own code ran. */
+static void forge_places(void)
+{
+	uint64_t *rip = (uint64_t *)&park.frame->uc_mcontext.gregs[REG_RIP];
+	uintptr_t p;
+
+	step("handing over with a saved instruction pointer in the stub");
+	for (p = stub.code - 2; p < stub.end + 2; p += p < stub.code_end ? 1 : 61) {
+		forge(genuine(SIGALRM, .change = { { rip, p } }));
+		if (p % 4 == 0)
+			forge(genuine(signals[p / 4 % ARRAY_SIZE(signals)],
+				      .change = { { rip, p } }));
+	}
+}
+
+static void forge_registers(void)
+{
+	uint64_t *regs = (uint64_t *)park.frame->uc_mcontext.gregs;
+	size_t r, v;
+	int bit;
+
+	step("handing over with forged registers");
+	for (r = 0; r < NGREG; r++)
+		for (v = 0; v < ARRAY_SIZE(strange); v++)
+			forge(genuine(signals[(r + v) % ARRAY_SIZE(signals)],
+				      .change = { { &regs[r], strange[v] } }));
+	for (bit = 0; bit < 64; bit++)
+		forge(genuine(bit % 2 ? SIGALRM : SIGSYS,
+			      .change = { { &regs[REG_EFL], 0x202 ^ 1UL << bit } }));
+	/* each selector, and each of the last exceptions */
+	for (v = 0; v < 0x60; v++) {
+		forge(genuine(SIGSYS, .change = { { &regs[REG_CSGSFS], (uint64_t)segment_ss() << 48 | v } }));
+		forge(genuine(SIGALRM, .change = { { &regs[REG_CSGSFS], v << 48 | segment_cs() } }));
+	}
+	for (v = 0; v < 40; v++)
+		forge(genuine(SIGSEGV, .change = { { &regs[REG_TRAPNO], v },
+						   { &regs[REG_ERR], 1UL << v } }));
+}
+
+#define XSTATE_BV	512
+#define XCOMP_BV	520
+#define SW_BYTES	464
+
+static uint64_t *fp_word(size_t at)
+{
+	return (uint64_t *)((char *)park_fpstate() + at);
+}
+
+static void forge_fp_state(void)
+{
+	size_t at, v;
+	int bit;
+
+	step("handing over with forged floating-point state");
+	for (bit = 0; bit < 64; bit++) {
+		forge(genuine(SIGALRM, .change = { { fp_word(XSTATE_BV), 1UL << bit } }));
+		forge(genuine(SIGSYS, .change = { { fp_word(XCOMP_BV), 1UL << bit } }));
+		forge(genuine(SIGALRM, .change = { { fp_word(24), 1UL << bit },
+						   { fp_word(XSTATE_BV), 7 } }));
+		forge(genuine(SIGSYS, .change = { { fp_word(528), 1UL << bit } }));
+	}
+	for (at = SW_BYTES; at < XSTATE_BV; at += 8)
+		for (v = 0; v < ARRAY_SIZE(strange); v++)
+			forge(genuine(SIGALRM, .change = { { fp_word(at), strange[v] } }));
+	for (v = 0; v < ARRAY_SIZE(strange); v++) {
+		forge(genuine(SIGALRM, .change = { { fp_word(v * 8), strange[v] } }));
+		forge(genuine(SIGSYS, .change = {
+			{ (uint64_t *)&park.frame->uc_mcontext.fpregs, strange[v] } }));
+	}
+}
+
+static void forge_siginfo(void)
+{
+	uint64_t *info = (uint64_t *)park_siginfo();
+	size_t w, v, s;
+
+	step("handing over with a forged siginfo");
+	for (w = 0; w < sizeof(siginfo_t) / 8; w += w < 4 ? 1 : 5)
+		for (v = 0; v < ARRAY_SIZE(strange); v++)
+			for (s = 0; s < 2; s++)
+				forge(genuine(signals[s], .change = { { &info[w], strange[v] } }));
+}
+
+/* Results of a batch that there was not, near what may stand for "failed". */
+static void forge_results(void)
+{
+	static const uint64_t result[] = { 0, 1, 77, (uint64_t)-1, (uint64_t)-4095,
+					   (uint64_t)-4096, 1UL << 63 };
+	static const uint64_t left[] = { 0, 1, 2, 112, 1UL << 31, UINT32_MAX, UINT64_MAX };
+	uint64_t what;
+	size_t i, j;
+
+	step("handing over as if a batch had ended");
+	for (what = 0xfff; what <= 0x1002; what++)
+		for (i = 0; i < ARRAY_SIZE(result); i++)
+			for (j = 0; j < ARRAY_SIZE(left); j++)
+				forge((struct forgery){ what, result[i], left[j],
+							.pointers = false });
+}
+
+/* Into the handler and its call with each flag, each of which outlives a call. */
+static void forge_flags(void)
+{
+	int bit;
+
+	step("handing over with strange flags");
+	for (bit = 0; bit < 22; bit++) {
+		forge(genuine(SIGSYS, .eflags = 0x202 ^ 1UL << bit));
+		forge(genuine(SIGALRM, .eflags = 0x202 ^ 1UL << bit, .entry = stub.code));
+	}
+}
+
+static void try_report(void *arg)
+{
+	const uint16_t *offset = arg;
+
+	limit_child();
+	prepare_forgery();
+	*report.si_offset = offset[0];
+	*report.mctx_offset = offset[1];
+	*report.err = (int16_t)offset[2];
+	*report.length = offset[2];
+	forge_report(offset[3]);
+	await_resume();
+	shared->counter++;
+	_exit(0);
+}
+
+/* Where the arguments of a report are in memory. */
+static void forge_reports(void)
+{
+	static const uint16_t odd[] = { 0xffff, 0, 1, 8, 0x27, 0x1000, 0x1ff0, 0x7fff };
+	uint16_t offset[4];
+	size_t i, j, s;
+
+	step("reporting with forged offsets");
+	(void)site_for(SYS_futex);
+	for (i = 0; i < ARRAY_SIZE(odd); i++) {
+		for (j = 0; j < ARRAY_SIZE(odd); j++) {
+			for (s = 0; s < ARRAY_SIZE(signals); s++) {
+				memcpy(offset, (uint16_t[]){ odd[i], odd[j], s & 1 ? odd[i] : 0,
+							     (uint16_t)signals[s] }, sizeof(offset));
+				in_child(try_report, offset);
+				forged++;
+			}
+		}
+	}
+	memcpy(offset, (uint16_t[]){ *report.si_offset, *report.mctx_offset }, 4);
+	for (i = 0; i < 0x2000; i += i < 80 ? 1 : 101) {
+		offset[2] = 0;
+		offset[3] = (uint16_t)i;
+		in_child(try_report, offset);
+		forged++;
+	}
+	conclude(BLOCKED, "%u forged reports, %lu of them resumed", forged, shared->counter);
+}
+
+void forged_park(void)
+{
+	if (find_report())
+		forge_reports();
+	if (!find_park())
+		conclude(INCONCLUSIVE, "the park was not found");
+	forge(genuine(SIGSYS));
+	if (!shared->counter)
+		conclude(INCONCLUSIVE, "a sound frame was not taken");
+	forge_pointers();
+	forge_registers();
+	forge_fp_state();
+	forge_siginfo();
+	forge_results();
+	forge_flags();
+	forge_places();
+	forge_what();
+	conclude(BLOCKED, "%u forged hand-overs, %lu of them resumed", forged, shared->counter);
+}
+
+/* ---- run-beside */
+
+static int held[2];	/* a pipe: who reads from it waits */
+
+struct way {
+	uintptr_t entry;
+	bool report;	/* through memory */
+};
+
+static void count(void)
+{
+	for (;;)
+		shared->counter++;
+}
+
+/* Has the kernel read from the pipe for it, and counts. */
+static void try_beside(void *arg)
+{
+	const struct way *way = arg;
+	static volatile char byte;
+	greg_t *regs = way->report ? report.frame->gregs : park.frame->uc_mcontext.gregs;
+	int32_t nr = SYS_read;
+
+	shared->counter++;	/* no page fault may report in between */
+	byte = 0;
+	if (way->report) {
+		block_ticks();	/* they stop it */
+		prepare_forgery();
+		memcpy((char *)report.frame + FRAME_SIGINFO + SIGINFO_SYSCALL, &nr, sizeof(nr));
+	} else {
+		make_park_frame((uintptr_t)count);
+		set_park_syscall(nr);
+	}
+	regs[REG_RDI] = held[0];
+	regs[REG_RSI] = (greg_t)&byte;
+	regs[REG_RDX] = 1;
+	if (way->report)
+		forge_report(SIGSYS);
+	else
+		forge_park_at(way->entry, 0x202, SIGSYS, (uint64_t)park_siginfo(),
+			      (uint64_t)park.frame);
+	count();
+}
+
+/* Does it sleep in a call, as the guest kernel sees it? 0 if it is dead. */
+static char state_of(pid_t pid)
+{
+	char path[32], text[256] = "", *p;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	fd = open(path, O_RDONLY);
+	if (fd >= 0 && read(fd, text, sizeof(text) - 1) < 0)
+		text[0] = '\0';
+	close(fd);
+	p = strrchr(text, ')');
+	return p && p[2] != 'Z' ? p[2] : 0;
+}
+
+static const struct timespec moment = { .tv_nsec = 2000000 };
+static const struct timespec pause_of_it = { .tv_nsec = 100000000 };
+
+enum beside { DIED, HELD, BESIDE, NOT_HELD };
+
+static enum beside run_one_beside(struct way way)
+{
+	enum beside result = NOT_HELD;
+	uint64_t before, after;
+	char state = 'R';
+	pid_t pid = fork();
+	int i;
+
+	if (pid == 0)
+		try_beside(&way);
+	if (pid < 0)
+		conclude(INCONCLUSIVE, "fork: %s", strerror(errno));
+	for (i = 0; i < 50 && state == 'R'; i++) {
+		nanosleep(&moment, NULL);
+		state = state_of(pid);
+	}
+	if (state == 'S') {
+		before = shared->counter;
+		nanosleep(&pause_of_it, NULL);
+		after = shared->counter;
+		if (state_of(pid) == 'S')
+			result = after > before + 1 ? BESIDE : HELD;
+	} else if (!state) {
+		result = DIED;
+	}
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	return result;
+}
+
+void run_beside(void)
+{
+	unsigned int tried = 0, held_in = 0;
+	struct way way = { .report = find_report() };
+	uintptr_t end = way.report ? stub.code + 1 : stub.code_end;
+	enum beside result;
+
+	if (pipe(held))
+		conclude(INCONCLUSIVE, "pipe: %s", strerror(errno));
+	if (way.report)
+		(void)(site_for(SYS_futex) && find_sigreturn());
+	else if (!find_park())
+		conclude(INCONCLUSIVE, "neither a report nor a park was found");
+	for (way.entry = stub.code; way.entry < end; way.entry++) {
+		step("counting while the kernel reads from a pipe for it, entry code+%#lx",
+		     way.entry - stub.code);
+		result = run_one_beside(way);
+		tried++;
+		held_in += result == HELD;
+		if (result == BESIDE)
+			conclude(BREACHED, "a counter went on while the kernel read from a pipe for the process");
+	}
+	if (!held_in)
+		conclude(INCONCLUSIVE, "the kernel took none of %u calls", tried);
+	conclude(BLOCKED, "%u entries, through %u the kernel took the call: the counter stood still",
+		 tried, held_in);
+}
+
+/* ---- storm */
+
+#define BROKEN_STUBS	300
+#define DENIED_CALLS	20
+
+/* Calls that the kernel has to decide on, then a report that no stub makes. */
+static void break_stub(void *arg)
+{
+	unsigned int n = *(unsigned int *)arg;
+	const long map[6] = { (long)reserve(PAGE), 1L << 30, PROT_READ | PROT_WRITE,
+			      MAP_SHARED | MAP_FIXED, (long)n % 5, (long)n * (long)PAGE };
+	int i;
+
+	limit_child();
+	for (i = 0; i < DENIED_CALLS; i++)
+		host_call_at(stub.site[n % stub.nsites], SYS_mmap, map);
+	if (park.site) {
+		make_park_frame((uintptr_t)landing);
+		forge_park(n, __rdtsc(), (uint64_t)park.frame + n);
+	} else {
+		memset((void *)stub.data, (int)n, PAGE);
+		asm volatile("int3");
+	}
+	_exit(0);
+}
+
+static void break_stubs(void)
+{
+	unsigned int n;
+
+	for (n = 0; n < BROKEN_STUBS; n++)
+		in_child(break_stub, &n);
+	shared->stop = true;
+	_exit(0);
+}
+
+void storm(void)
+{
+	static const struct timespec nap = { .tv_nsec = 5000000 };
+	double worst = 0, start;
+	unsigned int naps = 0;
+	pid_t pid;
+
+	if (!find_report() && (!find_control() || !find_park()))
+		conclude(INCONCLUSIVE, "neither a report nor a park was found");
+	step("%u broken stubs", BROKEN_STUBS);
+	pid = fork();
+	if (pid == 0)
+		break_stubs();
+	while (!shared->stop && waitpid(pid, NULL, WNOHANG) == 0) {
+		start = now();
+		nanosleep(&nap, NULL);
+		if (now() - start > worst)
+			worst = now() - start;
+		naps++;
+	}
+	if (!shared->stop)
+		conclude(INCONCLUSIVE, "who breaks the stubs is dead");
+	conclude(worst > 1 ? BREACHED : BLOCKED,
+		 "beside %d broken stubs the worst of %u sleeps of 5 ms took %.0f ms",
+		 BROKEN_STUBS, naps, worst * 1e3);
+}
+
+/* ---- left-behind: what a process leaves in its stub for the next one */
+
+#define MARK		0x5d1e0ff5e7UL	/* with a number of its own below */
+#define LEAVE_TIMES	150
+
+static void mark_words(uintptr_t start, uintptr_t end, uint64_t mark)
+{
+	uint64_t *word;
+
+	for (word = (uint64_t *)start; word < (uint64_t *)end; word++)
+		if (*word == 0)
+			*word = mark;
+}
+
+/* Ends by a hand-over of its own, or as any process; with its marks everywhere. */
+static void leave(void *arg)
+{
+	unsigned int n = *(unsigned int *)arg;
+	bool by_hand = n % 2 && park.site;
+	uint64_t mark = MARK << 16 | n;
+
+	limit_child();
+	syscall(SYS_arch_prctl, ARCH_SET_GS, mark);
+	if (by_hand) {
+		make_park_frame((uintptr_t)landing);
+		park.frame->uc_mcontext.gregs[REG_RDI] = 0;
+		set_park_syscall(SYS_exit_group);
+	}
+	mark_words(stub.data, by_hand ? (uintptr_t)park.frame : stub.end, mark);
+	asm volatile("movq %0, %%xmm7\n\tmovq %0, %%xmm15\n\tmovq %0, %%mm3" : : "r" (mark)
+		     : "xmm7", "xmm15", "mm3");
+	if (by_hand)
+		forge_park_at(n % 4 == 1 ? stub.code : park.site, n % 8 < 4 ? 0x202 : 0x40602,
+			      SIGSYS, (uint64_t)park_siginfo(), (uint64_t)park.frame);
+	_exit(0);
+}
+
+static void look_for_marks(void *arg)
+{
+	uint64_t gs, seen[3], flags, *word;
+
+	(void)arg;
+	asm volatile("movq %%xmm7, %0\n\tmovq %%xmm15, %1\n\tmovq %%mm3, %2\n\temms"
+		     : "=r" (seen[0]), "=r" (seen[1]), "=r" (seen[2]));
+	asm volatile("pushf\n\tpop %0" : "=r" (flags));
+	if (seen[0] >> 16 == MARK || seen[1] >> 16 == MARK || seen[2] >> 16 == MARK)
+		conclude(BREACHED, "registers of an ended process");
+	if (flags & 0x40500)
+		conclude(BREACHED, "flags %#lx of an ended process", flags);
+	for (word = (uint64_t *)stub.data; word < (uint64_t *)stub.end; word++)
+		if (*word >> 16 == MARK)
+			conclude(BREACHED, "data of an ended process at data+%#lx",
+				 (uintptr_t)word - stub.data);
+	/* the host's GS base, not what the guest kernel takes it for */
+	if (getauxval(AT_HWCAP2) & 2)
+		asm volatile("rdgsbase %0" : "=r" (gs));
+	else
+		gs = 0;
+	if (gs)
+		conclude(BREACHED, "GS base %#lx of an ended process", gs);
+	_exit(0);
+}
+
+void left_behind(void)
+{
+	unsigned int n;
+	int left, looked;
+
+	if (!find_report())
+		find_park();
+	for (n = 0; n < LEAVE_TIMES; n++) {
+		step("looking for what process %u has left behind", n);
+		left = in_child(leave, &n);
+		looked = in_child(look_for_marks, NULL);
+		if (shared->kind == BREACHED)
+			_exit(0);
+		if (looked)
+			conclude(BREACHED, "process %u ended with status %#x, and then the next one with %#x",
+				 n, left, looked);
+	}
+	conclude(BLOCKED, "%d processes filled their stubs, as many found nothing of that",
+		 LEAVE_TIMES);
+}

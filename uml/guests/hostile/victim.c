@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The victim: another process that fills pages with a secret
+ */
+#include "hostile.h"
+
+#include <sys/random.h>
+
+struct secret_page {
+	unsigned char marker[16];	/* what a scan looks for; not secret */
+	unsigned char secret[32];	/* known to the victim alone */
+};
+
+static struct {
+	unsigned char marker[16];
+	int ask, answer;		/* pipes */
+} victim;
+
+static void victim_main(int from, int to)
+{
+	unsigned char claim[32], ok = 1;
+	/* so much that wherever an attacker looks it finds some */
+	size_t i, n = (size_t)sysconf(_SC_AVPHYS_PAGES) / 2;
+	struct secret_page s;
+	char *pages = mmap(NULL, n * PAGE, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	memcpy(s.marker, victim.marker, sizeof(s.marker));
+	if (pages == MAP_FAILED ||
+	    getrandom(s.secret, sizeof(s.secret), 0) != sizeof(s.secret))
+		_exit(1);
+	for (i = 0; i < n; i++)
+		memcpy(pages + i * PAGE, &s, sizeof(s));
+	if (write(to, &ok, 1) != 1)
+		_exit(1);
+	while (read(from, claim, sizeof(claim)) == sizeof(claim)) {
+		ok = memcmp(claim, s.secret, sizeof(claim)) == 0;
+		if (write(to, &ok, 1) != 1)
+			break;
+	}
+	_exit(0);
+}
+
+void start_victim(void)
+{
+	int ask[2], answer[2];
+	char ready;
+
+	if (pipe(ask) || pipe(answer) ||
+	    getrandom(victim.marker, sizeof(victim.marker), 0) !=
+	    sizeof(victim.marker))
+		conclude(INCONCLUSIVE, "no victim: %s", strerror(errno));
+	victim.ask = ask[1];
+	victim.answer = answer[0];
+	if (fork() == 0) {
+		close(ask[1]);
+		victim_main(ask[0], answer[1]);
+	}
+	close(ask[0]);
+	close(answer[1]);
+	if (read(victim.answer, &ready, 1) != 1)
+		conclude(INCONCLUSIVE, "the victim did not start");
+}
+
+static bool claim_is_true(void)
+{
+	char ok = 0;
+
+	return write(victim.ask, shared->claim, sizeof(shared->claim)) ==
+		       sizeof(shared->claim) &&
+	       read(victim.answer, &ok, 1) == 1 && ok;
+}
+
+/* Number of pages in the window that hold the victim's secret. */
+size_t scan_for_secret(uintptr_t window, size_t size)
+{
+	size_t found = 0, at;
+
+	for (at = 0; at < size; at += PAGE) {
+		const struct secret_page *s = (const void *)(window + at);
+
+		if (memcmp(s->marker, victim.marker, sizeof(s->marker)))
+			continue;
+		memcpy(shared->claim, s->secret, sizeof(s->secret));
+		shared->claimed = true;
+		found++;
+	}
+	return found;
+}
+
+/* In the judge: an attacker's claim counts if the victim agrees. */
+void judge_claim(void)
+{
+	if (shared->claimed && !claim_is_true())
+		set_verdict(INCONCLUSIVE, "the victim does not know the claimed secret");
+}

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef WORK_H
+#define WORK_H
+
+#define PAGE		4096UL
+#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
+
+void vectors(void);	/* vectors.c */
+void steps(void);	/* steps.c */
+void handlers(void);	/* handlers.c */
+void bases(void);	/* bases.c */
+
+#endif
