@@ -151,6 +151,9 @@ mend() {
 	[ ! -e "$fixed/.fixes" ] || ! cat "$uml_dir"/fixes/*.patch | cmp -s - "$fixed/.fixes" || return 0
 	rm -rf "$fixed" "$fixed.new"
 	cp -al "$src" "$fixed.new"
+	# What guard-tree.sh remembers of a tree is each tree's own.
+	rm -rf "$fixed.new/.stubguard"
+	[ ! -d "$src/.stubguard" ] || cp -a "$src/.stubguard" "$fixed.new/"
 	for f in "$uml_dir"/fixes/*.patch; do
 		patch -s -d "$fixed.new" -p1 <"$f" || die "${f##*/} does not apply to $(short "$src")"
 	done
