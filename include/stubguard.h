@@ -623,8 +623,9 @@ int get_stub_listener(int pid, uint64_t *identity);
 /**
  * Closes a listener.
  *
- * `listener`: from get_stub_listener(), and used by nobody any more. A call of the stub that is
- * suspended stays so, as the stub has an fd of its own: kill the stub, too. Any thread.
+ * `listener`: from get_stub_listener() or stubguard_listen(), and used by nobody any more. A stub of
+ * notify mode has an fd of its own, so that a call that is suspended stays so; a parked stub ends by
+ * it. Kill the stub in any case. Any thread.
  *
  * Returns 0; -EBADF for what is not open; -ENOTTY for what is no listener, which stays open.
  */
@@ -633,12 +634,13 @@ int put_stub_listener(int listener);
 /**
  * Kills a stub that has broken the protocol.
  *
- * `pid`, `identity`: as of get_stub_listener(). Only that process can be hit, even if the pid has
- * been reaped and given to another. Any thread; does not wait for the end.
+ * `pid`, `identity`: as of get_stub_listener(), or of `struct stubguard_stub`. Only that process can be
+ * hit, even if the pid has been reaped and given to another. Any thread; does not wait for the end.
  *
  * Returns 0; -EINVAL; -ESRCH if it is gone.
  */
-int stubguard_kill_stub(int pid, uint64_t identity);
+int stubguard_kill_stub(int pid,
+                        uint64_t identity);
 
 /**
  * Answers one suspended call of a stub that nobody has asked for: one receive, one decision, one

@@ -87,8 +87,9 @@ pub unsafe extern "C" fn get_stub_listener(pid: c_int, identity: *mut u64) -> c_
 
 /// Closes a listener.
 ///
-/// `listener`: from get_stub_listener(), and used by nobody any more. A call of the stub that is
-/// suspended stays so, as the stub has an fd of its own: kill the stub, too. Any thread.
+/// `listener`: from get_stub_listener() or stubguard_listen(), and used by nobody any more. A stub of
+/// notify mode has an fd of its own, so that a call that is suspended stays so; a parked stub ends by
+/// it. Kill the stub in any case. Any thread.
 ///
 /// Returns 0; -EBADF for what is not open; -ENOTTY for what is no listener, which stays open.
 #[unsafe(no_mangle)]
@@ -105,8 +106,8 @@ pub extern "C" fn put_stub_listener(listener: c_int) -> c_int {
 
 /// Kills a stub that has broken the protocol.
 ///
-/// `pid`, `identity`: as of get_stub_listener(). Only that process can be hit, even if the pid has
-/// been reaped and given to another. Any thread; does not wait for the end.
+/// `pid`, `identity`: as of get_stub_listener(), or of `struct stubguard_stub`. Only that process can be
+/// hit, even if the pid has been reaped and given to another. Any thread; does not wait for the end.
 ///
 /// Returns 0; -EINVAL; -ESRCH if it is gone.
 #[unsafe(no_mangle)]
