@@ -32,7 +32,7 @@ for file in "${files[@]}"; do
 	IFS= read -r first <"$file" || true
 	case $file in
 	LICENSE* | COPYING* | *.lock | .gitignore | */.gitignore) ;;
-	*.md | *.txt | *.patch | *.svg | *.png) sources+=("$file") ;;
+	*.md | *.txt | *.patch | *.svg | *.png | *.json) sources+=("$file") ;;
 	*)
 		sources+=("$file")
 		code+=("$file")

@@ -688,8 +688,8 @@ int stub_guard_start_userspace(struct mm_id *id, int stub_exe_fd)
 
 no_stub:
 	if (stub_guard_may_print())
-		printk(UM_KERN_ERR "stubguard: no new stub, errno = %d%s\n", -err,
-		       err == -EMFILE ? ": raise RLIMIT_NOFILE, two fds for each address space" : "");
+		printk(UM_KERN_ERR "stubguard: no new stub, errno = %d%s\n",
+		       -err, err == -EMFILE ? " (see RLIMIT_NOFILE)" : "");
 	return err;
 }
 
