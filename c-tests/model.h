@@ -124,6 +124,9 @@ unsigned int model_log_count(int level);
 unsigned int model_log_lines(void);
 void model_log_wait(unsigned int lines);
 
+/* Checks that stubguard_filter() keeps to its room, whatever that is; returns the length. */
+int model_filter_length(void);
+
 struct stubguard_stats stats(void);
 uint64_t denied(const char *reason);
 

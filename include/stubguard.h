@@ -541,7 +541,7 @@ extern int stub_mmap_allowed(struct mm_id *mm_id,
                              unsigned long offset);
 
 /**
- * Starts the library: checks the configuration, finds out what the host offers, and says so in
+ * Starts the library: checks the configuration, finds out what the host offers, and says so and the mode in
  * one line (level `STUBGUARD_LOG_INFO`, or `STUBGUARD_LOG_WARNING` if protection lacks something).
  *
  * `config`: copied. Call it once, before all other functions, while the process has one thread.

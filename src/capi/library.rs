@@ -4,6 +4,7 @@
 use super::ret;
 use crate::config::{
     self, Config, LogFn, STUBGUARD_LOG_INFO, STUBGUARD_LOG_WARNING, STUBGUARD_REQUIRE, STUBGUARD_TIME_TRAVEL,
+    STUBGUARD_WINDOW,
 };
 use crate::counters::{self, Stats};
 use crate::host::probe::{
@@ -28,7 +29,7 @@ const NAMES: [(u32, &str); 6] = [
     (STUBGUARD_F_RECEIVE_ENDS, "receive-ends"),
 ];
 
-/// Starts the library: checks the configuration, finds out what the host offers, and says so in
+/// Starts the library: checks the configuration, finds out what the host offers, and says so and the mode in
 /// one line (level `STUBGUARD_LOG_INFO`, or `STUBGUARD_LOG_WARNING` if protection lacks something).
 ///
 /// `config`: copied. Call it once, before all other functions, while the process has one thread.
@@ -95,7 +96,9 @@ fn report(config: &Config, host: &Host) {
         let Some(first) = names.next() else { return line.str("nothing") };
         names.fold(line.str(first), |line, name| line.str(", ").str(name))
     };
-    let mut line = list(Line::new().str(concat!(env!("CARGO_PKG_VERSION"), ": the host offers ")), true);
+    let mode = if config.has(STUBGUARD_WINDOW) { "window" } else { "notify" };
+    let line = Line::new().str(concat!(env!("CARGO_PKG_VERSION"), ", mode ")).str(mode);
+    let mut line = list(line.str(": the host offers "), true);
     line = list(line.str("; lacks "), false);
     if let Some((step, error)) = host.no_listener {
         line = line.str("; no listener: ").str(step).str(" gives errno ").num(error as i64);

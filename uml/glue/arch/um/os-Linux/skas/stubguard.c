@@ -309,8 +309,6 @@ int __init os_stub_guard_start(void *code)
 	raise_fd_limit();
 	stub_guard_on = 1;
 	stub_guard_parked = want_window;
-	printk(UM_KERN_INFO "stubguard: mode %s\n",
-	       want_window ? "window" : "notify");
 	return 0;
 }
 
@@ -589,7 +587,7 @@ static int max_fd(int a, int b)
 	return a > b ? a : b;
 }
 
-/* The new process, until it becomes the stub: not one word of the C library */
+/* The new process, until it becomes the stub; of the C library just syscall() */
 static int start_child(void *data)
 {
 	static char *const argv[] = { "uml-userspace", NULL };
