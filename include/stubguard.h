@@ -143,7 +143,7 @@ struct sock_filter; /* <linux/filter.h> */
 /**
  * A number that no filter exceeds; what a caller's array needs.
  */
-#define STUBGUARD_FILTER_MAX 128
+#define STUBGUARD_FILTER_MAX 192
 
 /**
  * Takes one line, NUL-terminated, without a newline.
@@ -320,6 +320,13 @@ struct stubguard_config {
          * Must be 0.
          */
         uint32_t reserved;
+        /**
+         * Window mode: no guest's code is at this address or above (UML's `TASK_SIZE`), and a new stub's own
+         * code is, until its first batch unmaps it. A multiple of 2^32, `stub_start` at most. With it, guests'
+         * calls are answered by notification, where the host has `STUBGUARD_F_WAIT_KILLABLE`; 0: they all
+         * make a signal frame.
+         */
+        uint64_t guest_end;
 };
 
 /**
@@ -437,6 +444,10 @@ struct stubguard_stub {
          * How many calls the caller's batch had, of which `calls` were made.
          */
         uint16_t asked;
+        /**
+         * The address behind the guest's call that holds it.
+         */
+        uint64_t call_ip;
 };
 
 /**
@@ -499,9 +510,10 @@ struct stubguard_event {
          */
         int syscall;
         /**
-         * Always 0.
+         * 1 if the call has come by notification: to be answered by stubguard_stub_return(), or to be taken over
+         * as a whole by stubguard_stub_fetch().
          */
-        int reserved;
+        int notified;
         /**
          * With SIGSEGV: the page fault's error code,
          */
@@ -693,7 +705,8 @@ int seccomp_serve_stub_syscalls(struct mm_id *mm_id,
 
 /**
  * Copies the code that parked stubs run to the page that is to be their code page. Its first byte is
- * the handler of all their signals.
+ * the handler of all their signals: with all signals blocked meanwhile, on the signal stack, and, for calls
+ * that notify, SA_RESTART (a signal that comes before the monitor has the call must not fail it).
  *
  * `page`: the configured page size; each stub maps it, not writable, at `stub_start`, and its two
  * data pages behind it. Any thread, before the first stub.
@@ -812,6 +825,41 @@ int stubguard_stub_wait(struct stubguard_stub *stub,
                         uint64_t *registers,
                         void *fp,
                         void *siginfo);
+
+/**
+ * Answers a guest's call that has come by notification (`stubguard_event.notified`), and lets the guest go on
+ * behind it, with all registers but the result as they are in the stub.
+ *
+ * `result`: what the guest gets in rax. `mm_id`: as for stubguard_stub_resume(). The monitor's thread of
+ * that stub; does not block; one host call. Then stubguard_stub_wait() waits.
+ *
+ * Returns 0; -EINVAL if the stub is in no such call, or the result is one that only a kernel understands
+ * (-ERESTARTSYS and the like): nothing has changed; -ESRCH if the stub is dead, others as the host says:
+ * then it must be killed. -EOPNOTSUPP, -ENODEV as above.
+ */
+int stubguard_stub_return(struct stubguard_stub *stub,
+                          struct mm_id *mm_id,
+                          int64_t result);
+
+/**
+ * Takes over all of a guest that is in a call which has come by notification, so that it is as if the call
+ * had made a signal frame: the stub is parked, and is to be resumed. To be called before anything but the
+ * call's result changes or is looked at (a signal's delivery, a tracer, a restart), before another thread
+ * of the guest is resumed in this stub, and before a batch.
+ *
+ * `mm_id`, `cpu`, `registers`, `fp`: as for stubguard_stub_wait(); of the registers those are left alone that
+ * the call's event has had: rip, rax, and the arguments. The monitor's thread of that stub; it waits, for as
+ * long as it takes the stub to park.
+ *
+ * Returns 0; -EINVAL for bad arguments, or if the stub is in no such call: nothing has changed; -ESRCH if
+ * the stub is dead; -EPROTO if it has not parked as it must (a line has said so); others as
+ * pidfd_open(2): then it must be killed. -EOPNOTSUPP, -ENODEV as above.
+ */
+int stubguard_stub_fetch(struct stubguard_stub *stub,
+                         struct mm_id *mm_id,
+                         int cpu,
+                         uint64_t *registers,
+                         void *fp);
 
 /**
  * Writes the monitor's copy of a stub's data to the memory that the stub shares: batch, signal

@@ -136,6 +136,11 @@ pub struct Config {
     pub pool_size: u32,
     /// Must be 0.
     pub reserved: u32,
+    /// Window mode: no guest's code is at this address or above (UML's `TASK_SIZE`), and a new stub's own
+    /// code is, until its first batch unmaps it. A multiple of 2^32, `stub_start` at most. With it, guests'
+    /// calls are answered by notification, where the host has `STUBGUARD_F_WAIT_KILLABLE`; 0: they all
+    /// make a signal frame.
+    pub guest_end: u64,
 }
 
 const DEFAULT_TICK_MS: u32 = 1000;
@@ -182,6 +187,9 @@ impl Config {
             && (0..=64).contains(&self.kick_signal)
             && self.pool_size <= STUBGUARD_POOL_MAX
             && self.reserved == 0
+            && self.guest_end.is_multiple_of(1 << 32)
+            && self.guest_end <= self.stub_start
+            && (window || self.guest_end == 0)
             && self.layout.is_valid();
         if valid { Ok(self) } else { Err(Errno::EINVAL) }
     }
@@ -197,6 +205,12 @@ impl Config {
             && self.layout.sigstack as usize == code::FP
             && self.layout.sigstack_size as usize == code::PAGE
             && self.layout.fp_size.is_multiple_of(8)
+    }
+
+    /// Whether guests' calls are answered by notification.
+    #[must_use]
+    pub fn notifies_calls(&self) -> bool {
+        self.guest_end != 0
     }
 
     /// Whether a `STUBGUARD_*` flag is set.
@@ -263,16 +277,16 @@ unsafe impl Sync for Global {}
 
 static GLOBAL: Global = Global { state: AtomicU8::new(UNSET), config: UnsafeCell::new(None) };
 
-/// Becomes the configuration of this process, if `prepare` succeeds.
+/// Becomes the configuration of this process, if `prepare` succeeds, which may adapt it to the host.
 ///
 /// # Errors
 /// `EALREADY` if there is one; what `prepare` returns.
-pub fn install(config: Config, prepare: impl FnOnce(&Config) -> Result<()>) -> Result<()> {
+pub fn install(mut config: Config, prepare: impl FnOnce(&mut Config) -> Result<()>) -> Result<()> {
     GLOBAL
         .state
         .compare_exchange(UNSET, SETTING, Ordering::Acquire, Ordering::Relaxed)
         .map_err(|_| Errno::EALREADY)?;
-    if let Err(error) = prepare(&config) {
+    if let Err(error) = prepare(&mut config) {
         GLOBAL.state.store(UNSET, Ordering::Release);
         return Err(error);
     }
@@ -344,6 +358,7 @@ pub(crate) mod tests {
             },
             pool_size: 0,
             reserved: 0,
+            guest_end: 0,
         }
     }
 

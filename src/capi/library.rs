@@ -45,6 +45,10 @@ pub unsafe extern "C" fn stubguard_init(config: *const Config) -> c_int {
         let config = unsafe { read_config(config) }?.validated()?;
         config::install(config, |config| {
             let host = probe::host();
+            if host.features & STUBGUARD_F_WAIT_KILLABLE == 0 {
+                // A signal would withdraw calls that the guest's kernel has begun.
+                config.guest_end = 0;
+            }
             report(config, &host);
             let needed = if config.has(STUBGUARD_TIME_TRAVEL) {
                 STUBGUARD_F_LISTENER
@@ -97,7 +101,8 @@ fn report(config: &Config, host: &Host) {
         names.fold(line.str(first), |line, name| line.str(", ").str(name))
     };
     let mode = if config.has(STUBGUARD_WINDOW) { "window" } else { "notify" };
-    let line = Line::new().str(concat!(env!("CARGO_PKG_VERSION"), ", mode ")).str(mode);
+    let calls = if config.notifies_calls() { ", calls notify" } else { "" };
+    let line = Line::new().str(concat!(env!("CARGO_PKG_VERSION"), ", mode ")).str(mode).str(calls);
     let mut line = list(line.str(": the host offers "), true);
     line = list(line.str("; lacks "), false);
     if let Some((step, error)) = host.no_listener {
@@ -166,7 +171,7 @@ pub extern "C" fn stubguard_denial_name(index: usize) -> *const c_char {
 // The ABI: c-tests/layout.c says the same of the header.
 const _: () = {
     use core::mem::offset_of;
-    assert!(size_of::<Config>() == 152 && align_of::<Config>() == 8);
+    assert!(size_of::<Config>() == 160 && align_of::<Config>() == 8);
     assert!(offset_of!(Config, size) == 0);
     assert!(offset_of!(Config, stub_start) == 16);
     assert!(offset_of!(Config, log) == 48);

@@ -40,7 +40,8 @@ fn window() -> Result<&'static Config> {
 }
 
 /// Copies the code that parked stubs run to the page that is to be their code page. Its first byte is
-/// the handler of all their signals.
+/// the handler of all their signals: with all signals blocked meanwhile, on the signal stack, and, for calls
+/// that notify, SA_RESTART (a signal that comes before the monitor has the call must not fail it).
 ///
 /// `page`: the configured page size; each stub maps it, not writable, at `stub_start`, and its two
 /// data pages behind it. Any thread, before the first stub.
@@ -73,7 +74,7 @@ pub unsafe extern "C" fn stubguard_stub_code(page: *mut c_void) -> c_int {
 pub extern "C" fn stubguard_listen() -> c_int {
     ret::call(|| {
         let config = window()?;
-        let mut program = [const { libc::sock_filter { code: 0, jt: 0, jf: 0, k: 0 } }; 32];
+        let mut program = [const { libc::sock_filter { code: 0, jt: 0, jf: 0, k: 0 } }; 40];
         let len = filter::build_listener(config, &mut program)?;
         seccomp::install_filter(program.get(..len).unwrap_or_default(), listener::listener_flags())
     })
@@ -322,7 +323,8 @@ pub unsafe extern "C" fn stubguard_stub_wait(
                 // SAFETY: the caller has so many bytes.
                 fp: unsafe { memory(fp, parked.monitor.config.layout.fp_size) }?,
                 // SAFETY: the caller has room for a siginfo_t.
-                siginfo: unsafe { memory(siginfo, frame::SIGINFO) }?,
+                siginfo: Some(unsafe { memory(siginfo, frame::SIGINFO) }?),
+                rest: false,
             })
         };
         let result = parked.wait(cpu, target.as_ref())?;
@@ -332,9 +334,62 @@ pub unsafe extern "C" fn stubguard_stub_wait(
     })
 }
 
+/// Answers a guest's call that has come by notification (`stubguard_event.notified`), and lets the guest go on
+/// behind it, with all registers but the result as they are in the stub.
+///
+/// `result`: what the guest gets in rax. `mm_id`: as for stubguard_stub_resume(). The monitor's thread of
+/// that stub; does not block; one host call. Then stubguard_stub_wait() waits.
+///
+/// Returns 0; -EINVAL if the stub is in no such call, or the result is one that only a kernel understands
+/// (-ERESTARTSYS and the like): nothing has changed; -ESRCH if the stub is dead, others as the host says:
+/// then it must be killed. -EOPNOTSUPP, -ENODEV as above.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn stubguard_stub_return(stub: *mut Stub, mm_id: *mut MmId, result: i64) -> c_int {
+    ret::call(|| {
+        // SAFETY: the caller's promise.
+        let mut parked = unsafe { parked(stub, mm_id) }?;
+        parked.return_call(result)
+    })
+}
+
+/// Takes over all of a guest that is in a call which has come by notification, so that it is as if the call
+/// had made a signal frame: the stub is parked, and is to be resumed. To be called before anything but the
+/// call's result changes or is looked at (a signal's delivery, a tracer, a restart), before another thread
+/// of the guest is resumed in this stub, and before a batch.
+///
+/// `mm_id`, `cpu`, `registers`, `fp`: as for stubguard_stub_wait(); of the registers those are left alone that
+/// the call's event has had: rip, rax, and the arguments. The monitor's thread of that stub; it waits, for as
+/// long as it takes the stub to park.
+///
+/// Returns 0; -EINVAL for bad arguments, or if the stub is in no such call: nothing has changed; -ESRCH if
+/// the stub is dead; -EPROTO if it has not parked as it must (a line has said so); others as
+/// pidfd_open(2): then it must be killed. -EOPNOTSUPP, -ENODEV as above.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn stubguard_stub_fetch(
+    stub: *mut Stub,
+    mm_id: *mut MmId,
+    cpu: c_int,
+    registers: *mut u64,
+    fp: *mut c_void,
+) -> c_int {
+    ret::call(|| {
+        // SAFETY: the caller's promise.
+        let mut parked = unsafe { parked(stub, mm_id) }?;
+        let target = Target {
+            // SAFETY: the caller has so many words.
+            registers: unsafe { memory(registers.cast(), REGISTERS_SIZE) }?,
+            // SAFETY: the caller has so many bytes.
+            fp: unsafe { memory(fp, parked.monitor.config.layout.fp_size) }?,
+            siginfo: None,
+            rest: true,
+        };
+        parked.fetch(cpu, &target)
+    })
+}
+
 const _: () = {
     use core::mem::offset_of;
-    assert!(size_of::<Stub>() == 104 && align_of::<Stub>() == 8);
+    assert!(size_of::<Stub>() == 112 && align_of::<Stub>() == 8);
     assert!(offset_of!(Stub, identity) == 16 && offset_of!(Stub, notification) == 32);
     assert!(size_of::<Event>() == 48 && align_of::<Event>() == 8);
     assert!(offset_of!(Event, error_code) == 24);

@@ -36,17 +36,23 @@ pub fn getfd(process: BorrowedFd<'_>, number: c_int) -> Result<OwnedFd> {
     owned(check(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), number, 0) })?)
 }
 
+/// Sends a signal to a process.
+///
+/// # Errors
+/// `ESRCH` if it has ended.
+pub fn signal(process: BorrowedFd<'_>, signal: c_int) -> Result<()> {
+    let info = core::ptr::null::<libc::siginfo_t>();
+    // SAFETY: takes numbers and a null pointer.
+    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), signal, info, 0) })?;
+    Ok(())
+}
+
 /// Ends a process.
 ///
 /// # Errors
 /// `ESRCH` if it has ended.
 pub fn kill(process: BorrowedFd<'_>) -> Result<()> {
-    let info = core::ptr::null::<libc::siginfo_t>();
-    // SAFETY: takes numbers and a null pointer.
-    check(unsafe {
-        libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), libc::SIGKILL, info, 0)
-    })?;
-    Ok(())
+    signal(process, libc::SIGKILL)
 }
 
 /// Whether a process can still be signalled: not reaped, at least.
@@ -54,10 +60,7 @@ pub fn kill(process: BorrowedFd<'_>) -> Result<()> {
 /// # Errors
 /// `ESRCH` if not.
 pub fn is_alive(process: BorrowedFd<'_>) -> Result<()> {
-    let info = core::ptr::null::<libc::siginfo_t>();
-    // SAFETY: takes numbers and a null pointer.
-    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), 0, info, 0) })?;
-    Ok(())
+    signal(process, 0)
 }
 
 /// A number that no other process with this pid will ever have.

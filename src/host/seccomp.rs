@@ -119,10 +119,19 @@ pub fn send(listener: BorrowedFd<'_>, id: u64, answer: Answer) -> Result<()> {
 /// Whether an fd is a seccomp listener: only that knows, of all fds, that id 0 is unknown.
 #[must_use]
 pub fn is_listener(fd: BorrowedFd<'_>) -> bool {
-    let id = 0u64;
+    is_suspended(fd, 0) == Err(Errno::ENOENT)
+}
+
+/// Whether a call that was received is still suspended: whose it is lives.
+///
+/// # Errors
+/// `ENOENT` if not.
+pub fn is_suspended(listener: BorrowedFd<'_>, id: u64) -> Result<()> {
     // SAFETY: the host reads eight bytes.
-    let ret = unsafe { libc::ioctl(fd.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ID_VALID, &raw const id) };
-    check(ret.into()) == Err(Errno::ENOENT)
+    let ret =
+        unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ID_VALID, &raw const id) };
+    check(ret.into())?;
+    Ok(())
 }
 
 /// Puts a listener into SYNC_WAKE_UP mode.

@@ -13,12 +13,19 @@
 //! | Parked             | the monitor resumes it for a batch only                      | Syncing |
 //! | Running            | parks by a signal of the guest's                             | Parked, registers are the frame's |
 //! | Running            | parks by a signal between the unblocking and the guest       | Parked, registers as before: resume again |
+//! | Running            | the guest makes a call that notifies                         | Calling, arguments are known |
+//! | Calling            | the monitor answers the call                                 | Running |
+//! | Calling            | the monitor fetches: a signal, by which the stub parks       | Parked, registers are the frame's |
 //! | Running, Syncing   | a call of the batch failed: parks and says which             | Parked  |
 //! | Syncing            | parks with the batch done                                    | Parked  |
 //! | any                | any other park                                               | Broken: kill it |
 //! | any                | another mmap from the page                                   | as it was; policy and page table decide about that call |
 //! | any                | any other notification                                       | Broken: kill it |
 //! | any                | the host says that it is dead                                | Broken  |
+//!
+//! A guest's call that notifies is no park, but the host holds the stub all the same, in the call. What the
+//! monitor knows of it, the host has captured: number, arguments, address. All other registers are in the
+//! stub until they are fetched.
 //!
 //! A park that is withdrawn before it was answered (a freezer, a debugger; on hosts without
 //! WAIT_KILLABLE_RECV a signal) comes again with the same arguments, and is answered then.
@@ -28,15 +35,16 @@ use super::report::{MAX_ERRNO, SIGNALS, broken};
 use crate::config::{STUBGUARD_CALL_MMAP, STUBGUARD_CALL_MUNMAP};
 use crate::host::probe::{STUBGUARD_F_FSGSBASE, STUBGUARD_F_RECEIVE_ENDS};
 use crate::host::seccomp::{self, Answer, Notification, Pending};
-use crate::host::socket;
+use crate::host::{pidfd, socket};
 use crate::policy::{self, Denial, Mmap};
+use crate::stub::calls;
 use crate::stub::code::{self, Call, Control, Head, Place};
 use crate::stub::frame::{self, Breach, Frame};
 use crate::stub::memory::StubData;
 use crate::{Errno, Result, counters, stub, watchdog};
 use core::ffi::{c_int, c_void};
 use core::mem::offset_of;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// How long the monitor of a host that does not tell of a stub's death waits before it looks.
 const WAIT_MS: u16 = 50;
@@ -90,6 +98,8 @@ pub struct Stub {
     pub suspect: u16,
     /// How many calls the caller's batch had, of which `calls` were made.
     pub asked: u16,
+    /// The address behind the guest's call that holds it.
+    pub call_ip: u64,
 }
 
 /// Where a stub is, see the table above.
@@ -108,6 +118,8 @@ pub enum State {
     Syncing,
     /// To be killed.
     Broken,
+    /// The host holds it in a call of its guest's.
+    Calling,
 }
 
 /// What a park says.
@@ -124,8 +136,9 @@ pub struct Event {
     pub done: c_int,
     /// The call by which the guest stopped, with SIGSYS; else -1.
     pub syscall: c_int,
-    /// Always 0.
-    pub reserved: c_int,
+    /// 1 if the call has come by notification: to be answered by stubguard_stub_return(), or to be taken over
+    /// as a whole by stubguard_stub_fetch().
+    pub notified: c_int,
     /// With SIGSEGV: the page fault's error code,
     pub error_code: u64,
     /// its address,
@@ -163,12 +176,21 @@ pub struct Target {
     /// `fp_size` bytes.
     pub fp: StubData,
     /// A `siginfo_t`.
-    pub siginfo: StubData,
+    pub siginfo: Option<StubData>,
+    /// The rest of the registers is wanted of a guest that is in a call: what the host has captured of that,
+    /// the caller has, and may have changed.
+    pub rest: bool,
 }
 
 /// Words of `struct user_regs_struct`, for each general register of a `mcontext_t` in its order:
 /// r8 to r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip, eflags. The first 15 are [`Head::gp`]'s.
 const FROM_MCONTEXT: [usize; 18] = [9, 8, 7, 6, 3, 2, 1, 0, 14, 13, 4, 5, 12, 10, 11, 19, 16, 18];
+/// Words of `struct user_regs_struct`: a call's arguments.
+const ARGUMENTS: [usize; 6] = [14, 13, 12, 7, 9, 8];
+/// `rax` in `struct user_regs_struct`.
+const RAX: usize = 10;
+/// `rip` in `struct user_regs_struct`.
+const RIP: usize = 16;
 /// `cs` in `struct user_regs_struct`.
 const CS: usize = 17;
 /// `ss` in `struct user_regs_struct`.
@@ -205,6 +227,9 @@ const TRAP_FLAG: u64 = 1 << 8;
 /// The flags of a new process: interrupts, and the bit that is always set.
 const EFLAGS: u64 = 0x202;
 
+/// Results that only mean something to a kernel, from ERESTARTSYS on: the host would act on them, too.
+const RESTARTS: core::ops::RangeInclusive<i64> = -531..=-512;
+
 /// How often a stub is washed, should signals disturb it.
 const WASHES: u32 = 8;
 
@@ -233,6 +258,7 @@ impl Stub {
             3 => State::Running,
             4 => State::Syncing,
             5 => State::Broken,
+            6 => State::Calling,
             _ => State::None,
         }
     }
@@ -263,6 +289,7 @@ impl Stub {
             resend: 0,
             suspect: 0,
             asked: 0,
+            call_ip: 0,
         }
     }
 
@@ -343,27 +370,98 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
 
     /// Answers the park that holds the stub.
     fn answer(&mut self) -> Result<()> {
-        let listener = self.monitor.listener;
+        match self.send(code::ANSWER) {
+            Err(Errno::ENOENT) => {
+                counters::RESYNCHRONISED.bump();
+                self.stub.resend = 1;
+                match seccomp::wait(self.monitor.listener, 0) {
+                    Ok(Pending::Gone) => Err(Errno::ESRCH),
+                    // It comes again: see `park`.
+                    _ => Ok(()),
+                }
+            }
+            result => result,
+        }
+    }
+
+    /// Has the call that holds the stub return a value.
+    fn send(&self, value: i64) -> Result<()> {
         for _ in 0..SEND_TRIES {
-            match seccomp::send(listener, self.stub.notification, Answer::Return(code::ANSWER)) {
+            match seccomp::send(self.monitor.listener, self.stub.notification, Answer::Return(value)) {
+                Err(Errno::EINTR) => {}
                 Ok(()) => {
                     counters::SERVED.bump();
                     return Ok(());
                 }
-                Err(Errno::ENOENT) => {
-                    counters::RESYNCHRONISED.bump();
-                    self.stub.resend = 1;
-                    return match seccomp::wait(listener, 0) {
-                        Ok(Pending::Gone) => Err(Errno::ESRCH),
-                        // It comes again: see `park`.
-                        _ => Ok(()),
-                    };
-                }
-                Err(Errno::EINTR) => {}
                 Err(error) => return Err(error),
             }
         }
         Err(Errno::EIO)
+    }
+
+    /// Answers the guest's call that holds the stub, and lets the guest go on behind it.
+    ///
+    /// # Errors
+    /// `EINVAL` if it is in no such call, or for a result that is none: nothing has changed. `ESRCH` if it is
+    /// dead; others from the host: the stub is broken then.
+    pub fn return_call(&mut self, result: i64) -> Result<()> {
+        self.stub.expect(&[State::Calling])?;
+        if RESTARTS.contains(&result) {
+            return Err(Errno::EINVAL);
+        }
+        self.let_go(result)
+    }
+
+    /// Lets a guest go on behind its call. No signal withdraws a call that has been received
+    /// (WAIT_KILLABLE_RECV): if there is none to answer, the stub is dead.
+    fn let_go(&mut self, result: i64) -> Result<()> {
+        self.stub.enter(State::Running);
+        self.send(result).map_err(|error| {
+            self.stub.enter(State::Broken);
+            if error == Errno::ENOENT { Errno::ESRCH } else { error }
+        })
+    }
+
+    /// Takes over all registers of a guest that is in a call, as if that had made a signal frame.
+    ///
+    /// A signal is sent while the host holds the stub in the call, so it comes first thing behind that: the
+    /// host makes a frame, before the guest makes a step, and the stub parks.
+    ///
+    /// # Errors
+    /// `EINVAL` if it is in no such call: nothing has changed. `ESRCH` if it is dead, `EPROTO` if it does not
+    /// park as it must, others from the host: the stub is broken then.
+    pub fn fetch(&mut self, cpu: c_int, target: &Target) -> Result<()> {
+        self.stub.expect(&[State::Calling])?;
+        if !self.knows(cpu) {
+            return Err(Errno::EINVAL);
+        }
+        let result = self.try_fetch(cpu, target);
+        if result.is_err() {
+            self.stub.enter(State::Broken);
+        }
+        result
+    }
+
+    fn try_fetch(&mut self, cpu: c_int, target: &Target) -> Result<()> {
+        let process = pidfd::open(self.stub.pid)?;
+        // The stub still is in its call: it has lived all the time, so this is its pid.
+        match seccomp::is_suspended(self.monitor.listener, self.stub.notification) {
+            Err(Errno::ENOENT) => return Err(Errno::ESRCH),
+            other => other?,
+        }
+        pidfd::signal(process.as_fd(), libc::SIGALRM)?;
+        self.let_go(0)?;
+        let event = loop {
+            match self.try_wait(cpu, Some(target)) {
+                Err(Errno::EINTR) => {}
+                other => break other?,
+            }
+        };
+        // Whichever signal the host has delivered first, the state is the same.
+        if event.signal == 0 || event.again != 0 || event.notified != 0 {
+            return Err(broken(self.monitor.config, Breach::Park));
+        }
+        Ok(())
     }
 
     fn fill_guest(&mut self, head: &mut Head, guest: &Guest) -> Option<()> {
@@ -585,7 +683,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
             watchdog::enter(cpu, self.stub.pid, self.stub.identity)?;
             let received = self.receive();
             let goes_on = match &received {
-                Ok(notification) => !self.is_park(notification),
+                Ok(notification) => !self.is_park(notification) && !self.is_guests(notification),
                 Err(error) => *error == Errno::EINTR,
             };
             // What is no report does not end the wait: it counts as one, however many come.
@@ -599,6 +697,8 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
             let notification = received?;
             if goes_on {
                 self.other(&notification)?;
+            } else if self.is_guests(&notification) {
+                return self.call(&notification, target).ok_or(Errno::EINVAL);
             } else if let Some(event) = self.park(&notification, target)? {
                 return Ok(event);
             }
@@ -610,6 +710,40 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         let call = &notification.call;
         let place = call.instruction_pointer.wrapping_sub(self.monitor.config.stub_start);
         call.arch == stub::ARCH && call.nr == code::PARK_NR && place == Place::Park.offset()
+    }
+
+    /// Whether it is a call of the guest's own, which notifies by `stub::filter`'s rule.
+    fn is_guests(&self, notification: &Notification) -> bool {
+        let call = &notification.call;
+        self.stub.state() == State::Running
+            && self.stub.resend == 0
+            && call.arch == stub::ARCH
+            && call.instruction_pointer < self.monitor.config.guest_end
+            && calls::notifies(call.nr.cast_unsigned())
+    }
+
+    /// Takes over what the host has captured of a guest's call. All other registers read as 0: they are not
+    /// known.
+    fn call(&mut self, notification: &Notification, target: Option<&Target>) -> Option<Event> {
+        let Notification { id, call } = notification;
+        if let Some(target) = target {
+            let store = |index: usize, value: u64| {
+                target.registers.store(u32::try_from(index.checked_mul(8)?).ok()?, value)
+            };
+            for index in FROM_MCONTEXT {
+                store(index, 0)?;
+            }
+            for (index, value) in ARGUMENTS.iter().zip(call.args) {
+                store(*index, value)?;
+            }
+            store(RAX, call.nr.cast_unsigned().into())?;
+            store(RIP, call.instruction_pointer)?;
+        }
+        self.stub.notification = *id;
+        self.stub.call_ip = call.instruction_pointer;
+        self.stub.calls = 0;
+        self.stub.enter(State::Calling);
+        Some(Event { signal: libc::SIGSYS, syscall: call.nr, notified: 1, ..Event::default() })
     }
 
     /// Another notification: nobody but a guest that has got into the stub's code makes such a call.
@@ -762,6 +896,9 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
             event.syscall = self.shared.load(at).ok_or(Breach::Frame)?;
         }
         if let Some(target) = target {
+            if target.rest && word(mcontext::RIP) != self.stub.call_ip {
+                return Err(Breach::Park);
+            }
             self.take(&words, target, at(siginfo), at(self.stub.fpstate)).ok_or(Breach::Frame)?;
         }
         Ok(event)
@@ -779,12 +916,17 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
             target.registers.store(u32::try_from(index.checked_mul(8)?).ok()?, value)
         };
         for (index, value) in FROM_MCONTEXT.iter().zip(words) {
-            store(*index, *value)?;
+            let captured = *index == RAX || *index == RIP || ARGUMENTS.contains(index);
+            if !(target.rest && captured) {
+                store(*index, *value)?;
+            }
         }
         let selectors = *words.get(mcontext::CSGSFS)?;
         store(CS, selectors & 0xffff)?;
         store(SS, selectors >> 48)?;
-        self.shared.copy(siginfo, &target.siginfo, 0, frame::SIGINFO)?;
+        if let Some(target) = &target.siginfo {
+            self.shared.copy(siginfo, target, 0, frame::SIGINFO)?;
+        }
         self.shared.copy(fpstate, &target.fp, 0, self.monitor.config.layout.fp_size)
     }
 }

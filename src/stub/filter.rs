@@ -40,6 +40,12 @@ mod op {
     pub const ST: u16 = 0x02;
     /// cbindgen:ignore
     pub const LD_MEM: u16 = 0x60;
+    /// cbindgen:ignore
+    pub const LD_IMM: u16 = 0x00;
+    /// cbindgen:ignore
+    pub const RSH_K: u16 = 0x74;
+    /// cbindgen:ignore
+    pub const RSH_X: u16 = 0x7c;
 }
 
 /// Offsets in `struct seccomp_data`, little endian.
@@ -67,7 +73,7 @@ mod at {
 }
 
 /// A number that no filter exceeds; what a caller's array needs.
-pub const STUBGUARD_FILTER_MAX: usize = 128;
+pub const STUBGUARD_FILTER_MAX: usize = 192;
 
 /// A program that is put together front to back. Each stub compiles it anew, so it is kept short: all
 /// that kill share one instruction, the last.
@@ -134,10 +140,20 @@ impl Program<'_> {
         self.require_at(at::arg_high(index), high(value))
     }
 
-    /// Goes on if the call is from the stub's code page, else returns `action`.
-    fn require_page(&mut self, config: &Config, action: u32) -> Result<()> {
+    /// Goes on if the call is from the stub's code page; returns `action` if it is from elsewhere near it; if
+    /// not even that, what `elsewhere` emits, with the upper half of the instruction's address loaded.
+    fn require_page(
+        &mut self,
+        config: &Config,
+        action: u32,
+        elsewhere: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<()> {
         self.load(at::IP_HIGH)?;
-        self.require(high(config.stub_start), action)?;
+        let jump = self.len;
+        self.emit(op::JEQ_K, high(config.stub_start), 0, 0)?;
+        elsewhere(self)?;
+        let skip = self.len.saturating_sub(jump).saturating_sub(1);
+        self.out.get_mut(jump).ok_or(Errno::ENOSPC)?.jt = short(skip)?;
         self.load(at::IP_LOW)?;
         self.emit(op::AND_K, config.page_size.wrapping_neg(), 0, 0)?;
         self.require(low(config.stub_start), action)
@@ -157,13 +173,15 @@ impl Program<'_> {
         self.emit(op::JEQ_K, value, 0, 0)?;
         let start = self.len;
         rule(self)?;
-        let skip = u8::try_from(self.len.saturating_sub(start)).map_err(|_| Errno::ENOSPC)?;
-        if skip == TO_KILL {
-            return Err(Errno::ENOSPC);
-        }
+        let skip = short(self.len.saturating_sub(start))?;
         self.out.get_mut(jump).ok_or(Errno::ENOSPC)?.jf = skip;
         Ok(())
     }
+}
+
+/// A conditional jump over so many instructions.
+fn short(skip: usize) -> Result<u8> {
+    u8::try_from(skip).ok().filter(|skip| *skip != TO_KILL).ok_or(Errno::ENOSPC)
 }
 
 fn low(value: u64) -> u32 {

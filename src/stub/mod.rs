@@ -2,6 +2,7 @@
 //! The stub's side: the architecture's numbers, the stub's filter, the layout of what it shares
 //! with the monitor.
 
+pub mod calls;
 pub mod code;
 pub mod filter;
 pub mod frame;

@@ -25,7 +25,7 @@ pub(super) fn build(config: &Config, p: &mut Program<'_>) -> Result<()> {
     let futex = config.stub_data_address(config.layout.futex);
     let fds = (config.mmap_fd_first.unsigned_abs(), config.mmap_fd_last.unsigned_abs());
 
-    p.require_page(config, TRAP)?;
+    p.require_page(config, TRAP, |p| p.ret(TRAP))?;
     p.require_at(at::ARCH, stub::ARCH)?;
     p.load(at::NR)?;
     // Each rule loads words of its own, and ends: behind it, the number is still loaded.

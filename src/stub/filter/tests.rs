@@ -11,6 +11,7 @@ use crate::config::tests::example;
 use bpfvm::vm::BpfVM;
 use libc::SECCOMP_RET_ALLOW as ALLOW;
 use libc::SECCOMP_RET_KILL_PROCESS as KILL;
+use libc::SECCOMP_RET_TRACE as TRACE;
 use libc::SECCOMP_RET_TRAP as TRAP;
 use libc::SECCOMP_RET_USER_NOTIF as NOTIFY;
 
@@ -71,6 +72,7 @@ fn answer(machine: &mut BpfVM, call: &Seen) -> u32 {
         match step.code {
             op::TAX => machine.idx = machine.acc,
             op::ADD_K => machine.acc = machine.acc.wrapping_add(step.k),
+            op::RSH_X => machine.acc = machine.acc.wrapping_shr(machine.idx),
             op::ADD_X => machine.acc = machine.acc.wrapping_add(machine.idx),
             op::JGE_X => {
                 machine.pc += usize::from(if machine.acc >= machine.idx { step.jt } else { step.jf });
@@ -87,7 +89,7 @@ fn answer(machine: &mut BpfVM, call: &Seen) -> u32 {
 
 /// Which of two answers counts with the host: the one that lets less through.
 fn stricter(one: u32, other: u32) -> u32 {
-    let rank = |answer: u32| [KILL, TRAP, NOTIFY, ALLOW].iter().position(|known| *known == answer);
+    let rank = |answer: u32| [KILL, TRAP, NOTIFY, TRACE, ALLOW].iter().position(|known| *known == answer);
     if rank(one) <= rank(other) { one } else { other }
 }
 
@@ -102,7 +104,7 @@ fn assert_sound(program: &[sock_filter]) {
     for (at, step) in program.iter().enumerate() {
         let next = match step.code {
             0x06 => {
-                assert!([ALLOW, KILL, TRAP, NOTIFY].contains(&step.k), "{at}");
+                assert!([ALLOW, KILL, TRAP, NOTIFY, TRACE].contains(&step.k), "{at}");
                 vec![]
             }
             0x05 => vec![step.k as usize],
@@ -116,7 +118,7 @@ fn assert_sound(program: &[sock_filter]) {
                 assert!(step.k < 16);
                 vec![0]
             }
-            0x54 | 0x04 | 0x0c | 0x07 => vec![0],
+            0x54 | 0x04 | 0x0c | 0x07 | 0x00 | 0x74 | 0x7c => vec![0],
             code => panic!("{at}: {code:#x}"),
         };
         if reached[at] {

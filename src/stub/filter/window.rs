@@ -7,28 +7,40 @@
 //! |-----------------------------------------|---------|-------------|
 //! | in the page, at the park                | getppid | USER_NOTIF  |
 //! | in the page, anywhere but at the batch's mmap | mmap | USER_NOTIF |
+//! | where guests are                        | any but those that the start still has to make | USER_NOTIF |
 //! | everywhere else                         | any     | ALLOW: the second filter decides |
 //!
 //! The second is the stub's last step before it is one:
 //!
 //! | where              | call                             | answer |
 //! |--------------------|----------------------------------|--------|
-//! | not in the page    | any                              | TRAP: it is the guest's own call |
+//! | where guests are   | one that [notifies](crate::stub::calls) | TRACE: the first filter notifies |
+//! | not in the page    | any other                        | TRAP: it is the guest's own call |
 //! | in the page        | another architecture             | KILL   |
+//! | at the park        | getppid                          | TRACE: the first filter notifies |
 //! | at a site of [`code`](crate::stub::code) | that site's, with exactly its arguments, as far as the host looks at them | ALLOW |
 //! | at a site          | any other, or other arguments    | KILL   |
-//! | elsewhere in the page | mmap                          | ALLOW: the first filter notifies |
+//! | elsewhere in the page | mmap                          | TRACE: the first filter notifies |
 //! | elsewhere in the page | anything else, x32 numbers with it | KILL |
+//!
+//! What the first filter is to notify is TRACE in the second, not ALLOW: of the two, USER_NOTIF counts; and should
+//! the first ever not notify, the host has no tracer to ask, and does not make the call (ENOSYS).
+//!
+//! "Where guests are" is below `guest_end`; without that, nowhere: all calls of guests trap.
 //!
 //! What a guest gains by jumping to a site with arguments of its own: nothing, see docs/window.md.
 
 use super::{Program, TO_KILL, at, high, low, op};
 use crate::config::Config;
 use crate::host::probe::STUBGUARD_F_FSGSBASE;
+use crate::stub::calls;
 use crate::stub::code::{self, Control, Place};
 use crate::{Errno, Result, stub};
 use core::mem::offset_of;
-use libc::{SECCOMP_RET_ALLOW as ALLOW, SECCOMP_RET_TRAP as TRAP, SECCOMP_RET_USER_NOTIF as NOTIFY};
+use libc::{
+    SECCOMP_RET_ALLOW as ALLOW, SECCOMP_RET_TRACE as TRACE, SECCOMP_RET_TRAP as TRAP,
+    SECCOMP_RET_USER_NOTIF as NOTIFY,
+};
 
 /// Where the call that uses the scratch memory keeps the lower half of an end address.
 const END_LOW: u32 = 0;
@@ -38,7 +50,17 @@ fn site(config: &Config, place: Place) -> u64 {
 }
 
 pub(super) fn build_listener(config: &Config, p: &mut Program<'_>) -> Result<()> {
-    p.require_page(config, ALLOW)?;
+    p.require_page(config, ALLOW, |p| {
+        if !config.notifies_calls() {
+            return p.ret(ALLOW);
+        }
+        of_a_guest(p, config, ALLOW)?;
+        p.load(at::NR)?;
+        for nr in calls::of_the_start() {
+            p.call(nr, ALLOW, |_| Ok(()))?;
+        }
+        p.ret(NOTIFY)
+    })?;
     p.load(at::IP_LOW)?;
     p.case(low(site(config, Place::Mmap)), |p| p.ret(ALLOW))?;
     p.case(low(site(config, Place::Park)), |p| {
@@ -52,50 +74,94 @@ pub(super) fn build_listener(config: &Config, p: &mut Program<'_>) -> Result<()>
 }
 
 pub(super) fn build(config: &Config, features: u32, p: &mut Program<'_>) -> Result<()> {
-    p.require_page(config, TRAP)?;
+    p.require_page(config, TRAP, |p| {
+        if !config.notifies_calls() {
+            return p.ret(TRAP);
+        }
+        of_a_guest(p, config, TRAP)?;
+        trace_or_trap(p)
+    })?;
     p.require_at(at::ARCH, stub::ARCH)?;
     p.load(at::IP_LOW)?;
     // Each rule ends in an answer: behind it, the instruction's address is still loaded.
-    at_site(p, config, Place::Park, code::PARK_NR.into(), |_| Ok(()))?;
-    at_site(p, config, Place::Unblock, libc::SYS_rt_sigprocmask, |p| {
+    at_site(p, config, Place::Park, code::PARK_NR.into(), TRACE, |_| Ok(()))?;
+    at_site(p, config, Place::Unblock, libc::SYS_rt_sigprocmask, ALLOW, |p| {
         p.require_at(at::arg_low(0), libc::SIG_SETMASK.unsigned_abs())?;
         p.require_arg(1, site(config, Place::Mask))?;
         p.require_arg(2, 0)
         // The host takes no other size than that of the mask.
     })?;
     memory_calls(p, config)?;
-    at_site(p, config, Place::Recvmsg, libc::SYS_recvmsg, |p| {
+    at_site(p, config, Place::Recvmsg, libc::SYS_recvmsg, ALLOW, |p| {
         let message = config.stub_data_address(offset_of!(Control, message) as u32);
         p.require_at(at::arg_low(0), 0)?;
         p.require_arg(1, message)?;
         p.require_at(at::arg_low(2), libc::MSG_DONTWAIT.unsigned_abs())
     })?;
-    at_site(p, config, Place::Close, libc::SYS_close_range, |p| {
+    at_site(p, config, Place::Close, libc::SYS_close_range, ALLOW, |p| {
         p.require_at(at::arg_low(0), 1)?;
         p.require_at(at::arg_low(1), code::STUBGUARD_FDS_MAX as u32)?;
         p.require_at(at::arg_low(2), 0)
     })?;
     if features & STUBGUARD_F_FSGSBASE == 0 {
         for (place, what) in [(Place::SetFs, code::ARCH_SET_FS), (Place::SetGs, code::ARCH_SET_GS)] {
-            at_site(p, config, place, libc::SYS_arch_prctl, |p| p.require_at(at::arg_low(0), what))?;
+            at_site(p, config, place, libc::SYS_arch_prctl, ALLOW, |p| p.require_at(at::arg_low(0), what))?;
         }
     }
     p.require_at(at::NR, libc::SYS_mmap as u32)?;
-    p.ret(ALLOW)
+    p.ret(TRACE)
 }
 
-/// The rule for one site: the call must be `nr`, and `rule` goes on only if its arguments are right.
+/// Goes on if the call is from where guests are, of which the upper half of the address tells that is
+/// loaded, and of this architecture; else returns `action`.
+fn of_a_guest(p: &mut Program<'_>, config: &Config, action: u32) -> Result<()> {
+    p.emit(op::JGE_K, high(config.guest_end), 0, 1)?;
+    p.ret(action)?;
+    p.load(at::ARCH)?;
+    p.require(stub::ARCH, action)
+}
+
+/// TRACE for the calls that notify, else TRAP.
+fn trace_or_trap(p: &mut Program<'_>) -> Result<()> {
+    p.load(at::NR)?;
+    p.emit(op::AND_K, 31, 0, 0)?;
+    p.emit(op::TAX, 0, 0, 0)?;
+    p.load(at::NR)?;
+    p.emit(op::RSH_K, 5, 0, 0)?;
+    let mut found = [0; calls::WORDS];
+    for ((index, word), jump) in (0..).zip(calls::NOTIFYING).zip(&mut found) {
+        if word != 0 {
+            p.case(index, |p| {
+                p.emit(op::LD_IMM, word, 0, 0)?;
+                *jump = p.len;
+                p.emit(op::JA, 0, 0, 0)
+            })?;
+        }
+    }
+    p.ret(TRAP)?;
+    for jump in found.into_iter().filter(|jump| *jump != 0) {
+        p.land(jump)?;
+    }
+    p.emit(op::RSH_X, 0, 0, 0)?;
+    p.emit(op::JSET_K, 1, 0, 1)?;
+    p.ret(TRACE)?;
+    p.ret(TRAP)
+}
+
+/// The rule for one site: the call must be `nr`, and `rule` goes on to `action` only if its arguments are
+/// right.
 fn at_site(
     p: &mut Program<'_>,
     config: &Config,
     place: Place,
     nr: i64,
+    action: u32,
     rule: impl FnOnce(&mut Program<'_>) -> Result<()>,
 ) -> Result<()> {
     p.case(low(site(config, place)), |p| {
         p.require_at(at::NR, u32::try_from(nr).map_err(|_| Errno::EINVAL)?)?;
         rule(p)?;
-        p.ret(ALLOW)
+        p.ret(action)
     })
 }
 

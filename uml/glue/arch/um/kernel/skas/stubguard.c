@@ -9,6 +9,7 @@
 #include <linux/mm.h>
 #include <linux/proc_fs.h>
 #include <linux/rcupdate.h>
+#include <linux/sched.h>
 #include <linux/seq_file.h>
 #include <linux/shrinker.h>
 
@@ -71,6 +72,19 @@ int stub_mmap_allowed(struct mm_id *id, unsigned long addr, unsigned long prot,
 		return 0;
 
 	return 1;
+}
+
+/**
+ * stub_guard_all_registers() - Does a call of this task need all registers?
+ *
+ * Somebody watches it, and may look at them or change them when it begins.
+ */
+int stub_guard_all_registers(void)
+{
+	return current->ptrace ||
+	       (read_thread_flags() &
+		(_TIF_SYSCALL_TRACE | _TIF_SYSCALL_AUDIT | _TIF_SECCOMP |
+		 _TIF_SINGLESTEP | BIT(TIF_SYSCALL_TRACEPOINT)));
 }
 
 /**
@@ -180,7 +194,7 @@ static int __init stub_guard_start(void)
 {
 	/* What the stubs of window mode run */
 	void *code = (void *)get_zeroed_page(GFP_KERNEL);
-	int err = code ? os_stub_guard_start(code) : -ENOMEM;
+	int err = code ? os_stub_guard_start(code, TASK_SIZE) : -ENOMEM;
 
 	if (err)
 		panic("stubguard: cannot guard userspace, err = %d (see stubguard= in --help)\n",

@@ -59,6 +59,7 @@ int stub_guard_parked;
 static int want_guard __initdata = 1;
 static int want_window __initdata = 1;
 static int want_all __initdata = 1;
+static int want_notified __initdata = 1;
 /* Milliseconds; 0 is the library's default */
 static unsigned int watchdog_tick __initdata;
 static unsigned int watchdog_budget __initdata;
@@ -81,6 +82,10 @@ static int __init stub_guard_setup(char *line, int *add)
 			want_window = 0;
 		else if (strcmp(word, "besteffort") == 0)
 			want_all = 0;
+		else if (strcmp(word, "calls=notify") == 0)
+			want_notified = 1;
+		else if (strcmp(word, "calls=trap") == 0)
+			want_notified = 0;
 		else if (strncmp(word, "tick=", 5) == 0)
 			watchdog_tick = strtoul(word + 5, NULL, 10);
 		else if (strncmp(word, "budget=", 7) == 0)
@@ -97,6 +102,7 @@ static int __init stub_guard_setup(char *line, int *add)
 
 __uml_setup("stubguard=", stub_guard_setup,
 "stubguard=<window|notify|off>[,besteffort][,tick=<ms>][,budget=<ms>][,pool=<n>]\n"
+"          [,calls=<notify|trap>]\n"
 "    Guards the stubs of seccomp mode: what they map is checked against the\n"
 "    guest's page tables, and a stub that does not report back is killed.\n"
 "    With 'window', the default, the host holds a stub while the kernel works,\n"
@@ -107,7 +113,8 @@ __uml_setup("stubguard=", stub_guard_setup,
 "    there is. The watchdog looks every tick (window: 200, notify: 1000), and\n"
 "    lets a stub keep a CPU for its budget (800, 5000), in milliseconds. In\n"
 "    window mode up to n stubs of processes that have ended are kept for new\n"
-"    ones (32; 0 for none).\n\n"
+"    ones (32; 0 for none), and system calls that need but their arguments come\n"
+"    as notifications (with 'trap' all of them make a signal frame: slower).\n\n"
 );
 
 /*
@@ -209,10 +216,11 @@ static void __init raise_fd_limit(void)
 /**
  * os_stub_guard_start() - Start the guard, if it is wanted and can be had
  * @code:	A page for what the stubs of window mode run
+ * @task_size:	The end of what a guest can map
  *
  * Return: 0, or an error that must keep the kernel from running untrusted code
  */
-int __init os_stub_guard_start(void *code)
+int __init os_stub_guard_start(void *code, unsigned long task_size)
 {
 	struct stubguard_config config = {
 		.size = sizeof(config),
@@ -261,6 +269,7 @@ int __init os_stub_guard_start(void *code)
 	if (want_window) {
 		config.flags |= STUBGUARD_WINDOW;
 		config.pool_size = pool_size;
+		config.guest_end = want_notified ? task_size : 0;
 		config.mmap_fd_first = 1;
 		config.mmap_fd_last = STUB_MAX_FDS;
 	}
@@ -291,6 +300,7 @@ int __init os_stub_guard_start(void *code)
 		stub_code = code;
 		guard_init.stack = offsetof(struct stub_data, sigstack);
 		guard_init.stack_size = sizeof(((struct stub_data *)0)->sigstack);
+		guard_init.sa_flags = SA_RESTART;
 	} else {
 		guard_init.stack_size = STUB_DATA_PAGES * UM_KERN_PAGE_SIZE;
 		guard_init.expected = STUBGUARD_LISTENER_FD;
@@ -596,6 +606,7 @@ static int start_child(void *data)
 	struct starter *starter = data;
 	struct stub_guard *guard = stub_guard(starter->id);
 	unsigned long long offset;
+	int code_fd, data_fd, last;
 	struct stub_init_data init = {
 		.seccomp = 1,
 		.stub_start = STUB_START,
@@ -603,29 +614,29 @@ static int start_child(void *data)
 		.signal_restorer = STUB_CODE,
 		.guard = guard_init,
 	};
-	int last;
 
 	syscall(__NR_rt_sigprocmask, SIG_SETMASK, &blocked, NULL, sizeof(blocked));
-	guard->listener = stubguard_listen();
-	if (guard->listener < 0)
-		goto out;
-
-	init.stub_code_fd = phys_mapping(uml_to_phys(stub_code), &offset);
+	code_fd = phys_mapping(uml_to_phys(stub_code), &offset);
 	init.stub_code_offset = MMAP_OFFSET(offset);
-	init.stub_data_fd = phys_mapping(uml_to_phys((void *)guard->shared), &offset);
+	data_fd = phys_mapping(uml_to_phys((void *)guard->shared), &offset);
 	init.stub_data_offset = MMAP_OFFSET(offset);
+	last = max_fd(max_fd(starter->fd, starter->stub_exe_fd),
+		      max_fd(code_fd, data_fd));
+	init.stub_code_fd = last + 1;
+	init.stub_data_fd = last + 2;
 	if (syscall(__NR_write, starter->sockpair[1], &init, sizeof(init)) !=
-	    sizeof(init))
+		    sizeof(init) ||
+	    syscall(__NR_dup2, starter->sockpair[0], starter->fd) < 0)
 		goto out;
 
-	last = max_fd(max_fd(starter->fd, starter->stub_exe_fd),
-		      max_fd(init.stub_code_fd, init.stub_data_fd));
-	if (syscall(__NR_dup2, starter->sockpair[0], starter->fd) < 0 ||
+	/* From here on only calls that the library's filter expects here */
+	guard->listener = stubguard_listen();
+	if (guard->listener < 0 ||
 	    syscall(__NR_close_range, last + 1, ~0U, CLOSE_RANGE_UNSHARE) < 0 ||
 	    syscall(__NR_close_range, 0, ~0U, CLOSE_RANGE_CLOEXEC) < 0 ||
-	    syscall(__NR_fcntl, init.stub_code_fd, F_SETFD, 0) < 0 ||
-	    syscall(__NR_fcntl, init.stub_data_fd, F_SETFD, 0) < 0 ||
-	    syscall(__NR_dup2, starter->fd, 0) < 0)
+	    syscall(__NR_dup3, code_fd, init.stub_code_fd, 0) < 0 ||
+	    syscall(__NR_dup3, data_fd, init.stub_data_fd, 0) < 0 ||
+	    syscall(__NR_dup3, starter->fd, 0, 0) < 0)
 		goto out;
 
 	syscall(__NR_execveat, starter->stub_exe_fd, "", argv, NULL,
@@ -827,6 +838,78 @@ static int hand_over(struct mm_id *id, struct stubguard_event *event,
 	return wait_parked(id, event, regs, siginfo);
 }
 
+/*
+ * Takes over the registers that are in the stub, as if its call had made a
+ * signal frame. Return: 0, also if there are none; or a negative error.
+ */
+static int fetch(struct mm_id *id)
+{
+	struct stub_guard *guard = stub_guard(id);
+	struct uml_pt_regs *regs = guard->caller;
+	int ret;
+
+	if (!regs)
+		return 0;
+
+	ret = stubguard_stub_fetch(parked(id), id, uml_curr_cpu(),
+				   (uint64_t *)regs->gp, regs->fp);
+	/* Its task, on another CPU, may go on with them now */
+	__atomic_store_n(&guard->caller, NULL, __ATOMIC_RELEASE);
+	return ret;
+}
+
+/**
+ * stub_guard_fetch() - Have all registers of a task that is in a system call
+ * @regs:	The current task's
+ *
+ * To be called before anything but the call's result changes or is looked at.
+ */
+void stub_guard_fetch(struct uml_pt_regs *regs)
+{
+	struct mm_id *id = stub_guard_parked ? current_mm_id() : NULL;
+
+	if (!id || __atomic_load_n(&stub_guard(id)->caller, __ATOMIC_ACQUIRE) != regs)
+		return;
+
+	enter_turnstile(id);
+	/* Another thread may have needed the stub meanwhile */
+	if (stub_guard(id)->caller == regs && fetch(id) < 0)
+		stub_guard_kill(id);
+	exit_turnstile(id);
+	print_log();
+}
+
+/*
+ * Lets the guest go on: behind the call in which it is if nothing else is to be
+ * done, else by a resume. Return: as hand_over()
+ */
+static int go_on(struct mm_id *id, struct stubguard_event *event,
+		 struct uml_pt_regs *regs, void *siginfo)
+{
+	struct stub_guard *guard = stub_guard(id);
+	int ret = -EINVAL;
+
+	if (guard->caller == regs && !id->syscall_data_len && !singlestepping())
+		ret = stubguard_stub_return(parked(id), id, regs->gp[HOST_AX]);
+	if (ret == -EINVAL) {
+		/* Also for a result by which the call is restarted */
+		ret = fetch(id);
+		if (ret == 0)
+			ret = hand_over(id, event, regs, siginfo);
+	} else {
+		guard->caller = NULL;
+		if (ret == 0)
+			ret = wait_parked(id, event, regs, siginfo);
+	}
+
+	if (ret == 0 && event->notified) {
+		guard->caller = regs;
+		if (stub_guard_all_registers())
+			ret = fetch(id);
+	}
+	return ret;
+}
+
 /**
  * stub_guard_sync() - Have a parked stub run what is queued
  * @id:		The stub
@@ -840,7 +923,9 @@ void stub_guard_sync(struct mm_id *id)
 	struct stubguard_event event;
 	int ret;
 
-	ret = hand_over(id, &event, NULL, NULL);
+	ret = fetch(id);
+	if (ret == 0)
+		ret = hand_over(id, &event, NULL, NULL);
 	own->restart_wait = 0;
 	own->err = 0;
 	if (ret < 0) {
@@ -870,7 +955,7 @@ int stub_guard_run(struct mm_id *id, struct uml_pt_regs *regs, void *siginfo)
 
 	/* An error of an earlier flush has had no task to end */
 	ret = id->syscall_data_len < 0 ? id->syscall_data_len :
-					 hand_over(id, &event, regs, siginfo);
+					 go_on(id, &event, regs, siginfo);
 	print_log();
 	if (ret == 0 && event.error) {
 		ret = event.error;

@@ -31,7 +31,12 @@ struct stub_guard {
 	/* Window mode: has not parked yet; or has been another's before */
 	int starting;
 	int reused;
+	/* Whose registers are in the stub, which the host holds in a call */
+	struct uml_pt_regs *caller;
 };
+
+/* The stub's program is at an address that needs all 64 bits */
+#define STUB_GUARD_MOV "movabsq"
 
 /* What the stub is told at its start; len is 0 without a guard */
 struct stub_guard_init {
@@ -41,6 +46,8 @@ struct stub_guard_init {
 	/* The signal stack, from the start of the stub's data */
 	unsigned int stack;
 	unsigned int stack_size;
+	/* For sigaction(2), besides what every stub says */
+	unsigned int sa_flags;
 	/* Its filter: how long, and where, from the start of the stub's data */
 	unsigned int len;
 	unsigned int filter;
@@ -57,6 +64,7 @@ extern int stub_guard_parked;
 int stub_guard_start_userspace(struct mm_id *id, int stub_exe_fd);
 void stub_guard_sync(struct mm_id *id);
 int stub_guard_run(struct mm_id *id, struct uml_pt_regs *regs, void *siginfo);
+void stub_guard_fetch(struct uml_pt_regs *regs);
 
 /* os-Linux, notify mode: around the hand-over to and from the stub */
 void stub_guard_fill_init(struct stub_guard_init *init);
@@ -80,8 +88,9 @@ unsigned long os_stub_guard_drop(void);
 
 /* os-Linux, for the kernel's side */
 extern int stub_guard_on;
-int os_stub_guard_start(void *stub_code);
+int os_stub_guard_start(void *stub_code, unsigned long task_size);
 int stub_guard_may_print(void);
+int stub_guard_all_registers(void);
 void os_stub_guard_prepare(struct mm_id *id);
 int os_stub_guard_attach(struct mm_id *id);
 void os_stub_guard_detach(struct mm_id *id);
@@ -101,10 +110,12 @@ int stub_mmap_allowed(struct mm_id *id, unsigned long addr, unsigned long prot,
 struct stub_guard { };
 struct stub_guard_init { };
 
+#define STUB_GUARD_MOV "movq"
 #define stub_guard_parked 0
 #define stub_guard_start_userspace(id, stub_exe_fd) 0
 #define stub_guard_sync(id) ((void)(id))
 #define stub_guard_run(id, regs, siginfo) 0
+#define stub_guard_fetch(regs) ((void)(regs))
 #define stub_guard_shared(id) ((void *)(id)->stack)
 #define stub_guard_fill_init(init) ((void)(init))
 #define stub_guard_publish(id) 0
