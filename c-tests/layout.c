@@ -7,7 +7,7 @@
 #define ASSERT(condition) _Static_assert(condition, #condition)
 #define AT(type, member, offset) ASSERT(offsetof(struct type, member) == (offset))
 
-ASSERT(sizeof(struct stubguard_config) == 152 && _Alignof(struct stubguard_config) == 8);
+ASSERT(sizeof(struct stubguard_config) == 160 && _Alignof(struct stubguard_config) == 8);
 AT(stubguard_config, size, 0);
 AT(stubguard_config, flags, 8);
 AT(stubguard_config, cpus, 12);
@@ -22,6 +22,7 @@ AT(stubguard_config, log, 48);
 AT(stubguard_config, layout, 56);
 AT(stubguard_config, pool_size, 144);
 AT(stubguard_config, reserved, 148);
+AT(stubguard_config, guest_end, 152);
 
 ASSERT(sizeof(struct stubguard_layout) == 88 && _Alignof(struct stubguard_layout) == 4);
 AT(stubguard_layout, size, 0);
@@ -57,7 +58,7 @@ AT(stubguard_stats, stalls, 128);
 AT(stubguard_stats, kills, 136);
 AT(stubguard_stats, recycled, 144);
 
-ASSERT(sizeof(struct stubguard_stub) == 104 && _Alignof(struct stubguard_stub) == 8);
+ASSERT(sizeof(struct stubguard_stub) == 112 && _Alignof(struct stubguard_stub) == 8);
 AT(stubguard_stub, pid, 0);
 AT(stubguard_stub, listener, 4);
 AT(stubguard_stub, socket, 8);
@@ -76,6 +77,7 @@ AT(stubguard_stub, fpstate, 96);
 AT(stubguard_stub, resend, 98);
 AT(stubguard_stub, suspect, 100);
 AT(stubguard_stub, asked, 102);
+AT(stubguard_stub, call_ip, 104);
 
 ASSERT(sizeof(struct stubguard_resume) == 48 && _Alignof(struct stubguard_resume) == 8);
 AT(stubguard_resume, own, 0);
@@ -85,6 +87,7 @@ AT(stubguard_resume, fds, 16);
 AT(stubguard_resume, registers, 24);
 AT(stubguard_resume, fp, 32);
 AT(stubguard_resume, step, 40);
+AT(stubguard_resume, trap, 44);
 
 ASSERT(sizeof(struct stubguard_event) == 48 && _Alignof(struct stubguard_event) == 8);
 AT(stubguard_event, signal, 0);
@@ -92,7 +95,7 @@ AT(stubguard_event, again, 4);
 AT(stubguard_event, error, 8);
 AT(stubguard_event, done, 12);
 AT(stubguard_event, syscall, 16);
-AT(stubguard_event, reserved, 20);
+AT(stubguard_event, notified, 20);
 AT(stubguard_event, error_code, 24);
 AT(stubguard_event, address, 32);
 AT(stubguard_event, trap, 40);
@@ -108,5 +111,5 @@ ASSERT(STUBGUARD_F_LISTENER == 1 && STUBGUARD_F_WATCHDOG == 2 && STUBGUARD_F_WAI
        STUBGUARD_F_SYNC_WAKE_UP == 8 && STUBGUARD_F_FSGSBASE == 16 &&
        STUBGUARD_F_RECEIVE_ENDS == 32);
 ASSERT(STUBGUARD_LOG_ERR == 3 && STUBGUARD_LOG_WARNING == 4 && STUBGUARD_LOG_INFO == 6);
-ASSERT(STUBGUARD_LISTENER_FD == 1 && STUBGUARD_FILTER_MAX == 128 && STUBGUARD_MAX_CPUS == 64);
+ASSERT(STUBGUARD_LISTENER_FD == 1 && STUBGUARD_FILTER_MAX == 192 && STUBGUARD_MAX_CPUS == 64);
 ASSERT(STUBGUARD_REGISTERS == 27 && STUBGUARD_FDS_MAX == 4 && STUBGUARD_POOL_MAX == 64);

@@ -227,7 +227,7 @@ static void a_request_is_copied(void)
 	memcpy(fp, w.fp, sizeof(fp));
 	own = w.mm.own;
 	fds[0] = (int)raw(SYS_dup, w.mm.memory);
-	how = (struct stubguard_resume){ &own, 1, 1, fds, registers, fp, 0 };
+	how = (struct stubguard_resume){ &own, 1, 1, fds, registers, fp, 0, 0 };
 	/* The stub does not go on yet. */
 	check_eq(raw(SYS_kill, w.mm.pid, SIGSTOP), 0);
 	check_eq(stubguard_stub_resume(&w.stub, &w.mm, &how), 0);

@@ -42,7 +42,7 @@ static void a_guest_calls_the_kernel_and_goes_on(void)
 	check_eq(window_result(&w), 1234);
 	check_eq(w.event.again, 0);
 	check_eq(w.event.done, 0);
-	check_eq(w.event.reserved, 0);
+	check_eq(w.event.notified, 0);
 	check_eq(stats().resynchronised, 0);
 	check_eq(stats().breaches, 0);
 }
@@ -641,7 +641,7 @@ static void outputs_are_written_on_success_only(void)
 	check_eq(event.signal, 0);
 	check_eq(event.syscall, -1);
 	check_eq(event.error, 0);
-	check_eq(event.reserved, 0);
+	check_eq(event.notified, 0);
 	/* The monitor is interrupted. */
 	window_guest(&w, "report", 3);
 	check_eq(window_resume(&w), 0);

@@ -120,6 +120,13 @@ struct sock_filter; /* <linux/filter.h> */
 #define STUBGUARD_F_RECEIVE_ENDS 32
 
 /**
+ * `stubguard_features()`: a process can have its system calls dispatched by a byte of its own (Linux 5.11),
+ * which decides whether a guest's calls notify. Without it they all make a signal frame: slower, not
+ * weaker.
+ */
+#define STUBGUARD_F_DISPATCH 64
+
+/**
  * The fd under which a stub holds its own listener: it has closed all but fd 0 before, and the
  * host gives the lowest number that is free.
  */
@@ -139,6 +146,13 @@ struct sock_filter; /* <linux/filter.h> */
  * How many memory fds a batch may use: `STUB_MAX_FDS` of UML.
  */
 #define STUBGUARD_FDS_MAX 4
+
+/**
+ * A byte at this offset of the stub's data decides what becomes of a guest's calls (syscall user
+ * dispatch): with 0 they go to the filters, of which most notify; with 1 they make a signal frame. The
+ * monitor writes it on every resume. A guest that does changes the cost of its own calls, or ends itself.
+ */
+#define STUBGUARD_SELECTOR 4088
 
 /**
  * A number that no filter exceeds; what a caller's array needs.
@@ -323,8 +337,8 @@ struct stubguard_config {
         /**
          * Window mode: no guest's code is at this address or above (UML's `TASK_SIZE`), and a new stub's own
          * code is, until its first batch unmaps it. A multiple of 2^32, `stub_start` at most. With it, guests'
-         * calls are answered by notification, where the host has `STUBGUARD_F_WAIT_KILLABLE`; 0: they all
-         * make a signal frame.
+         * calls are answered by notification, where the host has `STUBGUARD_F_WAIT_KILLABLE` and
+         * `STUBGUARD_F_DISPATCH`; 0: they all make a signal frame.
          */
         uint64_t guest_end;
 };
@@ -483,6 +497,11 @@ struct stubguard_resume {
          * Not 0: the guest traps (SIGTRAP) after one instruction.
          */
         int step;
+        /**
+         * Not 0: the guest's calls make a signal frame, all of them. To be said of one that would have to be
+         * fetched anyway: other threads want the stub, or a tracer watches.
+         */
+        int trap;
 };
 
 /**
@@ -706,7 +725,9 @@ int seccomp_serve_stub_syscalls(struct mm_id *mm_id,
 /**
  * Copies the code that parked stubs run to the page that is to be their code page. Its first byte is
  * the handler of all their signals: with all signals blocked meanwhile, on the signal stack, and, for calls
- * that notify, SA_RESTART (a signal that comes before the monitor has the call must not fail it).
+ * that notify, SA_RESTART (a signal that comes before the monitor has the call must not fail it). For these
+ * the stub also has prctl(PR_SET_SYSCALL_USER_DISPATCH) say that calls from elsewhere than the code page are
+ * dispatched by the byte at `STUBGUARD_SELECTOR`.
  *
  * `page`: the configured page size; each stub maps it, not writable, at `stub_start`, and its two
  * data pages behind it. Any thread, before the first stub.
@@ -807,7 +828,7 @@ int stubguard_stub_resume(struct stubguard_stub *stub,
  * wait. `event`: what has happened. `registers`: `STUBGUARD_REGISTERS` words, of which those that a guest
  * can change are written (not orig_rax, the bases, and the selectors of data). `fp`: `fp_size` bytes.
  * `siginfo`: a `siginfo_t`. These three are written if the guest was resumed, `event.signal` is not 0
- * and `event.again` is 0; where no guest was resumed (the first park, a batch) they may be NULL. All
+ * and `event.again` is 0 (with `event.notified` only `registers`: what is not the call's is 0); where no guest was resumed (the first park, a batch) they may be NULL. All
  * are written only on success. The monitor's thread of that stub.
  *
  * Blocks until the stub parks, which it does at the latest when it is signalled (SIGALRM), dies, or a

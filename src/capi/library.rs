@@ -8,7 +8,7 @@ use crate::config::{
 };
 use crate::counters::{self, Stats};
 use crate::host::probe::{
-    self, Host, STUBGUARD_F_FSGSBASE, STUBGUARD_F_LISTENER, STUBGUARD_F_RECEIVE_ENDS,
+    self, Host, STUBGUARD_F_DISPATCH, STUBGUARD_F_FSGSBASE, STUBGUARD_F_LISTENER, STUBGUARD_F_RECEIVE_ENDS,
     STUBGUARD_F_SYNC_WAKE_UP, STUBGUARD_F_WAIT_KILLABLE, STUBGUARD_F_WATCHDOG,
 };
 use crate::log::Line;
@@ -20,13 +20,14 @@ use core::sync::atomic::{AtomicU32, Ordering};
 static FEATURES: AtomicU32 = AtomicU32::new(0);
 
 /// What [`Line`] says of each feature.
-const NAMES: [(u32, &str); 6] = [
+const NAMES: [(u32, &str); 7] = [
     (STUBGUARD_F_LISTENER, "listener"),
     (STUBGUARD_F_WATCHDOG, "watchdog"),
     (STUBGUARD_F_WAIT_KILLABLE, "wait-killable"),
     (STUBGUARD_F_SYNC_WAKE_UP, "sync-wake-up"),
     (STUBGUARD_F_FSGSBASE, "fsgsbase"),
     (STUBGUARD_F_RECEIVE_ENDS, "receive-ends"),
+    (STUBGUARD_F_DISPATCH, "dispatch"),
 ];
 
 /// Starts the library: checks the configuration, finds out what the host offers, and says so and the mode in
@@ -45,8 +46,9 @@ pub unsafe extern "C" fn stubguard_init(config: *const Config) -> c_int {
         let config = unsafe { read_config(config) }?.validated()?;
         config::install(config, |config| {
             let host = probe::host();
-            if host.features & STUBGUARD_F_WAIT_KILLABLE == 0 {
-                // A signal would withdraw calls that the guest's kernel has begun.
+            // Without the first, a signal would withdraw calls that the guest's kernel has begun.
+            let for_calls = STUBGUARD_F_WAIT_KILLABLE | STUBGUARD_F_DISPATCH;
+            if host.features & for_calls != for_calls {
                 config.guest_end = 0;
             }
             report(config, &host);

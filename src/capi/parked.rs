@@ -32,6 +32,9 @@ pub struct ResumeRequest {
     pub fp: *const c_void,
     /// Not 0: the guest traps (SIGTRAP) after one instruction.
     pub step: c_int,
+    /// Not 0: the guest's calls make a signal frame, all of them. To be said of one that would have to be
+    /// fetched anyway: other threads want the stub, or a tracer watches.
+    pub trap: c_int,
 }
 
 fn window() -> Result<&'static Config> {
@@ -41,7 +44,9 @@ fn window() -> Result<&'static Config> {
 
 /// Copies the code that parked stubs run to the page that is to be their code page. Its first byte is
 /// the handler of all their signals: with all signals blocked meanwhile, on the signal stack, and, for calls
-/// that notify, SA_RESTART (a signal that comes before the monitor has the call must not fail it).
+/// that notify, SA_RESTART (a signal that comes before the monitor has the call must not fail it). For these
+/// the stub also has prctl(PR_SET_SYSCALL_USER_DISPATCH) say that calls from elsewhere than the code page are
+/// dispatched by the byte at `STUBGUARD_SELECTOR`.
 ///
 /// `page`: the configured page size; each stub maps it, not writable, at `stub_start`, and its two
 /// data pages behind it. Any thread, before the first stub.
@@ -274,6 +279,7 @@ pub unsafe extern "C" fn stubguard_stub_resume(
                 // SAFETY: the caller has so many bytes.
                 fp: unsafe { memory(request.fp.cast_mut(), layout.fp_size) }?,
                 step: request.step != 0,
+                trap: request.trap != 0,
             })
         };
         // SAFETY: the caller's stub data, of the configured size.
@@ -288,7 +294,7 @@ pub unsafe extern "C" fn stubguard_stub_resume(
 /// wait. `event`: what has happened. `registers`: `STUBGUARD_REGISTERS` words, of which those that a guest
 /// can change are written (not orig_rax, the bases, and the selectors of data). `fp`: `fp_size` bytes.
 /// `siginfo`: a `siginfo_t`. These three are written if the guest was resumed, `event.signal` is not 0
-/// and `event.again` is 0; where no guest was resumed (the first park, a batch) they may be NULL. All
+/// and `event.again` is 0 (with `event.notified` only `registers`: what is not the call's is 0); where no guest was resumed (the first park, a batch) they may be NULL. All
 /// are written only on success. The monitor's thread of that stub.
 ///
 /// Blocks until the stub parks, which it does at the latest when it is signalled (SIGALRM), dies, or a

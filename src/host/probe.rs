@@ -26,6 +26,11 @@ pub const STUBGUARD_F_FSGSBASE: u32 = 16;
 /// 6.11). Without it the monitor of a parked stub polls before it waits: slower, not weaker.
 pub const STUBGUARD_F_RECEIVE_ENDS: u32 = 32;
 
+/// `stubguard_features()`: a process can have its system calls dispatched by a byte of its own (Linux 5.11),
+/// which decides whether a guest's calls notify. Without it they all make a signal frame: slower, not
+/// weaker.
+pub const STUBGUARD_F_DISPATCH: u32 = 64;
+
 /// The fd under which a stub holds its own listener: it has closed all but fd 0 before, and the
 /// host gives the lowest number that is free.
 pub const STUBGUARD_LISTENER_FD: c_int = 1;
@@ -53,6 +58,9 @@ pub fn host() -> Host {
     }
     if fsgsbase() {
         found.features |= STUBGUARD_F_FSGSBASE;
+    }
+    if dispatch() {
+        found.features |= STUBGUARD_F_DISPATCH;
     }
     match procfs::own_thread(super::thread::own_tid()) {
         Ok(_) => found.features |= STUBGUARD_F_WATCHDOG,
@@ -96,6 +104,14 @@ fn fsgsbase() -> bool {
     const HWCAP2_FSGSBASE: c_ulong = 2;
     // SAFETY: takes a number.
     unsafe { libc::getauxval(libc::AT_HWCAP2) & HWCAP2_FSGSBASE != 0 }
+}
+
+/// Whether the host knows of syscall user dispatch: turning it off, where it is not on, changes nothing.
+fn dispatch() -> bool {
+    const PR_SET_SYSCALL_USER_DISPATCH: c_int = 59;
+    const PR_SYS_DISPATCH_OFF: c_ulong = 0;
+    // SAFETY: takes numbers.
+    unsafe { libc::prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_OFF, 0, 0, 0) == 0 }
 }
 
 /// What a child is for.

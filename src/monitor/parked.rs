@@ -167,6 +167,8 @@ pub struct Guest {
     pub fp: StubData,
     /// Whether to trap after one instruction.
     pub step: bool,
+    /// Whether all calls make a signal frame.
+    pub trap: bool,
 }
 
 /// Where a park's state goes.
@@ -491,6 +493,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
             head.flags |= code::SET_GS;
         }
         (self.stub.fs_base, self.stub.gs_base) = (head.fs_base, head.gs_base);
+        self.shared.store(code::STUBGUARD_SELECTOR as u32, u64::from(guest.trap))?;
         guest.fp.copy(0, &self.shared, code::FP as u32, self.monitor.config.layout.fp_size)
     }
 

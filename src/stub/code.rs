@@ -144,13 +144,18 @@ pub struct Control {
 /// cbindgen:ignore
 pub const FP: usize = PAGE;
 
+/// A byte at this offset of the stub's data decides what becomes of a guest's calls (syscall user
+/// dispatch): with 0 they go to the filters, of which most notify; with 1 they make a signal frame. The
+/// monitor writes it on every resume. A guest that does changes the cost of its own calls, or ends itself.
+pub const STUBGUARD_SELECTOR: usize = 4088;
+
 /// The stub's page: fixed for x86-64.
 ///
 /// cbindgen:ignore
 pub const PAGE: usize = 4096;
 
 const _: () = {
-    assert!(size_of::<Control>() <= PAGE);
+    assert!(size_of::<Control>() <= STUBGUARD_SELECTOR);
     assert!(size_of::<Head>() == 24 * 8);
     assert!(size_of::<Call>() == 32);
     assert!(size_of::<libc::msghdr>() == 56);

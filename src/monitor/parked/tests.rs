@@ -85,7 +85,12 @@ impl World {
     }
 
     fn target(&mut self) -> Target {
-        Target { registers: self.registers.data(), fp: self.fp.data(), siginfo: self.siginfo.data() }
+        Target {
+            registers: self.registers.data(),
+            fp: self.fp.data(),
+            siginfo: Some(self.siginfo.data()),
+            rest: false,
+        }
     }
 
     fn judge(&mut self, arguments: [u64; 3]) -> core::result::Result<Event, Breach> {
@@ -154,7 +159,7 @@ impl World {
 
     fn guest(&mut self, registers: [u64; STUBGUARD_REGISTERS], step: bool) -> (Head, Option<()>) {
         let mut head = Head::default();
-        let guest = Guest { registers, fp: self.fp.data(), step };
+        let guest = Guest { registers, fp: self.fp.data(), step, trap: false };
         let filled = self.run(&mut |_, _, _| true, |parked| parked.fill_guest(&mut head, &guest));
         (head, filled)
     }
@@ -162,7 +167,7 @@ impl World {
     /// Resumes, but for the host's answer.
     fn resume(&mut self, calls: u32, fds: &[c_int], guest: bool) -> Result<()> {
         let guest =
-            guest.then(|| Guest { registers: [7; STUBGUARD_REGISTERS], fp: self.fp.data(), step: false });
+            guest.then(|| Guest { registers: [7; STUBGUARD_REGISTERS], fp: self.fp.data(), step: false, trap: false });
         let own = self.own.data();
         self.run(&mut |_, _, _| true, |parked| parked.resume(&Resume { own, calls, fds, guest }))
     }
@@ -200,7 +205,7 @@ const NOTHING: Event = Event {
     error: 0,
     done: 0,
     syscall: -1,
-    reserved: 0,
+    notified: 0,
     error_code: 0,
     address: 0,
     trap: 0,
@@ -443,7 +448,7 @@ fn waits_and_resumes_where_they_make_sense() {
     let mut world = World::new(State::Running);
     assert_eq!(world.run(&mut |_, _, _| true, |parked| parked.wait(0, None)), Err(Errno::EINVAL));
     assert_eq!(world.stub.state(), State::Running);
-    for number in [6, 7, u32::MAX] {
+    for number in [7, 8, u32::MAX] {
         world.stub.state = number;
         assert_eq!(world.stub.state(), State::None);
     }
@@ -607,7 +612,9 @@ fn the_floating_point_state_is_the_monitors() {
     assert_eq!(world.guest([0; STUBGUARD_REGISTERS], false).1, Some(()));
     assert!(world.shared.bytes()[STACK..STACK + fp].iter().all(|byte| *byte == 0x5a));
     assert!(world.shared.bytes()[STACK + fp..].iter().all(|byte| *byte == 0xee));
-    assert!(world.shared.bytes()[..STACK].iter().all(|byte| *byte == 0xee));
+    // What stands between is the selector, and the page's last words.
+    assert!(world.shared.bytes()[..code::STUBGUARD_SELECTOR].iter().all(|byte| *byte == 0xee));
+    assert_eq!(world.shared.get::<u64>(code::STUBGUARD_SELECTOR), 0);
 }
 
 #[test]

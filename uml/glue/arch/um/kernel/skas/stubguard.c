@@ -75,16 +75,26 @@ int stub_mmap_allowed(struct mm_id *id, unsigned long addr, unsigned long prot,
 }
 
 /**
- * stub_guard_all_registers() - Does a call of this task need all registers?
+ * stub_guard_is_watched() - Does somebody watch this task's system calls?
  *
- * Somebody watches it, and may look at them or change them when it begins.
+ * Who does may look at all registers, or change them, when a call begins.
  */
-int stub_guard_all_registers(void)
+int stub_guard_is_watched(void)
 {
 	return current->ptrace ||
 	       (read_thread_flags() &
 		(_TIF_SYSCALL_TRACE | _TIF_SYSCALL_AUDIT | _TIF_SECCOMP |
 		 _TIF_SINGLESTEP | BIT(TIF_SYSCALL_TRACEPOINT)));
+}
+
+/**
+ * stub_guard_is_shared() - May another task run in this one's stub?
+ *
+ * It is likely to, before a call ends that blocks.
+ */
+int stub_guard_is_shared(void)
+{
+	return atomic_read(&current->mm->mm_users) > 1;
 }
 
 /**

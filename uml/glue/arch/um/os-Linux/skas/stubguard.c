@@ -300,7 +300,11 @@ int __init os_stub_guard_start(void *code, unsigned long task_size)
 		stub_code = code;
 		guard_init.stack = offsetof(struct stub_data, sigstack);
 		guard_init.stack_size = sizeof(((struct stub_data *)0)->sigstack);
-		guard_init.sa_flags = SA_RESTART;
+		if (config.guest_end &&
+		    (stubguard_features() & STUBGUARD_F_DISPATCH)) {
+			guard_init.sa_flags = SA_RESTART;
+			guard_init.selector = STUBGUARD_SELECTOR;
+		}
 	} else {
 		guard_init.stack_size = STUB_DATA_PAGES * UM_KERN_PAGE_SIZE;
 		guard_init.expected = STUBGUARD_LISTENER_FD;
@@ -831,6 +835,7 @@ static int hand_over(struct mm_id *id, struct stubguard_event *event,
 		request.registers = (uint64_t *)regs->gp;
 		request.fp = regs->fp;
 		request.step = singlestepping();
+		request.trap = stub_guard_is_watched() || stub_guard_is_shared();
 	}
 	ret = stubguard_stub_resume(parked(id), id, &request);
 	if (ret < 0)
@@ -904,7 +909,7 @@ static int go_on(struct mm_id *id, struct stubguard_event *event,
 
 	if (ret == 0 && event->notified) {
 		guard->caller = regs;
-		if (stub_guard_all_registers())
+		if (stub_guard_is_watched())
 			ret = fetch(id);
 	}
 	return ret;

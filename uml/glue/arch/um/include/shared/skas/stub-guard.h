@@ -48,10 +48,17 @@ struct stub_guard_init {
 	unsigned int stack_size;
 	/* For sigaction(2), besides what every stub says */
 	unsigned int sa_flags;
+	/* The byte that dispatches calls, from the start of the stub's data */
+	unsigned int selector;
 	/* Its filter: how long, and where, from the start of the stub's data */
 	unsigned int len;
 	unsigned int filter;
 };
+
+#ifndef PR_SET_SYSCALL_USER_DISPATCH
+#define PR_SET_SYSCALL_USER_DISPATCH 59
+#define PR_SYS_DISPATCH_ON 1
+#endif
 
 #define stub_guard(id) (&((struct stub_data *)(id)->stack)->guard)
 #define stub_guard_reused(id) (stub_guard(id)->reused)
@@ -90,7 +97,8 @@ unsigned long os_stub_guard_drop(void);
 extern int stub_guard_on;
 int os_stub_guard_start(void *stub_code, unsigned long task_size);
 int stub_guard_may_print(void);
-int stub_guard_all_registers(void);
+int stub_guard_is_watched(void);
+int stub_guard_is_shared(void);
 void os_stub_guard_prepare(struct mm_id *id);
 int os_stub_guard_attach(struct mm_id *id);
 void os_stub_guard_detach(struct mm_id *id);
