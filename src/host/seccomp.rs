@@ -128,8 +128,7 @@ pub fn is_listener(fd: BorrowedFd<'_>) -> bool {
 /// `ENOENT` if not.
 pub fn is_suspended(listener: BorrowedFd<'_>, id: u64) -> Result<()> {
     // SAFETY: the host reads eight bytes.
-    let ret =
-        unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ID_VALID, &raw const id) };
+    let ret = unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ID_VALID, &raw const id) };
     check(ret.into())?;
     Ok(())
 }

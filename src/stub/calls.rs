@@ -89,6 +89,7 @@ pub const WORDS: usize = 15;
 /// Bit n % 32 of word n / 32: the call with number n notifies.
 ///
 /// cbindgen:ignore
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)] // At compile time.
 pub const NOTIFYING: [u32; WORDS] = {
     let mut words = [0; WORDS];
     let mut range = 0;
@@ -105,6 +106,7 @@ pub const NOTIFYING: [u32; WORDS] = {
     words
 };
 
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)] // At compile time.
 const fn has(list: &[i64], nr: i64) -> bool {
     let mut index = 0;
     while index < list.len() {
@@ -128,7 +130,7 @@ pub fn of_the_start() -> impl Iterator<Item = i64> {
 /// Whether a guest's call with this number notifies.
 #[must_use]
 pub fn notifies(nr: u32) -> bool {
-    NOTIFYING.get(nr as usize / 32).is_some_and(|word| word >> (nr % 32) & 1 != 0)
+    NOTIFYING.get(nr as usize / 32).is_some_and(|word| (word >> (nr % 32)) % 2 == 1)
 }
 
 #[cfg(test)]

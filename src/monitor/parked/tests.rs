@@ -166,8 +166,12 @@ impl World {
 
     /// Resumes, but for the host's answer.
     fn resume(&mut self, calls: u32, fds: &[c_int], guest: bool) -> Result<()> {
-        let guest =
-            guest.then(|| Guest { registers: [7; STUBGUARD_REGISTERS], fp: self.fp.data(), step: false, trap: false });
+        let guest = guest.then(|| Guest {
+            registers: [7; STUBGUARD_REGISTERS],
+            fp: self.fp.data(),
+            step: false,
+            trap: false,
+        });
         let own = self.own.data();
         self.run(&mut |_, _, _| true, |parked| parked.resume(&Resume { own, calls, fds, guest }))
     }

@@ -413,7 +413,7 @@ static void move_by_sigreturn(uintptr_t site)
 	memset((void *)report.stack, 0, sizeof(struct _libc_fpstate));
 	((mcontext_t *)(report.stack + mctx))->fpregs = (void *)report.stack;
 	host_sigreturn(site, &uc);
-	getpid();
+	sigaltstack(NULL, NULL);	/* with a signal frame in every mode */
 	conclude(BLOCKED, "a guest call went through with the signal stack moved");
 }
 
@@ -422,8 +422,9 @@ static void stop_on(uintptr_t rsp, unsigned int how)
 {
 	switch (how) {
 	case 0:
-		asm volatile("mov %%rsp, %%rbx\n\tmov %1, %%rsp\n\tsyscall\n\tmov %%rbx, %%rsp"
-			     : : "a" (SYS_getpid), "r" (rsp) : "rbx", "rcx", "r11", "memory");
+		asm volatile("mov %%rsp, %%rbx\n\tmov %3, %%rsp\n\tsyscall\n\tmov %%rbx, %%rsp"
+			     : : "a" (SYS_sigaltstack), "D" (0), "S" (0), "r" (rsp)
+			     : "rbx", "rcx", "r11", "memory");
 		break;
 	case 1:
 		asm volatile("mov %%rsp, %%rbx\n\tmov %0, %%rsp\n\tmovb $1, (%1)\n\tmov %%rbx, %%rsp"
