@@ -73,8 +73,12 @@ refuses() { [ "$status" -ne 0 ] && says "$1" && says 'cannot guard userspace' &&
 off() { works && says '^mode off$' && says '^served 0$'; }
 
 boot real
-{ guards window && says 'lacks nothing'; } && r=0 || r=1
+{ guards window && says 'mode window, calls notify: .* lacks nothing'; } && r=0 || r=1
 result "$r" "guarded: window mode, says what the host offers, serves, kills nobody"
+
+boot real stubguard=calls=trap,pool=0
+{ guards window && says 'mode window: .* lacks nothing' && says '^recycled 0$'; } && r=0 || r=1
+result "$r" "stubguard=calls=trap,pool=0: without what makes it fast, and it says so"
 
 boot real stubguard=notify
 { guards notify && says 'lacks nothing'; } && r=0 || r=1
@@ -102,7 +106,7 @@ for mode in window notify; do
 	result "$r" "$mode, a sandbox with a listener: refuses to start, and says why"
 
 	boot old stubguard=$mode
-	{ guards $mode && says 'lacks wait-killable, sync-wake-up'; } && r=0 || r=1
+	{ guards $mode && says "mode $mode: .*lacks wait-killable, sync-wake-up"; } && r=0 || r=1
 	result "$r" "$mode, an older host: guarded all the same"
 
 	# UML itself needs it to make a stub.
