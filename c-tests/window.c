@@ -27,6 +27,8 @@ _Static_assert(offsetof(struct window_control, message) == 192, "control page");
 _Static_assert(offsetof(struct window_control, batch) == 304, "control page");
 _Static_assert(sizeof(struct window_call) == 32, "control page");
 
+static bool calls_notify;
+
 struct stubguard_config window_config(void)
 {
 	struct stubguard_config config = model_config();
@@ -45,6 +47,16 @@ void window_init(unsigned int flags)
 	model_init_config(&config);
 }
 
+void window_init_calls(unsigned int flags)
+{
+	struct stubguard_config config = window_config();
+
+	config.flags |= flags;
+	config.guest_end = GUEST_END;
+	model_init_config(&config);
+	calls_notify = true;
+}
+
 /* ---- processes */
 
 /* What start_child() and stub_exe do. Nothing of the C library. */
@@ -57,7 +69,8 @@ static _Noreturn void become_stub(struct window *w, int sock, int report,
 		unsigned long handler, flags, restorer, mask;
 	} action = {
 		.handler = STUB_START,
-		.flags = SA_ONSTACK | SA_NODEFER | SA_SIGINFO | SA_RESTORER,
+		.flags = SA_ONSTACK | SA_NODEFER | SA_SIGINFO | SA_RESTORER |
+			 (calls_notify ? SA_RESTART : 0),
 		.restorer = STUB_START,
 		.mask = ~0UL,
 	};
@@ -91,6 +104,10 @@ static _Noreturn void become_stub(struct window *w, int sock, int report,
 		if (raw(SYS_rt_sigaction, signals[i], &action, 0, sizeof(action.mask)))
 			raw(SYS_exit_group, 15);
 	}
+	if (calls_notify &&
+	    raw(SYS_prctl, PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON, STUB_START, PAGE,
+		STUB_DATA + STUBGUARD_SELECTOR))
+		raw(SYS_exit_group, 16);
 	if (raw(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, program) != 0)
 		raw(SYS_exit_group, 21);
 	if (w->first)
@@ -213,6 +230,7 @@ int window_resume(struct window *w)
 	how.registers = (uint64_t *)&w->regs;
 	how.fp = w->fp;
 	how.step = w->step;
+	how.trap = w->trap;
 	return stubguard_stub_resume(&w->stub, &w->mm, &how);
 }
 

@@ -32,6 +32,7 @@ struct window {
 	int fds[STUBGUARD_FDS_MAX];
 	int fd_count;
 	int step;
+	int trap;
 	int cpu;
 	/* Runs in the new stub instead of the call that parks for the first time. */
 	void (*first)(struct window *w);
@@ -66,6 +67,9 @@ struct window_control {
 /* model_config() for window mode, and stubguard_init() with it. */
 struct stubguard_config window_config(void);
 void window_init(unsigned int flags);
+/* Guests' calls notify. The harness's own code is above GUEST_END, so the start's calls do not. */
+#define GUEST_END 0x200000000000UL
+void window_init_calls(unsigned int flags);
 
 /* Starts a stub: it has parked, and its guest has code and stack. */
 void window_start(struct window *w);

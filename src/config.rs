@@ -404,4 +404,24 @@ pub(crate) mod tests {
             assert_eq!(config.validated().err(), Some(Errno::EINVAL), "change {index}");
         }
     }
+
+    #[test]
+    fn guests_end_below_the_stub_in_window_mode_only() {
+        let window = Config { flags: STUBGUARD_WINDOW, mmap_fd_first: 1, mmap_fd_last: 4, ..example() };
+        for (guest_end, good) in [
+            (0, true),
+            (1 << 32, true),
+            (0x7f80_0000_0000, true),
+            (0x7fff_0000_0000, true),
+            (0x8000_0000_0000, false),
+            (0x7f80_0000_1000, false),
+            (4096, false),
+            (u64::MAX, false),
+        ] {
+            let config = Config { guest_end, ..window };
+            assert_eq!(config.validated().is_ok(), good, "{guest_end:#x}");
+            let notify = Config { guest_end, ..example() };
+            assert_eq!(notify.validated().is_ok(), guest_end == 0, "{guest_end:#x}");
+        }
+    }
 }

@@ -982,3 +982,125 @@ fn only_an_honest_stub_is_reused() {
     assert!(world.park(5, [code::PARK_FAILED, -12i64 as u64, 1]).is_ok());
     assert!(!world.stub.is_clean());
 }
+
+// ---- calls that notify
+
+const GUEST_END: u64 = 0x7f80_0000_0000;
+const READ: i32 = 0;
+
+fn call_of(nr: i32, arch: u32, instruction_pointer: u64) -> Notification {
+    Notification {
+        id: 77,
+        call: libc::seccomp_data { nr, arch, instruction_pointer, args: [1, 2, 3, 4, 5, 6] },
+    }
+}
+
+impl World {
+    fn takes(&mut self, notification: &Notification) -> bool {
+        self.run(&mut |_, _, _| true, |parked| parked.is_guests(notification))
+    }
+
+    fn with_calls(state: State) -> Self {
+        let mut world = Self::new(state);
+        world.config.guest_end = GUEST_END;
+        world
+    }
+}
+
+#[test]
+fn a_guests_call_is_taken_while_the_guest_runs() {
+    let good = call_of(READ, stub::ARCH, 0x40_1000);
+    assert!(World::with_calls(State::Running).takes(&good));
+    assert!(World::with_calls(State::Running).takes(&call_of(READ, stub::ARCH, GUEST_END - 1)));
+    use State::{Broken, Calling, None, Parked, Starting, Syncing};
+    for state in [None, Starting, Parked, Syncing, Broken, Calling] {
+        assert!(!World::with_calls(state).takes(&good), "{state:?}");
+    }
+    // clone, execve, exit, mmap, x32, unknown ones
+    for nr in [56, 59, 60, 9, 0x4000_0000, 471, -1, i32::MIN, i32::MAX] {
+        assert!(!World::with_calls(State::Running).takes(&call_of(nr, stub::ARCH, 0x40_1000)), "{nr}");
+    }
+    for arch in [0, 0x4000_0003, u32::MAX] {
+        assert!(!World::with_calls(State::Running).takes(&call_of(READ, arch, 0x40_1000)));
+    }
+    for ip in [GUEST_END, STUB, STUB + Place::Park.offset(), STUB + 4096, u64::MAX] {
+        assert!(!World::with_calls(State::Running).takes(&call_of(READ, stub::ARCH, ip)), "{ip:#x}");
+    }
+    let mut world = World::with_calls(State::Running);
+    world.stub.resend = 1;
+    assert!(!world.takes(&good));
+    assert!(!World::new(State::Running).takes(&good));
+}
+
+#[test]
+fn of_a_guests_call_the_host_has_captured_some_registers() {
+    let mut world = World::with_calls(State::Running);
+    world.made(3);
+    for index in 0..STUBGUARD_REGISTERS {
+        world.registers.put(index * 8, 0xaa00 + index as u64);
+    }
+    let target = world.target();
+    let event = world.run(&mut |_, _, _| true, |parked| {
+        parked.call(&call_of(READ, stub::ARCH, 0x40_1002), Some(&target))
+    });
+    assert_eq!(event, Some(Event { signal: libc::SIGSYS, syscall: READ, notified: 1, ..NOTHING }));
+    assert_eq!(world.stub.state(), State::Calling);
+    assert_eq!((world.stub.notification, world.stub.call_ip, world.stub.calls), (77, 0x40_1002, 0));
+    let known = [(14, 1), (13, 2), (12, 3), (7, 4), (9, 5), (8, 6), (RAX, 0), (RIP, 0x40_1002)];
+    let untouched = [15, CS, SS, FS_BASE, GS_BASE, 23, 24, 25, 26];
+    for index in 0..STUBGUARD_REGISTERS {
+        let expected = known.iter().find(|(known, _)| *known == index).map_or(0, |(_, value)| *value);
+        let expected = if untouched.contains(&index) { 0xaa00 + index as u64 } else { expected };
+        assert_eq!(world.registers.get::<u64>(index * 8), expected, "{index}");
+    }
+}
+
+#[test]
+fn the_rest_of_a_call_is_a_frame_right_behind_it() {
+    let rest = |world: &mut World, signal: u64| {
+        let target = Target { siginfo: None, rest: true, ..world.target() };
+        world.run(&mut |_, _, _| true, |parked| parked.judge([signal, SIGINFO, UCONTEXT], Some(&target)))
+    };
+    for (word, index) in registers() {
+        let mut world = World::with_calls(State::Running);
+        world.stub.call_ip = 0x1234;
+        world.greg(16, 0x1234);
+        if index != RIP {
+            world.greg(word, 0x5555);
+        }
+        world.registers.put(index * 8, 0x7777u64);
+        assert!(rest(&mut world, 14).is_ok());
+        let captured = [14, 13, 12, 7, 9, 8, RAX, RIP].contains(&index);
+        let expected = if captured { 0x7777 } else { 0x5555 };
+        assert_eq!(world.registers.get::<u64>(index * 8), expected, "{index}");
+        // Anywhere else: the guest has gone on.
+        for ip in [0x1233, 0x1235, 0, u64::MAX] {
+            world.greg(16, ip);
+            assert_eq!(rest(&mut world, 14), Err(Breach::Park), "{ip:#x}");
+        }
+    }
+}
+
+#[test]
+fn a_call_is_answered_in_its_state_with_what_a_guest_understands() {
+    let answer = |world: &mut World, result| world.run(&mut |_, _, _| true, |p| p.return_call(result));
+    use State::{Calling, None, Parked, Running, Starting, Syncing};
+    for state in [None, Starting, Parked, Running, Syncing] {
+        let mut world = World::with_calls(state);
+        assert_eq!(answer(&mut world, 0), Err(Errno::EINVAL), "{state:?}");
+        assert_eq!(world.stub.state(), state);
+    }
+    assert_eq!(answer(&mut World::with_calls(State::Broken), 0), Err(Errno::ESRCH));
+    let mut world = World::with_calls(Calling);
+    for result in -531..=-512 {
+        assert_eq!(answer(&mut world, result), Err(Errno::EINVAL), "{result}");
+        assert_eq!(world.stub.state(), Calling);
+    }
+    // There is no listener: what gets so far is the host's to refuse.
+    for result in [-511, -532, 0, i64::MIN, i64::MAX] {
+        let mut world = World::with_calls(Calling);
+        assert_eq!(answer(&mut world, result), Err(Errno::ENOTTY), "{result}");
+        assert_eq!(world.stub.state(), State::Broken);
+    }
+    assert!(!World::with_calls(Calling).stub.is_clean());
+}

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::host::probe::STUBGUARD_F_FSGSBASE;
+use crate::stub::calls;
 use crate::stub::code::{Control, Place};
 use proptest::prelude::*;
 
@@ -21,8 +22,15 @@ const CLOSE_RANGE: u32 = 436;
 const SIGPROCMASK: u32 = 14;
 const ARCH_PRCTL: u32 = 158;
 
+/// Above all that is a guest's.
+const GUEST_END: u64 = 0x7f80_0000_0000;
+
 fn config() -> Config {
     Config { flags: STUBGUARD_WINDOW, mmap_fd_first: 1, mmap_fd_last: 4, ..example() }
+}
+
+fn config_with_calls() -> Config {
+    Config { guest_end: GUEST_END, ..config() }
 }
 
 fn mask() -> u64 {
@@ -41,8 +49,16 @@ fn below_the_stub(addr: u64, length: u64) -> bool {
     u128::from(addr) + u128::from(length) <= u128::from(PAGE)
 }
 
+/// Whether it is a guest's call that notifies.
+fn is_guests(guest_end: u64, call: &Seen) -> bool {
+    call.ip < guest_end && call.arch == X86_64 && calls::notifies(call.nr)
+}
+
 /// The rule for both together. (An argument's upper half counts only where the host looks at it.)
-fn rule(fsgsbase: bool, call: &Seen) -> u32 {
+fn rule(guest_end: u64, fsgsbase: bool, call: &Seen) -> u32 {
+    if is_guests(guest_end, call) {
+        return NOTIFY;
+    }
     if call.ip & !0xfff != PAGE {
         return TRAP;
     }
@@ -76,7 +92,12 @@ fn rule(fsgsbase: bool, call: &Seen) -> u32 {
 }
 
 /// The rule for the first program alone: it asks the monitor, or has no opinion.
-fn listener_rule(call: &Seen) -> u32 {
+fn listener_rule(guest_end: u64, call: &Seen) -> u32 {
+    if call.ip < guest_end {
+        // What the start still has to call: close_range, dup3, execveat, exit, exit_group.
+        let of_the_start = [436, 292, 322, 60, 231].contains(&call.nr);
+        return if call.arch == X86_64 && !of_the_start { NOTIFY } else { ALLOW };
+    }
     let asks = match place(call.ip.wrapping_sub(PAGE)) {
         Some(Place::Park) => call.nr == PARK,
         Some(Place::Mmap) => false,
@@ -88,15 +109,21 @@ fn listener_rule(call: &Seen) -> u32 {
 struct Checker {
     listener: BpfVM,
     strict: BpfVM,
+    guest_end: u64,
     fsgsbase: bool,
     count: usize,
 }
 
 impl Checker {
     fn new(features: u32) -> Self {
+        Self::with(&config(), features)
+    }
+
+    fn with(config: &Config, features: u32) -> Self {
         Self {
-            listener: machine(&made(|out| build_listener(&config(), out))),
-            strict: machine(&made(|out| build(&config(), features, out))),
+            listener: machine(&made(|out| build_listener(config, out))),
+            strict: machine(&made(|out| build(config, features, out))),
+            guest_end: config.guest_end,
             fsgsbase: features & STUBGUARD_F_FSGSBASE != 0,
             count: 0,
         }
@@ -108,9 +135,14 @@ impl Checker {
 
     fn check(&mut self, call: Seen) {
         let first = answer(&mut self.listener, &call);
-        assert_eq!(first, listener_rule(&call), "the listener's alone: {call:x?}");
-        let both = stricter(first, answer(&mut self.strict, &call));
-        assert_eq!(both, rule(self.fsgsbase, &call), "{call:x?}");
+        assert_eq!(first, listener_rule(self.guest_end, &call), "the listener's alone: {call:x?}");
+        let second = answer(&mut self.strict, &call);
+        let both = stricter(first, second);
+        assert_eq!(both, rule(self.guest_end, self.fsgsbase, &call), "{call:x?}");
+        // The host would not make it if the first did not notify.
+        if both == NOTIFY {
+            assert_eq!(second, TRACE, "the strict one's alone: {call:x?}");
+        }
         self.count += 1;
     }
 }
@@ -168,6 +200,57 @@ fn every_number_at_every_offset_of_the_page() {
             }
         }
         assert_eq!(checker.count, 605 * 4096);
+    }
+}
+
+#[test]
+fn the_page_is_the_same_where_calls_notify() {
+    let mut checker = Checker::with(&config_with_calls(), STUBGUARD_F_FSGSBASE);
+    for nr in (0..=600).chain([0x4000_0009, u32::MAX]) {
+        for offset in 0..4096 {
+            checker.check(Seen::at(offset, nr, [0; 6]));
+        }
+    }
+    for (_, call) in good() {
+        for offset in 0..4096 {
+            checker.check(Seen { ip: PAGE + offset, ..call });
+        }
+    }
+}
+
+#[test]
+fn guests_calls_notify_or_trap_and_are_never_made() {
+    let mut checker = Checker::with(&config_with_calls(), STUBGUARD_F_FSGSBASE);
+    let places = [
+        0,
+        0x40_0000,
+        PAGE & 0xffff_ffff,
+        GUEST_END - 1,
+        GUEST_END,
+        GUEST_END + 0xffff_ffff,
+        PAGE - 0x1_0000_0000,
+        PAGE - 1,
+        PAGE - 4096,
+        PAGE + 4096,
+        PAGE | 1 << 63,
+        u64::MAX,
+    ];
+    let numbers = (0..=600).chain((0..=600).map(|nr| nr | 0x4000_0000));
+    let others = (0..32).map(|bit| 1 << bit).chain([1 << 31 | 39, u32::MAX - 31, u32::MAX]);
+    for nr in numbers.chain(others) {
+        for ip in places {
+            for arch in ARCHITECTURES {
+                for args in [[0; 6], [u64::MAX; 6], good()[2].1.args] {
+                    let call = Seen { nr, arch, ip, args };
+                    checker.check(call);
+                    let both = checker.answer(&call);
+                    assert!([NOTIFY, TRAP].contains(&both), "{call:x?}");
+                    if ip >= GUEST_END {
+                        assert_eq!(both, TRAP, "{call:x?}");
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -321,10 +404,16 @@ fn fits_what_callers_reserve_and_says_so_if_not() {
         assert_sound(&made(|out| build(&config(), features, out)));
         assert_needs_its_room(|out| build(&config(), features, out));
     }
-    assert_sound(&made(|out| build_listener(&config(), out)));
-    assert_needs_its_room(|out| build_listener(&config(), out));
-    // What stubguard_listen() has on its stack.
-    assert!(made(|out| build_listener(&config(), out)).len() <= 32);
+    for features in HOSTS {
+        assert_sound(&made(|out| build(&config_with_calls(), features, out)));
+        assert_needs_its_room(|out| build(&config_with_calls(), features, out));
+    }
+    for config in [config(), config_with_calls()] {
+        assert_sound(&made(|out| build_listener(&config, out)));
+        assert_needs_its_room(|out| build_listener(&config, out));
+        // What stubguard_listen() has on its stack.
+        assert!(made(|out| build_listener(&config, out)).len() <= 40);
+    }
 }
 
 proptest! {

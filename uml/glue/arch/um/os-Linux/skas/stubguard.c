@@ -835,7 +835,11 @@ static int hand_over(struct mm_id *id, struct stubguard_event *event,
 		request.registers = (uint64_t *)regs->gp;
 		request.fp = regs->fp;
 		request.step = singlestepping();
-		request.trap = stub_guard_is_watched() || stub_guard_is_shared();
+		/* A call has led to a batch: the next one is likely to */
+		if (guard->trapped && !request.calls)
+			guard->trap = 0;
+		request.trap = guard->trap || stub_guard_is_watched() ||
+			       stub_guard_is_shared();
 	}
 	ret = stubguard_stub_resume(parked(id), id, &request);
 	if (ret < 0)
@@ -898,6 +902,8 @@ static int go_on(struct mm_id *id, struct stubguard_event *event,
 		ret = stubguard_stub_return(parked(id), id, regs->gp[HOST_AX]);
 	if (ret == -EINVAL) {
 		/* Also for a result by which the call is restarted */
+		if (guard->caller && id->syscall_data_len)
+			guard->trap = 1;
 		ret = fetch(id);
 		if (ret == 0)
 			ret = hand_over(id, event, regs, siginfo);
@@ -907,6 +913,7 @@ static int go_on(struct mm_id *id, struct stubguard_event *event,
 			ret = wait_parked(id, event, regs, siginfo);
 	}
 
+	guard->trapped = ret == 0 && event->signal == SIGSYS && !event->notified;
 	if (ret == 0 && event->notified) {
 		guard->caller = regs;
 		if (stub_guard_is_watched())

@@ -33,6 +33,9 @@ struct stub_guard {
 	int reused;
 	/* Whose registers are in the stub, which the host holds in a call */
 	struct uml_pt_regs *caller;
+	/* The last stop was a call that made a frame; the next one is to */
+	int trapped;
+	int trap;
 };
 
 /* The stub's program is at an address that needs all 64 bits */

@@ -1,0 +1,406 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Guests' calls that come by notification: what is known of them, how they are answered, and that
+ * fetching the rest leaves exactly what a signal frame would have left.
+ */
+#include "harness.h"
+#include "host.h"
+#include "window.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+static struct window w;
+
+static void start(void)
+{
+	window_init_calls(STUBGUARD_REQUIRE);
+	window_start(&w);
+}
+
+#define MARK(index) (0x1000000000000000UL + (index) * 0x0101010101010101UL)
+#define RIP_BEHIND (mm_guest_code("call") + 2)
+
+/* The guest's next step is this call, with a mark in each register and vector. */
+static void prepare(long nr)
+{
+	uint64_t *words = (uint64_t *)&w.regs;
+	unsigned int i;
+
+	for (i = 0; i < 15; i++)
+		words[i] = MARK(i);
+	w.regs.rax = (unsigned long)nr;
+	w.regs.rip = mm_guest_code("call");
+	w.regs.rsp = GUEST_STACK + PAGE - 64;
+	w.regs.eflags = 0x8d7;
+	for (i = 160; i < 416; i++)
+		w.fp[i] = (unsigned char)(i * 7 + 1);
+}
+
+static void call(long nr)
+{
+	prepare(nr);
+	check_eq(window_run(&w), 0);
+	check_eq(w.event.signal, SIGSYS);
+	check_eq(w.event.syscall, nr);
+}
+
+static void notified_call(long nr)
+{
+	call(nr);
+	check_eq(w.event.notified, 1);
+}
+
+static int answer(long result)
+{
+	return stubguard_stub_return(&w.stub, &w.mm, result);
+}
+
+static int fetch(void)
+{
+	return stubguard_stub_fetch(&w.stub, &w.mm, w.cpu, (uint64_t *)&w.regs, w.fp);
+}
+
+static void what_the_host_has_captured_is_known(void)
+{
+	static unsigned char fp[sizeof(w.fp)];
+	const uint64_t *words = (uint64_t *)&w.regs;
+	unsigned int i;
+
+	start();
+	memset(&w.info, 0x5a, sizeof(w.info));
+	prepare(SYS_read);
+	memcpy(fp, w.fp, sizeof(fp));
+	check_eq(window_run(&w), 0);
+	check_eq(w.event.notified, 1);
+	check_eq(w.event.again, 0);
+	check_eq(w.event.error, 0);
+	check_eq(w.regs.rax, SYS_read);
+	check_eq(w.regs.rip, RIP_BEHIND);
+	check_eq(w.regs.rdi, MARK(14));
+	check_eq(w.regs.rsi, MARK(13));
+	check_eq(w.regs.rdx, MARK(12));
+	check_eq(w.regs.r10, MARK(7));
+	check_eq(w.regs.r8, MARK(9));
+	check_eq(w.regs.r9, MARK(8));
+	check_eq(w.regs.rsp, 0);
+	check_eq(w.regs.eflags, 0);
+	/* r15 to rbx, r11, rcx */
+	for (i = 0; i < 7; i++)
+		check_eq(words[i], 0);
+	check_eq(w.regs.rcx, 0);
+	check_eq(w.regs.cs, 0x33);
+	check(!memcmp(fp, w.fp, sizeof(fp)));
+	for (i = 0; i < sizeof(w.info); i++)
+		check_eq(((unsigned char *)&w.info)[i], 0x5a);
+}
+
+/* By the frame of its next call. */
+static void goes_on_with(long result)
+{
+	unsigned int sends = host_count(HOST_SEND), receives = host_count(HOST_RECV), i;
+
+	check_eq(answer(result), 0);
+	check_eq(window_wait(&w), 0);
+	check_eq(host_count(HOST_SEND), sends + 1);
+	check_eq(host_count(HOST_RECV), receives + 1);
+	check_eq(window_result(&w), result);
+	check_eq(w.event.notified, 0);
+	check_eq(w.regs.r15, MARK(0));
+	check_eq(w.regs.r14, MARK(1));
+	check_eq(w.regs.r13, MARK(2));
+	check_eq(w.regs.r12, MARK(3));
+	check_eq(w.regs.rbp, MARK(4));
+	check_eq(w.regs.rbx, MARK(5));
+	check_eq(w.regs.r10, MARK(7));
+	check_eq(w.regs.r9, MARK(8));
+	check_eq(w.regs.r8, MARK(9));
+	check_eq(w.regs.rdx, MARK(12));
+	check_eq(w.regs.rsi, MARK(13));
+	check_eq(w.regs.rsp, GUEST_STACK + PAGE - 64);
+	for (i = 160; i < 416; i++)
+		check_eq(w.fp[i], (unsigned char)(i * 7 + 1));
+}
+
+static void the_guest_gets_the_result_and_keeps_the_rest(void)
+{
+	static const long results[] = { 0, 1, -1, -ENOENT, -511, -532, -4095, 1L << 62, -1L << 63 };
+	size_t i;
+
+	start();
+	for (i = 0; i < COUNT(results); i++) {
+		notified_call(SYS_read);
+		goes_on_with(results[i]);
+	}
+	check_eq(stats().breaches, 0);
+}
+
+static void fetching_leaves_what_a_trap_leaves(void)
+{
+	static const long numbers[] = { SYS_read, SYS_getpid, SYS_futex, SYS_openat, 334, 424, 470 };
+	static struct user_regs_struct regs;
+	static unsigned char fp[sizeof(w.fp)];
+	size_t i;
+
+	start();
+	for (i = 0; i < COUNT(numbers); i++) {
+		test_context("call %ld", numbers[i]);
+		w.trap = 1;
+		call(numbers[i]);
+		check_eq(w.event.notified, 0);
+		regs = w.regs;
+		memcpy(fp, w.fp, sizeof(fp));
+		w.trap = 0;
+		memset(&w.regs, 0, offsetof(struct user_regs_struct, cs));
+		notified_call(numbers[i]);
+		memset(w.fp + 32, 0x11, 600);
+		check_eq(fetch(), 0);
+		check(!memcmp(&regs, &w.regs, sizeof(regs)));
+		check(!memcmp(fp, w.fp, sizeof(fp)));
+		window_is_sound(&w);
+	}
+	check_eq(stats().breaches, 0);
+}
+
+static void fetching_leaves_alone_what_the_call_is(void)
+{
+	start();
+	notified_call(SYS_read);
+	w.regs.rip = 1;
+	w.regs.rax = 2;
+	w.regs.rdi = 3;
+	w.regs.rsi = 4;
+	w.regs.rdx = 5;
+	w.regs.r10 = 6;
+	w.regs.r8 = 7;
+	w.regs.r9 = 8;
+	check_eq(fetch(), 0);
+	check_eq(w.regs.rip, 1);
+	check_eq(w.regs.rax, 2);
+	check_eq(w.regs.rdi, 3);
+	check_eq(w.regs.rsi, 4);
+	check_eq(w.regs.rdx, 5);
+	check_eq(w.regs.r10, 6);
+	check_eq(w.regs.r8, 7);
+	check_eq(w.regs.r9, 8);
+	check_eq(w.regs.rbx, MARK(5));
+	check_eq(w.regs.rsp, GUEST_STACK + PAGE - 64);
+	/* It is parked: a batch, then a guest. */
+	window_map(&w, GUEST_FREE, FRAME_FREE, PROT_READ);
+	window_guest(&w, "read", GUEST_FREE);
+	check_eq(window_run(&w), 0);
+	check_eq(window_result(&w), (long)frame_mark(FRAME_FREE));
+}
+
+static void what_does_not_fit_the_state_is_refused(void)
+{
+	struct stubguard_stub before;
+	long result;
+
+	start();
+	before = w.stub;
+	check_eq(answer(0), -EINVAL);
+	check_eq(fetch(), -EINVAL);
+	check(!memcmp(&before, &w.stub, sizeof(before)));
+
+	notified_call(SYS_read);
+	before = w.stub;
+	check_eq(window_resume(&w), -EINVAL);
+	w.mm.calls = 1;
+	check_eq(window_resume_batch(&w), -EINVAL);
+	w.mm.calls = 0;
+	check_eq(window_wait(&w), -EINVAL);
+	check_eq(stubguard_stub_put(&w.stub, &w.mm, 0), -EINVAL);
+	for (result = -512; result >= -531; result--)
+		check_eq(answer(result), -EINVAL);
+	check_eq(stubguard_stub_fetch(&w.stub, &w.mm, 99, (uint64_t *)&w.regs, w.fp), -EINVAL);
+	check_eq(stubguard_stub_fetch(&w.stub, &w.mm, 0, NULL, w.fp), -EINVAL);
+	check_eq(stubguard_stub_fetch(&w.stub, &w.mm, 0, (uint64_t *)&w.regs, NULL), -EINVAL);
+	check_eq(stubguard_stub_fetch(NULL, &w.mm, 0, (uint64_t *)&w.regs, w.fp), -EINVAL);
+	check_eq(stubguard_stub_return(NULL, &w.mm, 0), -EINVAL);
+	check(!memcmp(&before, &w.stub, sizeof(before)));
+	goes_on_with(5);
+}
+
+static void some_calls_trap(void)
+{
+	static const long numbers[] = {
+		SYS_clone, SYS_fork,	SYS_vfork,	 SYS_execve,	SYS_execveat, SYS_clone3,
+		SYS_exit,  SYS_exit_group, SYS_rt_sigreturn, SYS_sigaltstack, SYS_ptrace, SYS_arch_prctl,
+		SYS_mmap,  SYS_munmap,	SYS_brk,	 SYS_mprotect,	SYS_mremap,   SYS_close_range,
+		SYS_dup3,  SYS_pause,	335,		 423,		471,	      9999,
+		0x40000000 | SYS_getpid,
+	};
+	size_t i;
+
+	start();
+	for (i = 0; i < COUNT(numbers); i++) {
+		test_context("call %ld", numbers[i]);
+		call(numbers[i]);
+		check_eq(w.event.notified, 0);
+		check_eq(w.regs.rbx, MARK(5));
+	}
+	test_context_end();
+	/* The others do as well if that is asked for, and for that resume only. */
+	w.trap = 1;
+	call(SYS_getpid);
+	check_eq(w.event.notified, 0);
+	w.trap = 0;
+	notified_call(SYS_getpid);
+}
+
+static void a_guest_that_dispatches_its_own_calls(void)
+{
+	start();
+	window_guest(&w, "write", STUB_DATA + STUBGUARD_SELECTOR);
+	w.regs.rsi = 1;
+	check_eq(window_run(&w), 0);
+	check_eq(w.event.notified, 0);
+	notified_call(SYS_getpid);	/* it is the monitor's to say, each time */
+	check_eq(fetch(), 0);
+
+	window_guest(&w, "write", STUB_DATA + STUBGUARD_SELECTOR);
+	w.regs.rsi = 7;
+	check_eq(window_run(&w), -ESRCH);
+	window_is_lost(&w);
+	window_kill(&w);
+}
+
+static void signal_stub(int signal)
+{
+	check_eq(raw(SYS_kill, w.mm.pid, signal), 0);
+}
+
+static void a_signal_in_a_call_comes_behind_it(void)
+{
+	start();
+	notified_call(SYS_read);
+	signal_stub(SIGALRM);
+	check_eq(answer(77), 0);
+	check_eq(window_wait(&w), 0);
+	check_eq(w.event.signal, SIGALRM);
+	check_eq(w.event.again, 0);
+	check_eq(w.regs.rip, RIP_BEHIND);
+	check_eq(w.regs.rax, 77);
+	check_eq(w.regs.rbx, MARK(5));
+}
+
+static void a_signal_before_the_monitor_has_the_call_restarts_it(void)
+{
+	start();
+	prepare(SYS_read);
+	check_eq(window_resume(&w), 0);
+	w.mm.calls = 0;
+	mm_wait_notification(&w.mm);
+	signal_stub(SIGALRM);
+	/* The host withdraws it: the stub is on its way to the park. */
+	do {
+		check_eq(window_wait(&w), 0);
+		if (w.event.notified) {
+			/* It had been received first after all. */
+			test_skip("the signal came too late");
+		}
+	} while (w.event.signal != SIGALRM);
+	check_eq(w.event.again, 0);
+	check_eq(w.regs.rip, mm_guest_code("call"));
+	check_eq(w.regs.rax, SYS_read);
+	check_eq(window_run(&w), 0);
+	check_eq(w.event.notified, 1);
+	check_eq(w.event.syscall, SYS_read);
+	check_eq(w.regs.rdi, MARK(14));
+	goes_on_with(3);
+}
+
+static void fetching_beside_other_signals(void)
+{
+	static const int signals[][2] = { { SIGALRM, 0 }, { SIGTRAP, 0 }, { SIGALRM, SIGTRAP } };
+	size_t i, k;
+
+	start();
+	for (i = 0; i < COUNT(signals); i++) {
+		notified_call(SYS_read);
+		for (k = 0; k < 2 && signals[i][k]; k++)
+			signal_stub(signals[i][k]);
+		check_eq(fetch(), 0);
+		check_eq(w.regs.rip, RIP_BEHIND);
+		check_eq(w.regs.rax, SYS_read);
+		check_eq(w.regs.rbx, MARK(5));
+		/* What is still pending makes a resume to be done again. */
+		window_guest(&w, "report", 55);
+		do {
+			check_eq(window_run(&w), 0);
+		} while (w.event.again);
+		check_eq(window_result(&w), 55);
+	}
+	check_eq(stats().breaches, 0);
+}
+
+static void die(void)
+{
+	signal_stub(SIGKILL);
+	mm_wait_dead(&w.mm);
+}
+
+static void a_stub_that_dies_in_a_call(void)
+{
+	start();
+	notified_call(SYS_read);
+	die();
+	check_eq(answer(1), -ESRCH);
+	window_is_lost(&w);
+	check_eq(fetch(), -ESRCH);
+}
+
+static void a_stub_that_dies_before_it_is_fetched(void)
+{
+	start();
+	notified_call(SYS_read);
+	die();
+	check_eq(fetch(), -ESRCH);
+	window_is_lost(&w);
+	check_eq(answer(1), -ESRCH);
+}
+
+/* The rule is for guests' own instructions. */
+static void from_the_stubs_page_they_kill(void)
+{
+	int status;
+
+	start();
+	window_call_at(&w, STUB_START + GADGET, SYS_read, 0, 0, 0);
+	check_eq(window_run(&w), -ESRCH);
+	window_is_lost(&w);
+	status = window_kill(&w);
+	check(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS);
+}
+
+static void without_a_guests_end_all_calls_trap(void)
+{
+	window_init(STUBGUARD_REQUIRE);
+	window_start(&w);
+	call(SYS_read);
+	check_eq(w.event.notified, 0);
+	check_eq(fetch(), -EINVAL);
+}
+
+static const struct test tests[] = {
+	TEST(what_the_host_has_captured_is_known),
+	TEST(the_guest_gets_the_result_and_keeps_the_rest),
+	TEST(fetching_leaves_what_a_trap_leaves),
+	TEST(fetching_leaves_alone_what_the_call_is),
+	TEST(what_does_not_fit_the_state_is_refused),
+	TEST(some_calls_trap),
+	TEST(a_guest_that_dispatches_its_own_calls),
+	TEST(a_signal_in_a_call_comes_behind_it),
+	TEST(a_signal_before_the_monitor_has_the_call_restarts_it),
+	TEST(fetching_beside_other_signals),
+	TEST(a_stub_that_dies_in_a_call),
+	TEST(a_stub_that_dies_before_it_is_fetched),
+	TEST(from_the_stubs_page_they_kill),
+	TEST(without_a_guests_end_all_calls_trap),
+};
+
+HARNESS_MAIN(tests)
