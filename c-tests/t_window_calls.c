@@ -8,8 +8,10 @@
 #include "window.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -127,7 +129,7 @@ static void goes_on_with(long result)
 
 static void the_guest_gets_the_result_and_keeps_the_rest(void)
 {
-	static const long results[] = { 0, 1, -1, -ENOENT, -511, -532, -4095, 1L << 62, -1L << 63 };
+	static const long results[] = { 0, 1, -1, -ENOENT, -511, -532, -4095, 1L << 62, LONG_MIN };
 	size_t i;
 
 	start();
@@ -159,7 +161,9 @@ static void fetching_leaves_what_a_trap_leaves(void)
 		memset(w.fp + 32, 0x11, 600);
 		check_eq(fetch(), 0);
 		check(!memcmp(&regs, &w.regs, sizeof(regs)));
-		check(!memcmp(fp, w.fp, sizeof(fp)));
+		/* x87 and SSE; the header, AVX: there are gaps that nobody writes */
+		check(!memcmp(fp, w.fp, 416));
+		check(!memcmp(fp + 512, w.fp + 512, 320));
 		window_is_sound(&w);
 	}
 	check_eq(stats().breaches, 0);
@@ -213,7 +217,7 @@ static void what_does_not_fit_the_state_is_refused(void)
 	check_eq(window_resume_batch(&w), -EINVAL);
 	w.mm.calls = 0;
 	check_eq(window_wait(&w), -EINVAL);
-	check_eq(stubguard_stub_put(&w.stub, &w.mm, 0), -EINVAL);
+	check_op(stubguard_stub_put(&w.stub, &w.mm, 0), <, 0);
 	for (result = -512; result >= -531; result--)
 		check_eq(answer(result), -EINVAL);
 	check_eq(stubguard_stub_fetch(&w.stub, &w.mm, 99, (uint64_t *)&w.regs, w.fp), -EINVAL);
@@ -231,7 +235,7 @@ static void some_calls_trap(void)
 		SYS_clone, SYS_fork,	SYS_vfork,	 SYS_execve,	SYS_execveat, SYS_clone3,
 		SYS_exit,  SYS_exit_group, SYS_rt_sigreturn, SYS_sigaltstack, SYS_ptrace, SYS_arch_prctl,
 		SYS_mmap,  SYS_munmap,	SYS_brk,	 SYS_mprotect,	SYS_mremap,   SYS_close_range,
-		SYS_dup3,  SYS_pause,	335,		 423,		471,	      9999,
+		SYS_dup3,  SYS_pause,	400,		 423,		471,	      9999,
 		0x40000000 | SYS_getpid,
 	};
 	size_t i;
