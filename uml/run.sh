@@ -25,7 +25,7 @@ busybox=$(command -v busybox) || die "busybox is missing, the guests' shell: apt
 
 ncpus=${NCPUS:-1}
 jobs=${JOBS:-$(nproc)}
-workloads=${WORKLOADS-pipelines files compile forks maps signals threads floats vectors steps handlers bases fdcount}
+workloads=${WORKLOADS-pipelines files compile forks maps signals threads floats vectors steps handlers bases calls fdcount}
 
 # A guest without a guard hangs in some attacks. A guard needs 5 s of the attacker's CPU time, which
 # may take longer on a busy machine: a guarded guest gets more time before it is said to hang. It

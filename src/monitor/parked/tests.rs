@@ -1012,8 +1012,8 @@ fn a_guests_call_is_taken_while_the_guest_runs() {
     let good = call_of(READ, stub::ARCH, 0x40_1000);
     assert!(World::with_calls(State::Running).takes(&good));
     assert!(World::with_calls(State::Running).takes(&call_of(READ, stub::ARCH, GUEST_END - 1)));
-    use State::{Broken, Calling, None, Parked, Starting, Syncing};
-    for state in [None, Starting, Parked, Syncing, Broken, Calling] {
+    for number in [0, 1, 2, 4, 5, 6] {
+        let state = Stub { state: number, ..Stub::new(1, -1, -1, 1, core::ptr::null_mut()) }.state();
         assert!(!World::with_calls(state).takes(&good), "{state:?}");
     }
     // clone, execve, exit, mmap, x32, unknown ones
@@ -1040,9 +1040,8 @@ fn of_a_guests_call_the_host_has_captured_some_registers() {
         world.registers.put(index * 8, 0xaa00 + index as u64);
     }
     let target = world.target();
-    let event = world.run(&mut |_, _, _| true, |parked| {
-        parked.call(&call_of(READ, stub::ARCH, 0x40_1002), Some(&target))
-    });
+    let event = world
+        .run(&mut |_, _, _| true, |parked| parked.call(&call_of(READ, stub::ARCH, 0x40_1002), Some(&target)));
     assert_eq!(event, Some(Event { signal: libc::SIGSYS, syscall: READ, notified: 1, ..NOTHING }));
     assert_eq!(world.stub.state(), State::Calling);
     assert_eq!((world.stub.notification, world.stub.call_ip, world.stub.calls), (77, 0x40_1002, 0));
@@ -1084,23 +1083,22 @@ fn the_rest_of_a_call_is_a_frame_right_behind_it() {
 #[test]
 fn a_call_is_answered_in_its_state_with_what_a_guest_understands() {
     let answer = |world: &mut World, result| world.run(&mut |_, _, _| true, |p| p.return_call(result));
-    use State::{Calling, None, Parked, Running, Starting, Syncing};
-    for state in [None, Starting, Parked, Running, Syncing] {
+    for state in [State::None, State::Starting, State::Parked, State::Running, State::Syncing] {
         let mut world = World::with_calls(state);
         assert_eq!(answer(&mut world, 0), Err(Errno::EINVAL), "{state:?}");
         assert_eq!(world.stub.state(), state);
     }
     assert_eq!(answer(&mut World::with_calls(State::Broken), 0), Err(Errno::ESRCH));
-    let mut world = World::with_calls(Calling);
+    let mut world = World::with_calls(State::Calling);
     for result in -531..=-512 {
         assert_eq!(answer(&mut world, result), Err(Errno::EINVAL), "{result}");
-        assert_eq!(world.stub.state(), Calling);
+        assert_eq!(world.stub.state(), State::Calling);
     }
     // There is no listener: what gets so far is the host's to refuse.
     for result in [-511, -532, 0, i64::MIN, i64::MAX] {
-        let mut world = World::with_calls(Calling);
+        let mut world = World::with_calls(State::Calling);
         assert_eq!(answer(&mut world, result), Err(Errno::ENOTTY), "{result}");
         assert_eq!(world.stub.state(), State::Broken);
     }
-    assert!(!World::with_calls(Calling).stub.is_clean());
+    assert!(!World::with_calls(State::Calling).stub.is_clean());
 }

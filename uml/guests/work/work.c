@@ -454,6 +454,7 @@ static const struct {
 	{ "steps", steps },
 	{ "handlers", handlers },
 	{ "bases", bases },
+	{ "calls", calls_and_registers },
 	{ "children", children },
 	{ "clock", clock_ms },
 };

@@ -9,5 +9,6 @@ void vectors(void);	/* vectors.c */
 void steps(void);	/* steps.c */
 void handlers(void);	/* handlers.c */
 void bases(void);	/* bases.c */
+void calls_and_registers(void);	/* calls.c */
 
 #endif

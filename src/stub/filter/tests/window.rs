@@ -236,7 +236,7 @@ fn guests_calls_notify_or_trap_and_are_never_made() {
         u64::MAX,
     ];
     let numbers = (0..=600).chain((0..=600).map(|nr| nr | 0x4000_0000));
-    let others = (0..32).map(|bit| 1 << bit).chain([1 << 31 | 39, u32::MAX - 31, u32::MAX]);
+    let others = (0..32).map(|bit| 1 << bit).chain([(1 << 31) + 39, u32::MAX - 31, u32::MAX]);
     for nr in numbers.chain(others) {
         for ip in places {
             for arch in ARCHITECTURES {
