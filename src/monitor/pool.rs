@@ -8,7 +8,7 @@
 //! | what a process has                       | what makes it clean |
 //! |------------------------------------------|---------------------|
 //! | mappings below the stub's own pages      | unmapped by the washing's batch |
-//! | control page, signal stack               | cleared when it is taken |
+//! | control page, signal stack, dispatch byte | cleared when it is taken; the byte is each resume's |
 //! | registers, flags                         | all are the resume's |
 //! | FPU, vector state, PKRU                  | the washing's, and loaded whole on each resume |
 //! | FS and GS base, data selectors           | the washing's |
