@@ -127,6 +127,12 @@ struct sock_filter; /* <linux/filter.h> */
 #define STUBGUARD_F_DISPATCH 64
 
 /**
+ * `stubguard_features()`: this process has no `RLIMIT_AS`, and may lift that of its stubs (Linux 2.6.36), so
+ * that they can keep the memory's fd. Without it the fd is handed over for each batch: slower, not weaker.
+ */
+#define STUBGUARD_F_LIMIT 128
+
+/**
  * The fd under which a stub holds its own listener: it has closed all but fd 0 before, and the
  * host gives the lowest number that is free.
  */
@@ -146,6 +152,11 @@ struct sock_filter; /* <linux/filter.h> */
  * How many memory fds a batch may use: `STUB_MAX_FDS` of UML.
  */
 #define STUBGUARD_FDS_MAX 4
+
+/**
+ * The number under which a stub keeps the memory's fd, if it does: see stubguard_stub_attach().
+ */
+#define STUBGUARD_KEPT_FD (STUBGUARD_FDS_MAX + 1)
 
 /**
  * A byte at this offset of the stub's data decides what becomes of a guest's calls (syscall user
@@ -415,9 +426,9 @@ struct stubguard_stub {
          */
         uint64_t notification;
         /**
-         * The arguments of the park that was answered, but may have been withdrawn.
+         * The number of its last resume, which its next park has to say.
          */
-        uint64_t unanswered[3];
+        uint64_t ticket;
         /**
          * FS base that it has.
          */
@@ -447,21 +458,25 @@ struct stubguard_stub {
          */
         uint16_t fpstate;
         /**
-         * Whether `unanswered` holds.
-         */
-        uint16_t resend;
-        /**
-         * Whether it has done what honest code does not do.
-         */
-        uint16_t suspect;
-        /**
          * How many calls the caller's batch had, of which `calls` were made.
          */
         uint16_t asked;
         /**
+         * Whether it has done what honest code does not do.
+         */
+        uint32_t suspect;
+        /**
          * The address behind the guest's call that holds it.
          */
         uint64_t call_ip;
+        /**
+         * The monitor's fd of the memory that it keeps, or -1.
+         */
+        int memory;
+        /**
+         * A [`Limit`].
+         */
+        uint32_t limit;
 };
 
 /**
@@ -683,7 +698,8 @@ int stubguard_kill_stub(int pid,
  *
  * Returns 1 if a call was answered, or withdrawn before it was; 0 if none came; -EINTR if a signal was handled (look around,
  * call again); -ESRCH if the stub is dead; -EINVAL, -EBADF, -ENOTTY for bad arguments; -ENODEV
- * before stubguard_init(). A denied call is answered too: it fails in the stub with EPERM.
+ * before stubguard_init(). With any other error a call may stay suspended for good: end the stub. A denied call is answered
+ * too: it fails in the stub with EPERM.
  * Series: patches 2, 3, 5.
  */
 int seccomp_notify_serve(struct mm_id *mm_id,
@@ -757,17 +773,22 @@ int stubguard_listen(void);
  * `stub`: the library's record of it, in memory that the guest cannot reach; the caller keeps it as
  * long as the stub. `pid`: a child that cannot be reaped meanwhile. `listener`: from stubguard_listen().
  * `socket`: the caller's end of a socket pair whose other end is the stub's fd 0. `shared`: the stub's
- * two data pages. All stay the caller's. The monitor's thread; does not block. Then
- * stubguard_stub_wait() waits for the first park.
+ * two data pages. `memory`: the caller's fd of the guest's memory, if the stub keeps that from its start as
+ * `STUBGUARD_KEPT_FD`, else -1. What a stub keeps is not handed over to it for each batch; the host maps
+ * nothing by it, nor by any other, but in the library's code, as the stub has an `RLIMIT_AS` of 0 otherwise.
+ * All stay the caller's. The monitor's thread; does not block. Then stubguard_stub_wait() waits for the first
+ * park.
  *
  * Returns 0; -EINVAL; -EBADF, -ENOTTY for what is no listener; -ESRCH if there is no such process;
- * -EMFILE, ... as the host says; -EOPNOTSUPP, -ENODEV as above. On failure `stub` is as it was.
+ * -EMFILE, ... as the host says; -EOPNOTSUPP for a stub that keeps an fd on a host without
+ * `STUBGUARD_F_LIMIT`, and, as -ENODEV, as above. On failure `stub` is as it was.
  */
 int stubguard_stub_attach(struct stubguard_stub *stub,
                           int pid,
                           int listener,
                           int socket,
-                          void *shared);
+                          void *shared,
+                          int memory);
 
 /**
  * Keeps a stub for another address space, instead of its end.
@@ -799,8 +820,8 @@ int stubguard_stub_take(struct stubguard_stub *stub);
 /**
  * Whether a stub lives: its listener tells, whoever has reaped it.
  *
- * Any thread; does not block. Returns 1; 0 if it is dead; -EINVAL, -EBADF, -EINTR; -EOPNOTSUPP, -ENODEV as
- * above.
+ * Any thread; does not block. Returns 1; 0 if it is dead; -EINTR if signals came at every of a hundred looks;
+ * -EINVAL, -EBADF; -EOPNOTSUPP, -ENODEV as above.
  */
 int stubguard_stub_lives(const struct stubguard_stub *stub);
 

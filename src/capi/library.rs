@@ -8,8 +8,8 @@ use crate::config::{
 };
 use crate::counters::{self, Stats};
 use crate::host::probe::{
-    self, Host, STUBGUARD_F_DISPATCH, STUBGUARD_F_FSGSBASE, STUBGUARD_F_LISTENER, STUBGUARD_F_RECEIVE_ENDS,
-    STUBGUARD_F_SYNC_WAKE_UP, STUBGUARD_F_WAIT_KILLABLE, STUBGUARD_F_WATCHDOG,
+    self, Host, STUBGUARD_F_DISPATCH, STUBGUARD_F_FSGSBASE, STUBGUARD_F_LIMIT, STUBGUARD_F_LISTENER,
+    STUBGUARD_F_RECEIVE_ENDS, STUBGUARD_F_SYNC_WAKE_UP, STUBGUARD_F_WAIT_KILLABLE, STUBGUARD_F_WATCHDOG,
 };
 use crate::log::Line;
 use crate::policy::Denial;
@@ -20,7 +20,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 static FEATURES: AtomicU32 = AtomicU32::new(0);
 
 /// What [`Line`] says of each feature.
-const NAMES: [(u32, &str); 7] = [
+const NAMES: [(u32, &str); 8] = [
     (STUBGUARD_F_LISTENER, "listener"),
     (STUBGUARD_F_WATCHDOG, "watchdog"),
     (STUBGUARD_F_WAIT_KILLABLE, "wait-killable"),
@@ -28,6 +28,7 @@ const NAMES: [(u32, &str); 7] = [
     (STUBGUARD_F_FSGSBASE, "fsgsbase"),
     (STUBGUARD_F_RECEIVE_ENDS, "receive-ends"),
     (STUBGUARD_F_DISPATCH, "dispatch"),
+    (STUBGUARD_F_LIMIT, "limit"),
 ];
 
 /// Starts the library: checks the configuration, finds out what the host offers, and says so and the mode in

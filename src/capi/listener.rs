@@ -46,8 +46,11 @@ pub extern "C" fn stubguard_filter_flags() -> u32 {
     if config::get().is_ok_and(|config| config.has(STUBGUARD_WINDOW)) { 0 } else { listener_flags() as u32 }
 }
 
+/// Not WAIT_KILLABLE_RECV for stubs that only park: what interrupts a park has it come again, the same. But a wait that
+/// nothing but death ends cannot be frozen, nor can a host suspend. A guest's call, though, must not be made twice.
 pub(super) fn listener_flags() -> c_ulong {
-    let killable = super::library::stubguard_features() & STUBGUARD_F_WAIT_KILLABLE != 0;
+    let wanted = config::get().is_ok_and(|config| !config.has(STUBGUARD_WINDOW) || config.notifies_calls());
+    let killable = wanted && super::library::stubguard_features() & STUBGUARD_F_WAIT_KILLABLE != 0;
     libc::SECCOMP_FILTER_FLAG_NEW_LISTENER
         | if killable { libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV } else { 0 }
 }

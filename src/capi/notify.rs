@@ -33,7 +33,8 @@ pub(super) fn monitor<'a>(
 ///
 /// Returns 1 if a call was answered, or withdrawn before it was; 0 if none came; -EINTR if a signal was handled (look around,
 /// call again); -ESRCH if the stub is dead; -EINVAL, -EBADF, -ENOTTY for bad arguments; -ENODEV
-/// before stubguard_init(). A denied call is answered too: it fails in the stub with EPERM.
+/// before stubguard_init(). With any other error a call may stay suspended for good: end the stub. A denied call is answered
+/// too: it fails in the stub with EPERM.
 /// Series: patches 2, 3, 5.
 #[unsafe(no_mangle)]
 pub extern "C" fn seccomp_notify_serve(mm_id: *mut MmId, listener: c_int, timeout_ms: c_int) -> c_int {

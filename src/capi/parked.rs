@@ -4,7 +4,8 @@
 use super::{MmId, borrow, listener, notify, ret};
 use crate::config::{self, Config, STUBGUARD_WINDOW};
 use crate::host::pidfd;
-use crate::host::seccomp::{self, Pending};
+use crate::host::probe::STUBGUARD_F_LIMIT;
+use crate::host::seccomp;
 use crate::monitor::parked::{Event, Guest, Parked, Resume, STUBGUARD_REGISTERS, Stub, Target};
 use crate::monitor::pool;
 use crate::stub::memory::StubData;
@@ -90,11 +91,15 @@ pub extern "C" fn stubguard_listen() -> c_int {
 /// `stub`: the library's record of it, in memory that the guest cannot reach; the caller keeps it as
 /// long as the stub. `pid`: a child that cannot be reaped meanwhile. `listener`: from stubguard_listen().
 /// `socket`: the caller's end of a socket pair whose other end is the stub's fd 0. `shared`: the stub's
-/// two data pages. All stay the caller's. The monitor's thread; does not block. Then
-/// stubguard_stub_wait() waits for the first park.
+/// two data pages. `memory`: the caller's fd of the guest's memory, if the stub keeps that from its start as
+/// `STUBGUARD_KEPT_FD`, else -1. What a stub keeps is not handed over to it for each batch; the host maps
+/// nothing by it, nor by any other, but in the library's code, as the stub has an `RLIMIT_AS` of 0 otherwise.
+/// All stay the caller's. The monitor's thread; does not block. Then stubguard_stub_wait() waits for the first
+/// park.
 ///
 /// Returns 0; -EINVAL; -EBADF, -ENOTTY for what is no listener; -ESRCH if there is no such process;
-/// -EMFILE, ... as the host says; -EOPNOTSUPP, -ENODEV as above. On failure `stub` is as it was.
+/// -EMFILE, ... as the host says; -EOPNOTSUPP for a stub that keeps an fd on a host without
+/// `STUBGUARD_F_LIMIT`, and, as -ENODEV, as above. On failure `stub` is as it was.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn stubguard_stub_attach(
     stub: *mut Stub,
@@ -102,22 +107,29 @@ pub unsafe extern "C" fn stubguard_stub_attach(
     listener: c_int,
     socket: c_int,
     shared: *mut c_void,
+    memory: c_int,
 ) -> c_int {
     ret::call(|| {
         window()?;
-        if stub.is_null() || !stub.is_aligned() || pid <= 0 || !is_data(shared) {
+        if stub.is_null() || !stub.is_aligned() || pid <= 0 || !is_data(shared) || memory < -1 {
             return Err(Errno::EINVAL);
+        }
+        if memory >= 0 && super::library::stubguard_features() & STUBGUARD_F_LIMIT == 0 {
+            return Err(Errno::EOPNOTSUPP);
         }
         let fd = borrow(listener)?;
         if !seccomp::is_listener(fd) {
             return Err(Errno::ENOTTY);
         }
         borrow(socket)?;
+        if memory >= 0 {
+            borrow(memory)?;
+        }
         let process = pidfd::open(pid)?;
         let identity = pidfd::identity(&process, pid)?;
         // An older host: slower, not weaker.
         let _ = seccomp::set_sync_wake_up(fd);
-        let new = Stub::new(pid, listener, socket, identity, shared);
+        let new = Stub::new(pid, listener, socket, memory, identity, shared);
         // SAFETY: the caller's, not NULL, aligned.
         unsafe { stub.write(new) };
         Ok(())
@@ -174,8 +186,8 @@ pub unsafe extern "C" fn stubguard_stub_take(stub: *mut Stub) -> c_int {
 
 /// Whether a stub lives: its listener tells, whoever has reaped it.
 ///
-/// Any thread; does not block. Returns 1; 0 if it is dead; -EINVAL, -EBADF, -EINTR; -EOPNOTSUPP, -ENODEV as
-/// above.
+/// Any thread; does not block. Returns 1; 0 if it is dead; -EINTR if signals came at every of a hundred looks;
+/// -EINVAL, -EBADF; -EOPNOTSUPP, -ENODEV as above.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn stubguard_stub_lives(stub: *const Stub) -> c_int {
     ret::call(|| {
@@ -185,7 +197,7 @@ pub unsafe extern "C" fn stubguard_stub_lives(stub: *const Stub) -> c_int {
         }
         // SAFETY: the caller's, not NULL, aligned.
         let listener = unsafe { (*stub).listener };
-        Ok(seccomp::wait(borrow(listener)?, 0)? != Pending::Gone)
+        Ok(!seccomp::is_gone(borrow(listener)?)?)
     })
 }
 
@@ -395,7 +407,7 @@ pub unsafe extern "C" fn stubguard_stub_fetch(
 
 const _: () = {
     use core::mem::offset_of;
-    assert!(size_of::<Stub>() == 112 && align_of::<Stub>() == 8);
+    assert!(size_of::<Stub>() == 104 && align_of::<Stub>() == 8);
     assert!(offset_of!(Stub, identity) == 16 && offset_of!(Stub, notification) == 32);
     assert!(size_of::<Event>() == 48 && align_of::<Event>() == 8);
     assert!(offset_of!(Event, error_code) == 24);

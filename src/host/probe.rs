@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! What the host offers, found out once at start: by doing all of it with a process made for that.
 
-use super::{check, pidfd, procfs, seccomp};
+use super::{check, pidfd, procfs, rlimit, seccomp};
 use crate::{Errno, Result};
 use core::ffi::{c_int, c_ulong, c_void};
 use core::sync::atomic::{AtomicI32, Ordering};
@@ -30,6 +30,9 @@ pub const STUBGUARD_F_RECEIVE_ENDS: u32 = 32;
 /// which decides whether a guest's calls notify. Without it they all make a signal frame: slower, not
 /// weaker.
 pub const STUBGUARD_F_DISPATCH: u32 = 64;
+/// `stubguard_features()`: this process has no `RLIMIT_AS`, and may lift that of its stubs (Linux 2.6.36), so
+/// that they can keep the memory's fd. Without it the fd is handed over for each batch: slower, not weaker.
+pub const STUBGUARD_F_LIMIT: u32 = 128;
 
 /// The fd under which a stub holds its own listener: it has closed all but fd 0 before, and the
 /// host gives the lowest number that is free.
@@ -61,6 +64,9 @@ pub fn host() -> Host {
     }
     if dispatch() {
         found.features |= STUBGUARD_F_DISPATCH;
+    }
+    if rlimit::is_ours() {
+        found.features |= STUBGUARD_F_LIMIT;
     }
     match procfs::own_thread(super::thread::own_tid()) {
         Ok(_) => found.features |= STUBGUARD_F_WATCHDOG,

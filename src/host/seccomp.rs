@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! seccomp(2) and seccomp_unotify(2).
 
-use super::check;
+use super::{check, insist};
 use crate::{Errno, Result};
 use core::ffi::{c_int, c_ulong};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -80,6 +80,14 @@ pub fn wait(listener: BorrowedFd<'_>, timeout_ms: u16) -> Result<Pending> {
     }
 }
 
+/// Whether all that had this filter have ended. Signals do not matter.
+///
+/// # Errors
+/// `EBADF`.
+pub fn is_gone(listener: BorrowedFd<'_>) -> Result<bool> {
+    insist(|| wait(listener, 0)).map(|pending| pending == Pending::Gone)
+}
+
 /// Receives a suspended call. Blocks until there is one, so ask [`wait`] first.
 ///
 /// # Errors
@@ -101,6 +109,10 @@ pub fn receive(listener: BorrowedFd<'_>) -> Result<Notification> {
 /// # Errors
 /// As `SECCOMP_IOCTL_NOTIF_SEND`: `ENOENT` if it was withdrawn, `EINPROGRESS` if it had its answer.
 pub fn send(listener: BorrowedFd<'_>, id: u64, answer: Answer) -> Result<()> {
+    if cfg!(miri) {
+        // It has no such ioctls; nor has any file.
+        return Err(Errno::ENOTTY);
+    }
     let mut room = Room([0; RESP_ROOM]);
     let mut response = libc::seccomp_notif_resp { id, val: 0, error: 0, flags: 0 };
     match answer {
@@ -127,10 +139,12 @@ pub fn is_listener(fd: BorrowedFd<'_>) -> bool {
 /// # Errors
 /// `ENOENT` if not.
 pub fn is_suspended(listener: BorrowedFd<'_>, id: u64) -> Result<()> {
-    // SAFETY: the host reads eight bytes.
-    let ret = unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ID_VALID, &raw const id) };
-    check(ret.into())?;
-    Ok(())
+    insist(|| {
+        // SAFETY: the host reads eight bytes.
+        let ret =
+            unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ID_VALID, &raw const id) };
+        check(ret.into()).map(drop)
+    })
 }
 
 /// Puts a listener into SYNC_WAKE_UP mode.
@@ -138,11 +152,13 @@ pub fn is_suspended(listener: BorrowedFd<'_>, id: u64) -> Result<()> {
 /// # Errors
 /// `EINVAL` or `ENOTTY` on an older host.
 pub fn set_sync_wake_up(listener: BorrowedFd<'_>) -> Result<()> {
-    // SAFETY: the argument is a number.
-    let ret =
-        unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS, FD_SYNC_WAKE_UP) };
-    check(ret.into())?;
-    Ok(())
+    insist(|| {
+        // SAFETY: the argument is a number.
+        let ret = unsafe {
+            libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS, FD_SYNC_WAKE_UP)
+        };
+        check(ret.into()).map(drop)
+    })
 }
 
 /// Whether the host's notification structures fit ours (`SECCOMP_GET_NOTIF_SIZES`).

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Handing over fds: unix(7), `SCM_RIGHTS`.
 
-use super::check;
+use super::{check, insist};
 use crate::stub::code::STUBGUARD_FDS_MAX;
 use crate::{Errno, Result};
 use core::ffi::{c_int, c_void};
@@ -38,8 +38,9 @@ pub fn send_fds(socket: BorrowedFd<'_>, fds: &[c_int]) -> Result<()> {
     message.msg_controllen = rights.header.cmsg_len.next_multiple_of(8);
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // Not sendmsg(): that is a cancellation point, which costs as much again.
-    // SAFETY: the message and what it points to live until the call has ended.
-    let sent =
-        check(unsafe { libc::syscall(libc::SYS_sendmsg, socket.as_raw_fd(), &raw const message, flags) })?;
+    let sent = insist(|| {
+        // SAFETY: the message and what it points to live until the call has ended.
+        check(unsafe { libc::syscall(libc::SYS_sendmsg, socket.as_raw_fd(), &raw const message, flags) })
+    })?;
     if sent == 1 { Ok(()) } else { Err(Errno::EIO) }
 }

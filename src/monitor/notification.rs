@@ -12,8 +12,11 @@
 //! | RECV | ENOENT            | withdrawn, or the stub is dead        | poll again: POLLHUP tells |
 //! | RECV | EINVAL and others | a bug, or not a listener              | to the caller             |
 //! | SEND | ENOENT            | withdrawn; it comes again, or has not | counted, served           |
-//! | SEND | EINTR             | not answered yet                      | again, a few times        |
+//! | SEND | EINTR             | not answered yet                      | again, a few times; EIO   |
 //! | SEND | EINPROGRESS       | it has its answer: a bug              | to the caller             |
+//!
+//! What was received and could not be answered never comes again, and its stub stays in the call: the caller is told
+//! at once, whatever was answered before, and ends the stub.
 
 use crate::config::Config;
 use crate::counters;
@@ -80,40 +83,43 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Monitor<'_, Hook> {
     /// # Errors
     /// `EINTR`; `ESRCH` if the stub is dead; others are bugs.
     pub fn serve(&mut self, timeout_ms: u16, batch: Option<&Batch>) -> Result<bool> {
-        match seccomp::wait(self.listener, timeout_ms)? {
-            Pending::Nothing => return Ok(false),
-            Pending::Gone => return Err(Errno::ESRCH),
-            Pending::Notification => {}
-        }
-        let notification = match seccomp::receive(self.listener) {
-            Ok(notification) => notification,
-            Err(Errno::ENOENT) => {
-                counters::RESYNCHRONISED.bump();
-                return match seccomp::wait(self.listener, 0)? {
-                    Pending::Gone => Err(Errno::ESRCH),
-                    Pending::Nothing | Pending::Notification => Ok(false),
-                };
-            }
-            Err(error) => return Err(error),
-        };
-        let answer = self.decide(&notification, batch);
-        self.send(notification.id, answer)?;
+        let Some(notification) = self.next(timeout_ms)? else { return Ok(false) };
+        self.answer(&notification, batch)?;
         Ok(true)
     }
 
-    /// Answers a call that nobody has asked for.
+    /// Receives a call.
+    fn next(&self, timeout_ms: u16) -> Result<Option<Notification>> {
+        match seccomp::wait(self.listener, timeout_ms)? {
+            Pending::Nothing => return Ok(None),
+            Pending::Gone => return Err(Errno::ESRCH),
+            Pending::Notification => {}
+        }
+        match seccomp::receive(self.listener) {
+            Err(Errno::ENOENT) => {
+                counters::RESYNCHRONISED.bump();
+                match seccomp::wait(self.listener, 0)? {
+                    Pending::Gone => Err(Errno::ESRCH),
+                    Pending::Nothing | Pending::Notification => Ok(None),
+                }
+            }
+            received => received.map(Some),
+        }
+    }
+
+    /// Answers a call that was received.
     ///
     /// # Errors
     /// As [`Self::serve`].
-    pub fn answer(&mut self, notification: &Notification) -> Result<()> {
-        let answer = self.decide(notification, None);
+    pub fn answer(&mut self, notification: &Notification, batch: Option<&Batch>) -> Result<()> {
+        let answer = self.decide(notification, batch);
         self.send(notification.id, answer)
     }
 
     /// Answers what is pending now.
     ///
     /// # Errors
-    /// As [`Self::serve`], if nothing was answered.
+    /// As [`Self::serve`]: from before a call was received if nothing was answered, and if one cannot be answered.
     pub fn drain(&mut self) -> Result<u32> {
         self.several(DRAIN_MAX, 0, None)
     }
@@ -121,7 +127,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Monitor<'_, Hook> {
     /// Answers `pending` calls of a batch; fewer if the next one does not come.
     ///
     /// # Errors
-    /// As [`Self::serve`], if nothing was answered.
+    /// As [`Self::drain`].
     pub fn batch(&mut self, batch: &Batch, pending: u32) -> Result<u32> {
         self.several(pending, BATCH_WAIT_MS, Some(batch))
     }
@@ -129,12 +135,13 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Monitor<'_, Hook> {
     fn several(&mut self, max: u32, timeout_ms: u16, batch: Option<&Batch>) -> Result<u32> {
         let mut served = 0u32;
         while served < max {
-            match self.serve(timeout_ms, batch) {
-                Ok(true) => served = served.saturating_add(1),
+            match self.next(timeout_ms) {
+                Ok(Some(notification)) => self.answer(&notification, batch)?,
                 Err(error) if served == 0 => return Err(error),
                 // What was answered counts; the next call meets the error again.
-                Ok(false) | Err(_) => break,
+                Ok(None) | Err(_) => break,
             }
+            served = served.saturating_add(1);
         }
         Ok(served)
     }
@@ -192,7 +199,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Monitor<'_, Hook> {
                 Err(error) => return Err(error),
             }
         }
-        Err(Errno::EINTR)
+        Err(Errno::EIO)
     }
 }
 

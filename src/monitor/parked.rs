@@ -27,15 +27,22 @@
 //! monitor knows of it, the host has captured: number, arguments, address. All other registers are in the
 //! stub until they are fetched.
 //!
-//! A park that is withdrawn before it was answered (a freezer, a debugger; on hosts without
-//! WAIT_KILLABLE_RECV a signal) comes again with the same arguments, and is answered then.
+//! A stub may keep the fd of the guest's memory. Then it has an address-space limit of 0, under which the host
+//! maps nothing at all: the monitor lifts that before it resumes the stub for a batch that maps, and the stub's
+//! code puts it back behind the batch, before a signal can come, and before the guest runs ([`Limit`]).
+//!
+//! What interrupts a stub in its park (a freezer, a debugger, a stop; not with WAIT_KILLABLE_RECV) has it park again, by the
+//! same call with the same arguments. The answer to the first one then finds none (ENOENT), or the host takes it and
+//! loses it (`seccomp_do_user_notification()` looks for a signal before it looks for an answer). So each resume has a
+//! ticket, which the stub's code passes on when it parks: a park with the last ticket but one is one that has been
+//! heard, and it is answered again, with nothing else done.
 
 use super::notification::{self, Monitor};
 use super::report::{MAX_ERRNO, SIGNALS, broken};
 use crate::config::{STUBGUARD_CALL_MMAP, STUBGUARD_CALL_MUNMAP};
 use crate::host::probe::{STUBGUARD_F_FSGSBASE, STUBGUARD_F_RECEIVE_ENDS};
 use crate::host::seccomp::{self, Answer, Notification, Pending};
-use crate::host::{pidfd, socket};
+use crate::host::{pidfd, rlimit, socket};
 use crate::policy::{self, Denial, Mmap};
 use crate::stub::calls;
 use crate::stub::code::{self, Call, Control, Head, Place};
@@ -76,8 +83,8 @@ pub struct Stub {
     pub shared: *mut c_void,
     /// The notification that holds it.
     pub notification: u64,
-    /// The arguments of the park that was answered, but may have been withdrawn.
-    pub unanswered: [u64; 3],
+    /// The number of its last resume, which its next park has to say.
+    pub ticket: u64,
     /// FS base that it has.
     pub fs_base: u64,
     /// GS base that it has.
@@ -92,14 +99,28 @@ pub struct Stub {
     pub mcontext: u16,
     /// and the floating-point state.
     pub fpstate: u16,
-    /// Whether `unanswered` holds.
-    pub resend: u16,
-    /// Whether it has done what honest code does not do.
-    pub suspect: u16,
     /// How many calls the caller's batch had, of which `calls` were made.
     pub asked: u16,
+    /// Whether it has done what honest code does not do.
+    pub suspect: u32,
     /// The address behind the guest's call that holds it.
     pub call_ip: u64,
+    /// The monitor's fd of the memory that it keeps, or -1.
+    pub memory: c_int,
+    /// A [`Limit`].
+    pub limit: u32,
+}
+
+/// What a stub that keeps the memory's fd may map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Limit {
+    /// Anything: a new one, or one that is to map.
+    Lifted = 0,
+    /// It has been resumed to put the limit back. If it parks, it has.
+    Returning,
+    /// Nothing.
+    Holds,
 }
 
 /// Where a stub is, see the table above.
@@ -271,16 +292,25 @@ impl Stub {
 
     /// A new one, which has not parked yet.
     #[must_use]
-    pub fn new(pid: c_int, listener: c_int, socket: c_int, identity: u64, shared: *mut c_void) -> Self {
+    pub fn new(
+        pid: c_int,
+        listener: c_int,
+        socket: c_int,
+        memory: c_int,
+        identity: u64,
+        shared: *mut c_void,
+    ) -> Self {
         Self {
             pid,
             listener,
             socket,
+            memory,
+            limit: Limit::Lifted as u32,
             state: State::Starting as u32,
             identity,
             shared,
             notification: 0,
-            unanswered: [0; 3],
+            ticket: 0,
             fs_base: 0,
             gs_base: 0,
             xfeatures: 0,
@@ -288,7 +318,6 @@ impl Stub {
             siginfo: 0,
             mcontext: 0,
             fpstate: 0,
-            resend: 0,
             suspect: 0,
             asked: 0,
             call_ip: 0,
@@ -298,7 +327,24 @@ impl Stub {
     /// Whether another guest may have it.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.state() == State::Parked && self.suspect == 0 && self.resend == 0
+        self.state() == State::Parked && self.suspect == 0
+    }
+
+    fn limit(&self) -> Limit {
+        match self.limit {
+            1 => Limit::Returning,
+            2 => Limit::Holds,
+            _ => Limit::Lifted,
+        }
+    }
+
+    /// The host holds it again: it has done all that it was resumed for.
+    fn stopped(&mut self, state: State) {
+        if self.limit() == Limit::Returning {
+            self.limit = Limit::Holds as u32;
+        }
+        self.calls = 0;
+        self.enter(state);
     }
 
     /// It is not this guest's any more.
@@ -352,30 +398,43 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
     }
 
     fn try_resume(&mut self, resume: &Resume<'_>) -> Result<()> {
-        let calls = self.write_batch(resume)?;
-        let mut head = Head { calls, ..Head::default() };
-        // What the batch does not need is not handed over.
-        let fds = if calls > 0 { resume.fds } else { &[] };
-        if !fds.is_empty() {
+        let Batch { calls, maps, receives } = self.write_batch(resume)?;
+        let mut head = Head { calls, flags: self.limit(maps)?, ..Head::default() };
+        if receives {
             head.flags |= code::RECEIVE;
             self.write_message().ok_or(Errno::EINVAL)?;
-            socket::send_fds(self.socket, fds)?;
+            socket::send_fds(self.socket, resume.fds)?;
         }
         if let Some(guest) = &resume.guest {
             self.fill_guest(&mut head, guest).ok_or(Errno::EINVAL)?;
         }
-        self.shared.store_all(0, &head).ok_or(Errno::EINVAL)?;
+        self.write_head(head)?;
         self.stub.calls = calls;
         self.stub.enter(if resume.guest.is_some() { State::Running } else { State::Syncing });
         self.answer()
+    }
+
+    /// Lets the stub map if the batch is to, and says by which flag it ends that.
+    ///
+    /// By pid, as there is no other way: should the stub have died and been reaped at this moment, and its pid
+    /// be another process's already, that one has the limit lifted which it has from us.
+    fn limit(&mut self, maps: bool) -> Result<u32> {
+        if self.stub.memory < 0 {
+            return Ok(0);
+        }
+        match self.stub.limit() {
+            Limit::Holds if !maps => return Ok(0),
+            Limit::Holds => rlimit::lift(self.stub.pid)?,
+            Limit::Lifted | Limit::Returning => {}
+        }
+        self.stub.limit = Limit::Returning as u32;
+        Ok(code::LIMIT)
     }
 
     /// Answers the park that holds the stub.
     fn answer(&mut self) -> Result<()> {
         match self.send(code::ANSWER) {
             Err(Errno::ENOENT) => {
-                counters::RESYNCHRONISED.bump();
-                self.stub.resend = 1;
                 match seccomp::wait(self.monitor.listener, 0) {
                     Ok(Pending::Gone) => Err(Errno::ESRCH),
                     // It comes again: see `park`.
@@ -533,13 +592,17 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
             let mut calls = 0;
             self.write_call(&mut calls, Call { length: self.monitor.config.stub_start, ..Call::default() })?;
             let head = Head {
-                flags: self.guest_flags() | code::SET_FS | code::SET_GS | code::SELECTORS,
+                flags: self.limit(false)?
+                    | self.guest_flags()
+                    | code::SET_FS
+                    | code::SET_GS
+                    | code::SELECTORS,
                 calls,
                 iret: [0, USER_CS, EFLAGS, 0, USER_DS],
                 xfeatures: self.stub.xfeatures,
                 ..Head::default()
             };
-            self.shared.store_all(0, &head).ok_or(Errno::EINVAL)?;
+            self.write_head(head)?;
             self.shared.zero(code::FP as u32, self.monitor.config.layout.fp_size).ok_or(Errno::EINVAL)?;
             self.stub.calls = calls;
             (self.stub.fs_base, self.stub.gs_base) = (0, 0);
@@ -581,37 +644,43 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         self.shared.store_all(offset_of!(Control, message) as u32, &message)
     }
 
-    /// Checks the batch, and copies it to the stub; returns its length there.
+    /// Checks the batch, and copies it to the stub.
     ///
     /// The page table may have changed since a call was queued: another thread of the guest process has
     /// unmapped or write-protected a page. The old rights must not be given any more, but it is
     /// nobody's fault: such a page is left out. Its change was marked for a synchronisation of its own.
-    fn write_batch(&mut self, resume: &Resume<'_>) -> Result<u32> {
-        let mut count = 0u32;
+    fn write_batch(&mut self, resume: &Resume<'_>) -> Result<Batch> {
+        let mut batch = Batch::default();
         self.stub.asked = u16::try_from(resume.calls).map_err(|_| Errno::EINVAL)?;
         for index in 0..self.stub.asked {
             let call = self.queued(&resume.own, index.into()).ok_or(Errno::EPERM)?;
             let Some(fd) = call.fd else {
                 let Mmap { addr, length, .. } = call.mmap;
                 policy::check_munmap(self.monitor.config, addr, length).map_err(denied)?;
-                self.write_call(&mut count, Call { addr, length, index, ..Call::default() })?;
+                self.write_call(&mut batch.calls, Call { addr, length, index, ..Call::default() })?;
                 continue;
             };
-            if fd as usize >= resume.fds.len() {
-                return Err(denied(Denial::Fd));
+            let wanted = *resume.fds.get(fd as usize).ok_or_else(|| denied(Denial::Fd))?;
+            let kept = wanted == self.stub.memory;
+            // What is kept, and what the page table does not grant, is not handed over.
+            if self.write_mmap(&mut batch.calls, &call.mmap, index, kept)? {
+                batch.maps = true;
+                batch.receives |= !kept;
             }
-            self.write_mmap(&mut count, &call.mmap, index)?;
         }
-        Ok(count)
+        Ok(batch)
     }
 
+    /// Whether anything is left of it.
     #[allow(clippy::arithmetic_side_effects)] // Within the range that `pages` has checked.
-    fn write_mmap(&mut self, count: &mut u32, mmap: &Mmap, index: u16) -> Result<()> {
+    fn write_mmap(&mut self, count: &mut u32, mmap: &Mmap, index: u16, kept: bool) -> Result<bool> {
+        let before = *count;
         let pages = policy::pages(self.monitor.config, mmap).map_err(denied)?;
         let page = u64::from(self.monitor.config.page_size);
         let Mmap { addr, offset, prot, fd, .. } = *mmap;
+        let fd = if kept { code::STUBGUARD_KEPT_FD as u16 } else { fd as u16 };
         // A run of pages that are granted.
-        let mut run = Call { addr, length: 0, offset, prot: prot as u32, fd: fd as u16, index };
+        let mut run = Call { addr, length: 0, offset, prot: prot as u32, fd, index };
         for (page_addr, page_offset) in pages {
             if (self.monitor.granted)(page_addr, prot, page_offset) {
                 run.length += page;
@@ -622,7 +691,8 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
             run.length = 0;
             (run.addr, run.offset) = (page_addr + page, page_offset.wrapping_add(page));
         }
-        self.write_call(count, run)
+        self.write_call(count, run)?;
+        Ok(*count > before)
     }
 
     fn write_call(&self, count: &mut u32, call: Call) -> Result<()> {
@@ -719,7 +789,6 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
     fn is_guests(&self, notification: &Notification) -> bool {
         let call = &notification.call;
         self.stub.state() == State::Running
-            && self.stub.resend == 0
             && call.arch == stub::ARCH
             && call.instruction_pointer < self.monitor.config.guest_end
             && calls::notifies(call.nr.cast_unsigned())
@@ -744,8 +813,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         }
         self.stub.notification = *id;
         self.stub.call_ip = call.instruction_pointer;
-        self.stub.calls = 0;
-        self.stub.enter(State::Calling);
+        self.stub.stopped(State::Calling);
         Some(Event { signal: libc::SIGSYS, syscall: call.nr, notified: 1, ..Event::default() })
     }
 
@@ -758,7 +826,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
             && call.nr == stub::mmap_nr(config)
             && stub::is_site(config, call.instruction_pointer)
         {
-            self.monitor.answer(notification)
+            self.monitor.answer(notification, None)
         } else {
             Err(broken(config, Breach::Call))
         }
@@ -785,23 +853,33 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         }
     }
 
+    /// Numbers a resume, and writes what the stub will read of it.
+    fn write_head(&mut self, head: Head) -> Result<()> {
+        self.stub.ticket = self.stub.ticket.wrapping_add(1);
+        self.shared.store_all(0, &Head { ticket: self.stub.ticket, ..head }).ok_or(Errno::EINVAL)
+    }
+
     /// Takes a park over; `None` if it was one that has been answered before.
     fn park(&mut self, notification: &Notification, target: Option<&Target>) -> Result<Option<Event>> {
-        let arguments = [0, 1, 2].map(|index| notification::argument(notification, index));
+        let [first, second, third, ticket] =
+            [0, 1, 2, 3].map(|index| notification::argument(notification, index));
         self.stub.notification = notification.id;
-        if self.stub.resend != 0 {
-            // The answer did not reach it. It has not gone on since: it says what it said before.
-            if arguments != self.stub.unanswered {
+        if self.stub.state() == State::Starting {
+            self.stub.ticket = ticket;
+        }
+        if ticket != self.stub.ticket {
+            if ticket != self.stub.ticket.wrapping_sub(1) {
                 return Err(broken(self.monitor.config, Breach::Park));
             }
-            self.stub.resend = 0;
+            // From before the resume: its answer came too late, or the host has lost it. What it says was heard then.
+            // Should a guest say so itself, it has the limit already, and what it finds behind the park is its own.
+            counters::RESYNCHRONISED.bump();
             self.answer()?;
             return Ok(None);
         }
+        let arguments = [first, second, third];
         let event = self.judge(arguments, target).map_err(|breach| broken(self.monitor.config, breach))?;
-        self.stub.unanswered = arguments;
-        self.stub.calls = 0;
-        self.stub.enter(State::Parked);
+        self.stub.stopped(State::Parked);
         Ok(Some(event))
     }
 
@@ -940,6 +1018,16 @@ fn call_at(index: u32) -> Option<u32> {
     ((index as usize) < code::CALLS_MAX).then_some(at)
 }
 
+/// What the stub is to run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Batch {
+    calls: u32,
+    /// Whether it maps anything,
+    maps: bool,
+    /// by an fd that the stub does not keep.
+    receives: bool,
+}
+
 /// A queued call; `mmap` without its fd if it is munmap.
 struct Queued {
     fd: Option<u32>,
@@ -954,3 +1042,6 @@ fn denied(denial: Denial) -> Errno {
 #[cfg(test)]
 #[cfg(not(loom))]
 mod tests;
+
+#[cfg(fuzzing)]
+pub mod fuzz;

@@ -14,6 +14,7 @@
 //! | FS and GS base, data selectors           | the washing's |
 //! | signal mask                              | the host has entered the handler: all blocked; none after a resume |
 //! | pending signals                          | a timer's at most: the next resume is done again |
+//! | the memory's fd, if it keeps one         | as ever: it maps nothing while the limit holds, which it does when a guest runs |
 //! | dispositions, alternate stack, filters, fds, limits, name, timers, affinity, ... | a guest cannot change them: it makes no host call but at the sites of `stub::code` |
 //!
 //! Only a stub that is parked, and has never done what honest code does not do, is taken in; one that does
@@ -36,7 +37,7 @@ const BUSY: u8 = 1;
 const FULL: u8 = 2;
 
 /// What is kept of a stub, as words.
-const WORDS: usize = 10;
+const WORDS: usize = 9;
 
 /// A place for one stub.
 #[derive(Debug)]
@@ -142,7 +143,6 @@ fn pair(low: u32, high: u32) -> u64 {
 }
 
 fn to_words(stub: &Stub) -> [u64; WORDS] {
-    let [what, second, third] = stub.unanswered;
     [
         pair(stub.pid.cast_unsigned(), stub.listener.cast_unsigned()),
         pair(stub.socket.cast_unsigned(), stub.fpstate.into()),
@@ -151,22 +151,27 @@ fn to_words(stub: &Stub) -> [u64; WORDS] {
         stub.shared.expose_provenance() as u64,
         stub.notification,
         stub.xfeatures,
-        what,
-        second,
-        third,
+        stub.ticket,
+        pair(stub.memory.cast_unsigned(), stub.limit),
     ]
 }
 
 fn from_words(words: [u64; WORDS]) -> Stub {
-    let [process, socket, frame, identity, shared, notification, xfeatures, what, second, third] = words;
+    let [process, socket, frame, identity, shared, notification, xfeatures, ticket, memory] = words;
     let low = |word: u64| word as u32;
     let high = |word: u64| (word >> 32) as u32;
     let shared = core::ptr::with_exposed_provenance_mut(shared as usize);
-    let (pid, listener, socket_fd) = (low(process), high(process), low(socket));
-    let mut stub =
-        Stub::new(pid.cast_signed(), listener.cast_signed(), socket_fd.cast_signed(), identity, shared);
+    let mut stub = Stub::new(
+        low(process).cast_signed(),
+        high(process).cast_signed(),
+        low(socket).cast_signed(),
+        low(memory).cast_signed(),
+        identity,
+        shared,
+    );
+    stub.limit = high(memory);
     stub.notification = notification;
-    stub.unanswered = [what, second, third];
+    stub.ticket = ticket;
     stub.xfeatures = xfeatures;
     stub.fpstate = high(socket) as u16;
     (stub.siginfo, stub.mcontext) = (low(frame) as u16, high(frame) as u16);

@@ -4,14 +4,16 @@
 //! The caller copies [`bytes`] to the start of the stub's code page, so it is position independent
 //! within that page and the data pages behind it. Its first byte is the handler of all the stub's
 //! signals. The handler *is* the park: its arguments (signal, siginfo, ucontext) are the arguments
-//! of the call by which the stub hands over, and the host holds the stub until the monitor answers.
+//! of the call by which the stub hands over, with the ticket of its last resume as a fourth, and the host holds
+//! the stub until the monitor answers.
 //!
 //! Whatever stands behind the park may be reached by a guest that has jumped there with registers
 //! and a stack of its own. So from the park on
 //! - nothing is taken from a register but the call's own result, and nothing from the stack: all
 //!   else comes from the control page ([`Control`]), which the monitor writes on every resume;
 //! - nothing is called, nothing returns, nothing is pushed (rsp is in the read-only code page);
-//! - the memory fds are closed before a signal can come, and before the guest can run.
+//! - the memory fds are closed, and the limit is back, before a signal can come, and before the guest can
+//!   run.
 //!
 //! | site      | call                                        | |
 //! |-----------|---------------------------------------------|-|
@@ -19,7 +21,8 @@
 //! | recvmsg   | fd 0, the control page's message            | takes the memory fds out of the socket |
 //! | mmap      | `MAP_SHARED \| MAP_FIXED` below the stub      | a call of the batch |
 //! | munmap    | below the stub                              | a call of the batch |
-//! | close     | close_range of exactly the memory fds       | ends the window |
+//! | close     | close_range of exactly those fds            | ends the window |
+//! | limit     | prlimit of its own `RLIMIT_AS`, to a constant, 0 | ends the window of a stub that keeps an fd |
 //! | `set_fs`, `set_gs` | arch_prctl                         | only on hosts without FSGSBASE |
 //! | unblock   | rt_sigprocmask with a constant, empty mask  | signals may come from here on |
 //! | kill      | anything: no rule allows it                 | the filter ends the process |
@@ -30,6 +33,8 @@ use core::mem::offset_of;
 
 /// How many memory fds a batch may use: `STUB_MAX_FDS` of UML.
 pub const STUBGUARD_FDS_MAX: usize = 4;
+/// The number under which a stub keeps the memory's fd, if it does: see stubguard_stub_attach().
+pub const STUBGUARD_KEPT_FD: usize = STUBGUARD_FDS_MAX + 1;
 /// How many calls fit into the control page: more than UML's `struct stub_data` holds, as one of
 /// its calls may have to be split.
 ///
@@ -82,6 +87,10 @@ pub const FXSAVE: u32 = 32;
 ///
 /// cbindgen:ignore
 pub const SELECTORS: u32 = 64;
+/// `Control::flags`: nothing can be mapped after the batch.
+///
+/// cbindgen:ignore
+pub const LIMIT: u32 = 128;
 
 /// A call of the batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -120,6 +129,8 @@ pub struct Head {
     /// Which parts the floating-point state has. (With more, xrstor would want to reach beyond the
     /// stub's pages, where no address is.)
     pub xfeatures: u64,
+    /// Another one for each resume: the next park says it.
+    pub ticket: u64,
 }
 
 /// The first of the stub's data pages: what the stub's code reads. The monitor writes it, while the
@@ -156,7 +167,7 @@ pub const PAGE: usize = 4096;
 
 const _: () = {
     assert!(size_of::<Control>() <= STUBGUARD_SELECTOR);
-    assert!(size_of::<Head>() == 24 * 8);
+    assert!(size_of::<Head>() == 25 * 8);
     assert!(size_of::<Call>() == 32);
     assert!(size_of::<libc::msghdr>() == 56);
     assert!(size_of::<libc::iovec>() == 16);
@@ -186,12 +197,13 @@ core::arch::global_asm!(
     "stubguard_at_\\site:",
     ".endm",
     ".hidden stubguard_blob, stubguard_blob_end",
-    ".hidden stubguard_at_iret, stubguard_at_mask",
+    ".hidden stubguard_at_iret, stubguard_at_nothing, stubguard_at_mask",
     ".globl stubguard_blob, stubguard_blob_end",
-    ".globl stubguard_at_iret, stubguard_at_mask",
+    ".globl stubguard_at_iret, stubguard_at_nothing, stubguard_at_mask",
     "stubguard_blob:",
     ".Lstubguard_blob:",
     "1:",
+    "stubguard_data movq, {ticket}, %r10",
     "stubguard_call {nr_park}, park",
     // Flags of a guest's making would disturb: NT iretq, TF everything, AC the loads. No stack
     // from here on: rsp points to constants.
@@ -202,7 +214,7 @@ core::arch::global_asm!(
     // -- the batch: ebx calls, at r12
     "stubguard_data movl, {calls}, %ebx",
     "testl %ebx, %ebx",
-    "jz 21f",
+    "jz 20f",
     "stubguard_flag {receive}",
     "jz 10f",
     "xorl %edi, %edi",
@@ -236,6 +248,8 @@ core::arch::global_asm!(
     "jnz 11b",
     // -- the end of the window, whether all went well (ebx is 0) or not
     "20:",
+    "stubguard_flag {window}",
+    "jz 23f",
     "stubguard_flag {receive}",
     "jz 21f",
     "movl $1, %edi",
@@ -245,6 +259,16 @@ core::arch::global_asm!(
     "testq %rax, %rax",
     "jnz 80f",
     "21:",
+    "stubguard_flag {limit}",
+    "jz 23f",
+    "xorl %edi, %edi",
+    "movl ${rlimit_as}, %esi",
+    "leaq stubguard_at_nothing(%rip), %rdx",
+    "xorl %r10d, %r10d",
+    "stubguard_call {nr_prlimit}, limit",
+    "testq %rax, %rax",
+    "jnz 80f",
+    "23:",
     "testl %ebx, %ebx",
     "jnz 31f",
     "stubguard_flag {guest}",
@@ -336,6 +360,10 @@ core::arch::global_asm!(
     "stubguard_call {nr_exit_group}, kill",
     "jmp 80b",
     ".balign 8",
+    // struct rlimit64
+    "stubguard_at_nothing:",
+    ".quad 0",
+    ".quad {infinity}",
     "90:",
     ".quad {eflags}",
     "stubguard_at_mask:",
@@ -354,6 +382,7 @@ core::arch::global_asm!(
     nr_mmap = const libc::SYS_mmap,
     nr_munmap = const libc::SYS_munmap,
     nr_close_range = const libc::SYS_close_range,
+    nr_prlimit = const libc::SYS_prlimit64,
     nr_arch_prctl = const libc::SYS_arch_prctl,
     nr_sigprocmask = const libc::SYS_rt_sigprocmask,
     nr_exit_group = const libc::SYS_exit_group,
@@ -366,6 +395,10 @@ core::arch::global_asm!(
     // IF and the bit that is always set: an IF of 0 would be ignored, but would look odd.
     eflags = const 0x202,
     receive = const RECEIVE,
+    limit = const LIMIT,
+    window = const RECEIVE | LIMIT,
+    rlimit_as = const libc::RLIMIT_AS,
+    infinity = const libc::RLIM_INFINITY,
     guest = const GUEST,
     set_any = const SET_FS | SET_GS | SELECTORS,
     selectors = const SELECTORS,
@@ -380,6 +413,7 @@ core::arch::global_asm!(
     fs_base = const offset_of!(Control, head.fs_base),
     gs_base = const offset_of!(Control, head.gs_base),
     xfeatures = const offset_of!(Control, head.xfeatures),
+    ticket = const offset_of!(Control, head.ticket),
     gp = const offset_of!(Control, head.gp),
     iret = const offset_of!(Control, head.iret),
     fp = const FP,
@@ -436,6 +470,8 @@ places! {
     Munmap = stubguard_at_munmap,
     /// Behind close_range.
     Close = stubguard_at_close,
+    /// Behind prlimit.
+    Limit = stubguard_at_limit,
     /// Behind arch_prctl SET_FS.
     SetFs = stubguard_at_set_fs,
     /// Behind arch_prctl SET_GS.
@@ -446,6 +482,8 @@ places! {
     Iret = stubguard_at_iret,
     /// Behind the call that is never allowed.
     Kill = stubguard_at_kill,
+    /// The limit that prlimit gets: 0, of no bound.
+    Nothing = stubguard_at_nothing,
     /// The signal mask that rt_sigprocmask gets: no signals.
     Mask = stubguard_at_mask,
 }
@@ -454,6 +492,10 @@ impl Place {
     /// Its distance from the start of the code page.
     #[must_use]
     pub fn offset(self) -> u64 {
+        if cfg!(miri) {
+            // It has no code: any places do, in their order.
+            return (self as u64).wrapping_mul(16).wrapping_add(16);
+        }
         self.symbol().addr().wrapping_sub((&raw const stubguard_blob).addr()) as u64
     }
 }

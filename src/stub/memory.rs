@@ -114,6 +114,13 @@ impl StubData {
 /// # Safety
 /// As `copy_nonoverlapping`; the bytes may change meanwhile.
 unsafe fn copy_bytes(target: NonNull<u8>, source: NonNull<u8>, len: usize) {
+    // Miri knows no processor.
+    #[cfg(miri)]
+    // SAFETY: the caller's promise.
+    unsafe {
+        target.copy_from_nonoverlapping(source, len);
+    }
+    #[cfg(not(miri))]
     // SAFETY: the caller's promise; the direction flag is clear in all compiled code.
     unsafe {
         core::arch::asm!(

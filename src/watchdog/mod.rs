@@ -241,8 +241,18 @@ fn kill(config: &Config, slot: &Slot, wait: &Wait, look: &Look) {
     if !slot.condemn(wait) {
         return;
     }
-    // ESRCH: it has died by itself. The monitor takes it for dead either way.
-    let _ = pidfd::kill(process.as_fd());
+    // The monitor takes it for dead from now on. ESRCH: it has died by itself.
+    if let Err(error) = pidfd::kill(process.as_fd())
+        && error != Errno::ESRCH
+    {
+        Line::new()
+            .str("cannot kill stub ")
+            .num(wait.stub.pid.into())
+            .str(", which does not report back, errno ")
+            .num(error as i64)
+            .send(config.log, config::STUBGUARD_LOG_ERR);
+        return;
+    }
     counters::KILLS.bump();
     Line::new()
         .str("killed stub ")

@@ -116,8 +116,8 @@ impl Slot {
         self.identity.store(stub.identity, Ordering::Relaxed);
         // A monitor on this CPU may have been preempted in here by another: then the words may be
         // mixed, and the other has changed `state`. Nobody watches until the next enter().
-        let waiting = idle.wrapping_add(STEP) | WAITING;
-        let _ = self.state.compare_exchange(idle, waiting, Ordering::Release, Ordering::Relaxed);
+        let _ =
+            self.state.compare_exchange(idle, idle & !PHASE | WAITING, Ordering::Release, Ordering::Relaxed);
         Step::Done
     }
 

@@ -11,7 +11,7 @@ mod alone {
     use proptest::prelude::*;
 
     fn parked(pid: i32) -> Stub {
-        let mut stub = Stub::new(pid, 1, 2, 3, core::ptr::null_mut());
+        let mut stub = Stub::new(pid, 1, 2, -1, 3, core::ptr::null_mut());
         stub.state = State::Parked as u32;
         stub
     }
@@ -44,7 +44,7 @@ mod alone {
             stub.state = state as u32;
             assert_eq!(put(&config(3), &mut stub), Err(Errno::EINVAL), "{state:?}");
         }
-        for change in [|stub: &mut Stub| stub.suspect = 1, |stub: &mut Stub| stub.resend = 1] {
+        for change in [|stub: &mut Stub| stub.suspect = 1, |stub: &mut Stub| stub.suspect = 1 << 31] {
             let mut stub = parked(1);
             change(&mut stub);
             assert_eq!(put(&config(3), &mut stub), Err(Errno::EINVAL));
@@ -61,16 +61,18 @@ mod alone {
 
         #[test]
         fn it_comes_out_as_it_has_gone_in(
-            (pid, listener, socket) in any::<(i32, i32, i32)>(),
+            (pid, listener, socket, memory) in any::<(i32, i32, i32, i32)>(),
             (siginfo, mcontext, fpstate) in any::<(u16, u16, u16)>(),
             (identity, notification, xfeatures) in any::<(u64, u64, u64)>(),
             shared in any::<usize>(),
-            unanswered in any::<[u64; 3]>(),
+            ticket in any::<u64>(),
+            limit in any::<u32>(),
         ) {
             let shared = core::ptr::without_provenance_mut(shared);
-            let mut stub = Stub::new(pid, listener, socket, identity, shared);
+            let mut stub = Stub::new(pid, listener, socket, memory, identity, shared);
+            stub.limit = limit;
             (stub.siginfo, stub.mcontext, stub.fpstate) = (siginfo, mcontext, fpstate);
-            (stub.notification, stub.xfeatures, stub.unanswered) = (notification, xfeatures, unanswered);
+            (stub.notification, stub.xfeatures, stub.ticket) = (notification, xfeatures, ticket);
             stub.reuse();
             prop_assert_eq!(format!("{:?}", from_words(to_words(&stub))), format!("{stub:?}"));
         }

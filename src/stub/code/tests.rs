@@ -16,9 +16,9 @@ const CONTROL: u64 = PAGE as u64;
 const SIGSTACK: u64 = CONTROL + FP as u64;
 
 /// Every call: its place, its number, and what its arguments are where the filter looks at them.
-const CALLS: [(Place, i64, &[Value]); 9] = {
+const CALLS: [(Place, i64, &[Value]); 10] = {
     const MESSAGE: u64 = CONTROL + offset_of!(Control, message) as u64;
-    use Value::{Constant as C, Mask, Start, Trusted as T};
+    use Value::{Constant as C, Mask, Nothing, Start, Trusted as T};
     [
         // What the first byte is called with is the host's; the rest: see the_ways_to_the_park.
         (Place::Park, 110, &[]),
@@ -26,6 +26,7 @@ const CALLS: [(Place, i64, &[Value]); 9] = {
         (Place::Mmap, 9, &[T, T, T, C(0x11), T, T]),
         (Place::Munmap, 11, &[T, T]),
         (Place::Close, 436, &[C(1), C(4), C(0)]),
+        (Place::Limit, 302, &[C(0), C(9), Nothing, C(0)]),
         (Place::SetFs, 158, &[C(0x1002), T]),
         (Place::SetGs, 158, &[C(0x1001), T]),
         (Place::Unblock, 14, &[C(2), Mask, C(0), C(8)]),
@@ -77,8 +78,12 @@ fn it_is_code_then_constants() {
     let end = code.last().map(Instruction::next_ip).unwrap_or_default();
     assert_eq!(code.last().map(Instruction::mnemonic), Some(Mnemonic::Jmp));
     let bytes = bytes();
-    assert_eq!(eflags_at(), end.next_multiple_of(8));
-    assert!(bytes[end as usize..eflags_at() as usize].iter().all(|byte| *byte == 0));
+    let nothing = Place::Nothing.offset();
+    assert_eq!(nothing, end.next_multiple_of(8));
+    assert!(bytes[end as usize..nothing as usize].iter().all(|byte| *byte == 0));
+    // No address space, and the right to have as much as ever again.
+    assert_eq!(bytes[nothing as usize..][..16], [[0; 8], [0xff; 8]].concat());
+    assert_eq!(eflags_at(), nothing + 16);
     assert_eq!(bytes[eflags_at() as usize..][..8], 0x202u64.to_le_bytes());
     assert_eq!(bytes[Place::Mask.offset() as usize..], [0; 8]);
     assert!(bytes.len() < PAGE / 4, "{}", bytes.len());
@@ -128,13 +133,13 @@ fn every_call_is_at_a_place_with_its_number() {
             places.insert(pair[1].next_ip(), i64::from(pair[0].immediate32()));
         }
     }
-    assert_eq!(code[1].ip(), call_at(Place::Park), "the handler is the park");
+    assert_eq!(code[2].ip(), call_at(Place::Park), "the handler is the park");
     let wanted: BTreeMap<_, _> = CALLS.iter().map(|(place, nr, _)| (place.offset(), *nr)).collect();
     assert_eq!(places, wanted);
     // Nothing else is a place.
     for place in Place::ALL {
         let known = wanted.contains_key(&place.offset());
-        assert!(known || matches!(place, Place::Iret | Place::Mask), "{place:?}");
+        assert!(known || matches!(place, Place::Iret | Place::Nothing | Place::Mask), "{place:?}");
     }
     assert_eq!(only(|i| i.mnemonic() == Mnemonic::Iretq).ip(), Place::Iret.offset());
 }
@@ -151,6 +156,7 @@ fn readable() -> BTreeMap<u64, usize> {
     fields.insert(offset_of!(Control, head.gs_base), 8);
     fields.insert(offset_of!(Control, head.xfeatures), 4);
     fields.insert(offset_of!(Control, head.xfeatures) + 4, 4);
+    fields.insert(offset_of!(Control, head.ticket), 8);
     fields.into_iter().map(|(offset, size)| (CONTROL + offset as u64, size)).collect()
 }
 
@@ -205,6 +211,7 @@ fn it_reads_known_words_and_writes_none() {
             (Register::RSP, eflags_at()),
             (Register::RSI, control(offset_of!(Control, message))),
             (Register::R12, control(offset_of!(Control, batch))),
+            (Register::RDX, Place::Nothing.offset()),
             (Register::RSI, Place::Mask.offset()),
             (Register::RDI, SIGSTACK),
             (Register::RSP, control(offset_of!(Control, head.iret))),
@@ -256,6 +263,8 @@ enum Value {
     Behind(u64),
     /// The constant mask's address, which is known at run time only.
     Mask,
+    /// The constant limit's.
+    Nothing,
 }
 
 impl Value {
@@ -322,6 +331,9 @@ fn step(i: &Instruction, factory: &mut InstructionInfoFactory, before: &State) -
         }
         Mnemonic::Lea if i.ip_rel_memory_address() == Place::Mask.offset() => {
             after.insert(target, Value::Mask);
+        }
+        Mnemonic::Lea if i.ip_rel_memory_address() == Place::Nothing.offset() => {
+            after.insert(target, Value::Nothing);
         }
         Mnemonic::Lea => {
             after.insert(target, Value::Start(i.ip_rel_memory_address()));
@@ -427,9 +439,9 @@ fn states() -> States {
 #[test]
 fn nothing_of_the_guests_is_used_on_any_way() {
     let states = states();
-    // All was walked through but the handler's own two instructions.
+    // All was walked through but the handler's own three instructions.
     let walked: BTreeSet<_> = states.keys().map(|(at, _)| *at).collect();
-    assert_eq!(walked, instructions()[2..].iter().map(Instruction::ip).collect());
+    assert_eq!(walked, instructions()[3..].iter().map(Instruction::ip).collect());
     // The guest is resumed only with no calls left.
     let at_iret = |none_left| states.get(&(Place::Iret.offset(), none_left));
     assert_eq!(at_iret(true), None, "rbx is the guest's");
@@ -449,6 +461,10 @@ fn the_ways_to_the_park() {
     let arguments = |jump: u64, none_left: bool| {
         states.get(&(jump, none_left)).map(|state| [0, 1, 2].map(|index| known(state, ARGUMENTS[index])))
     };
+    // Each brings its ticket along: the handler's first instruction loads it.
+    let ticket = CONTROL + offset_of!(Control, head.ticket) as u64;
+    let first = instructions()[0];
+    assert_eq!((first.op0_register(), first.ip_rel_memory_address()), (Register::R10, ticket));
     // Done, with none left; the other two are not looked at.
     assert_eq!(arguments(jumps[0], true).map(|way| way[0]), Some(Value::Constant(PARK_DONE)));
     assert_eq!(arguments(jumps[0], false), None);

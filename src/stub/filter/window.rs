@@ -103,6 +103,12 @@ pub(super) fn build(config: &Config, features: u32, p: &mut Program<'_>) -> Resu
         p.require_at(at::arg_low(1), code::STUBGUARD_FDS_MAX as u32)?;
         p.require_at(at::arg_low(2), 0)
     })?;
+    at_site(p, config, Place::Limit, libc::SYS_prlimit64, ALLOW, |p| {
+        p.require_at(at::arg_low(0), 0)?;
+        p.require_at(at::arg_low(1), libc::RLIMIT_AS)?;
+        p.require_arg(2, site(config, Place::Nothing))?;
+        p.require_arg(3, 0)
+    })?;
     if features & STUBGUARD_F_FSGSBASE == 0 {
         for (place, what) in [(Place::SetFs, code::ARCH_SET_FS), (Place::SetGs, code::ARCH_SET_GS)] {
             at_site(p, config, place, libc::SYS_arch_prctl, ALLOW, |p| p.require_at(at::arg_low(0), what))?;
@@ -176,7 +182,7 @@ fn memory_calls(p: &mut Program<'_>, config: &Config) -> Result<()> {
         p.require_arg(3, (libc::MAP_SHARED | libc::MAP_FIXED) as u64)?;
         p.load(at::arg_low(4))?;
         p.emit(op::JGE_K, 1, 0, TO_KILL)?;
-        p.emit(op::JGT_K, code::STUBGUARD_FDS_MAX as u32, TO_KILL, 0)?;
+        p.emit(op::JGT_K, code::STUBGUARD_KEPT_FD as u32, TO_KILL, 0)?;
         to_range = p.len;
         p.emit(op::JA, 0, 0, 0)
     })?;

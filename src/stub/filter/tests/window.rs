@@ -10,9 +10,10 @@ use proptest::prelude::*;
 /// Hosts with and without FSGSBASE; all other features make no difference.
 const HOSTS: [u32; 4] = [0, STUBGUARD_F_FSGSBASE, !STUBGUARD_F_FSGSBASE, u32::MAX];
 
-/// The control page's message: behind 24 words of registers and the like.
-const MESSAGE: u64 = PAGE + 4096 + 24 * 8;
+/// The control page's message: behind 25 words of registers and the like.
+const MESSAGE: u64 = PAGE + 4096 + 25 * 8;
 const FDS: u64 = 4;
+const KEPT: u64 = 5;
 
 const PARK: u32 = 110;
 const MMAP: u32 = 9;
@@ -21,6 +22,7 @@ const RECVMSG: u32 = 47;
 const CLOSE_RANGE: u32 = 436;
 const SIGPROCMASK: u32 = 14;
 const ARCH_PRCTL: u32 = 158;
+const PRLIMIT: u32 = 302;
 
 /// Above all that is a guest's.
 const GUEST_END: u64 = 0x7f80_0000_0000;
@@ -37,10 +39,14 @@ fn mask() -> u64 {
     PAGE + Place::Mask.offset()
 }
 
+fn nothing() -> u64 {
+    PAGE + Place::Nothing.offset()
+}
+
 /// The place at an offset of the page, if a call may be made there.
 fn place(offset: u64) -> Option<Place> {
-    use Place::{Close, Mmap, Munmap, Park, Recvmsg, SetFs, SetGs, Unblock};
-    [Park, Recvmsg, Mmap, Munmap, Close, SetFs, SetGs, Unblock]
+    use Place::{Close, Limit, Mmap, Munmap, Park, Recvmsg, SetFs, SetGs, Unblock};
+    [Park, Recvmsg, Mmap, Munmap, Close, Limit, SetFs, SetGs, Unblock]
         .into_iter()
         .find(|place| place.offset() == offset)
 }
@@ -75,11 +81,14 @@ fn rule(guest_end: u64, fsgsbase: bool, call: &Seen) -> u32 {
                 && below_the_stub(a, b)
                 && c <= 7
                 && d == 0x11
-                && (1..=FDS).contains(&u64::from(call.int(4)))
+                && (1..=KEPT).contains(&u64::from(call.int(4)))
         }
         Some(Place::Munmap) => call.nr == MUNMAP && below_the_stub(a, b),
         Some(Place::Close) => {
             call.nr == CLOSE_RANGE && call.int(0) == 1 && u64::from(call.int(1)) == FDS && call.int(2) == 0
+        }
+        Some(Place::Limit) => {
+            call.nr == PRLIMIT && call.int(0) == 0 && call.int(1) == 9 && c == nothing() && d == 0
         }
         Some(Place::Unblock) => call.nr == SIGPROCMASK && call.int(0) == 2 && b == mask() && c == 0,
         // Without the call, they are places like any other.
@@ -148,15 +157,16 @@ impl Checker {
 }
 
 /// The calls that the stub's code makes.
-fn good() -> [(Place, Seen); 9] {
+fn good() -> [(Place, Seen); 10] {
     let at = |place: Place, nr, args| (place, Seen::at(place.offset(), nr, args));
     [
         at(Place::Park, PARK, [14, PAGE, PAGE, 0, 0, 0]),
         at(Place::Recvmsg, RECVMSG, [0, MESSAGE, 0x40, 0, 0, 0]),
         at(Place::Mmap, MMAP, [0x40_0000, 4096, 3, 0x11, 1, 0x10_0000]),
-        at(Place::Mmap, MMAP, [0, PAGE, 7, 0x11, FDS, u64::MAX]),
+        at(Place::Mmap, MMAP, [0, PAGE, 7, 0x11, KEPT, u64::MAX]),
         at(Place::Munmap, MUNMAP, [PAGE - 4096, 4096, 0, 0, 0, 0]),
         at(Place::Close, CLOSE_RANGE, [1, FDS, 0, 0, 0, 0]),
+        at(Place::Limit, PRLIMIT, [0, 9, nothing(), 0, 0, 0]),
         at(Place::SetFs, ARCH_PRCTL, [0x1002, 0x1234, 0, 0, 0, 0]),
         at(Place::SetGs, ARCH_PRCTL, [0x1001, 0x1234, 0, 0, 0, 0]),
         at(Place::Unblock, SIGPROCMASK, [2, mask(), 0, 8, 0, 0]),
@@ -281,7 +291,7 @@ fn mmap_with_every_combination_of_the_others() {
     let (flags, prots, fds) = (
         [0, 1, 2, 0x10, 0x11, 0x12, 0x31, 0x8011, 0x10_0011, 1 << 32 | 0x11, 1 << 63 | 0x11, u64::MAX],
         (0..=16).chain([0x100, 0x0100_0000, 0x0200_0000, 1 << 31, 1 << 32, 1 << 32 | 3, 1 << 63, u64::MAX]),
-        [0, 1, 2, 3, 4, 5, 0x7fff_ffff, 0xffff_ffff, 1 << 31 | 1, 1 << 32, 1 << 32 | 1, u64::MAX],
+        [0, 1, 2, 3, 4, 5, 6, 0x7fff_ffff, 0xffff_ffff, 1 << 31 | 1, 1 << 32, 1 << 32 | 1, u64::MAX],
     );
     let mut checker = Checker::new(STUBGUARD_F_FSGSBASE);
     for prot in prots {
@@ -432,7 +442,7 @@ proptest! {
     /// Anything at all, mostly at the places.
     #[test]
     fn any_call(
-        calls in prop::collection::vec((0usize..9, any::<u32>(), any::<[u64; 6]>(), any::<u16>(), 0u64..8192), 200),
+        calls in prop::collection::vec((0usize..10, any::<u32>(), any::<[u64; 6]>(), any::<u16>(), 0u64..8192), 200),
     ) {
         let mut checker = Checker::new(0);
         for (which, nr, args, change, offset) in calls {
