@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# deps.sh [--test]: looks for the tools that the library and the kernels are built with, and with --test
-# for those of the tests and checks too. On Debian and its like, root has what is missing
+# deps.sh [--test | --soak | --suite]: looks for the tools that the library and the kernels are built with, and
+# for those of the tests and checks, of `make soak` or `make suite` too. On Debian and its like, root has what is missing
 # installed; everybody else is told what to install.
 set -euo pipefail
 
@@ -14,7 +14,8 @@ rust_minimum=${rust_minimum:-1.85}
 
 [ "$(uname -m)" = x86_64 ] || die "this machine is $(uname -m): stubguard guards UML on x86_64 only"
 
-# What is needed: "how to see it" "Debian's package". A header is looked for through the compiler.
+# What is needed: "how to see it" "Debian's package". A header is looked for through the compiler, a Python module by
+# the guests' Python.
 needs='
 gcc gcc
 <stdio.h> libc6-dev
@@ -42,7 +43,15 @@ shellcheck shellcheck
 g++ g++
 pkg-config pkg-config
 ' ;;
-*) die "usage: deps.sh [--test]" ;;
+--soak) needs+='
+stress-ng stress-ng
+' ;;
+--suite) needs+='
+@test.libregrtest '"$(/usr/bin/python3 -c 'import sys; print("libpython%d.%d-testsuite" % sys.version_info[:2])' || echo python3)"'
+<sys/capability.h> libcap-dev
+<popt.h> libpopt-dev
+' ;;
+*) die "usage: deps.sh [--test | --soak | --suite]" ;;
 esac
 
 missing() {
@@ -50,6 +59,7 @@ missing() {
 	while read -r what package; do
 		case $what in
 		'') continue ;;
+		'@'*) /usr/bin/python3 -c "import ${what#@}" 2>/dev/null && continue ;;
 		'<'*) echo "#include $what" | gcc -E -x c - >/dev/null 2>&1 && continue ;;
 		*) command -v "$what" >/dev/null && continue ;;
 		esac

@@ -1,13 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# run.sh UNGUARDED GUARDED
+# run.sh NAME=KERNEL...
 #
-# Boots both kernels for honest work, then once for each attack of guests/hostile, and prints a
-# table of each. Fails if an attack on the guarded kernel is neither BLOCKED nor known to be OPEN in
-# its mode, or if a workload fails or has another result there.
+# Boots the kernels called "unguarded" and "guarded" for honest work, and each kernel once for each attack
+# of guests/hostile, and prints a table of each (Markdown's). Fails if a workload fails or has another
+# result on the guarded one, or if an attack there is neither BLOCKED nor known to be OPEN in its mode. Without one
+# called "guarded", attacks are judged on all.
 #
-# ATTACKS, WORKLOADS: names to run instead of all. NCPUS: CPUs of a guest (1). JOBS: attacks at a
+# ATTACKS, WORKLOADS: names to run instead of all. ATTACKED: kernels to attack (all). NCPUS: CPUs of a guest (1). JOBS: attacks at a
 # time (all CPUs). GUARDED_ARGS: more boot parameters for the guarded kernel, as
 # stubguard=notify. VECTOR_SECONDS: how long "vectors" takes (2). HOSTILE_FULL: try everything that can
 # be tried, for minutes.
@@ -16,21 +17,29 @@ set -euo pipefail
 # shellcheck source=uml/common.sh
 . "$(dirname "$0")/common.sh"
 
-[ $# -eq 2 ] || die "usage: run.sh UNGUARDED GUARDED (two UML kernels)"
-declare -A kernel=([unguarded]=$1 [guarded]=$2)
-for k in "$@"; do
-	[ -x "$k" ] || die "$k is not a UML kernel that can be run: make uml builds them"
+declare -A kernel=()
+kernels=()
+for k; do
+	name=${k%%=*}
+	[[ $name =~ ^[a-z0-9]+$ && $k == *=* ]] || die "usage: run.sh NAME=KERNEL..., NAME of a-z and 0-9"
+	[ -x "${k#*=}" ] || die "${k#*=} is not a UML kernel that can be run: make uml builds them"
+	[ -n "${kernel[$name]:-}" ] || kernels+=("$name")
+	kernel[$name]=${k#*=}
 done
+[ "${#kernels[@]}" -gt 0 ] || die "usage: run.sh NAME=KERNEL..."
+read -ra attacked <<<"${ATTACKED:-${kernels[*]}}"
 busybox=$(command -v busybox) || die "busybox is missing, the guests' shell: apt-get install busybox-static"
 
 ncpus=${NCPUS:-1}
 jobs=${JOBS:-$(nproc)}
-workloads=${WORKLOADS-pipelines files compile forks maps signals threads floats vectors steps handlers bases calls fdcount}
+[ -n "${kernel[unguarded]:-}" ] && [ -n "${kernel[guarded]:-}" ] || WORKLOADS=
+workloads=${WORKLOADS-pipelines files compile forks maps signals threads floats vectors steps handlers bases calls everycall fdcount}
 
 # A guest without a guard hangs in some attacks. A guard needs 5 s of the attacker's CPU time, which
 # may take longer on a busy machine: a guarded guest gets more time before it is said to hang. It
 # also has more to do, as an attack that succeeds ends at once.
-declare -A attack_limit=([unguarded]=20 [guarded]=180 [page-calls-unguarded]=120)
+declare -A attack_limit=([unguarded]=20 [page-calls-unguarded]=120)
+attack_limit_else=180
 workload_limit=150
 
 # What a mode is known to leave open, and why: docs/trust.md. No failure, but never left unsaid.
@@ -66,7 +75,7 @@ write_init() {
 # watch; the kernel's is in NAME.pid as soon as it runs.
 boot() {
 	local name=$1 which=$2 limit=$3 more=''
-	[ "$which" = unguarded ] || more=${GUARDED_ARGS:-}
+	[ "$which" != guarded ] || more=${GUARDED_ARGS:-}
 	rm -f "$run_dir/$name.pid"
 	: >"$(guest_log "$name")"
 	# shellcheck disable=SC2016,SC2086 # for the inner shell; several words
@@ -197,7 +206,7 @@ guard_mode() {
 work_table() {
 	local name
 	printf '\n%-11s | %9s | %9s | %5s | %s\n' workload unguarded "$mode" ratio "result, $ncpus CPU"
-	printf -- '------------+-----------+-----------+-------+-------\n'
+	printf -- '------------|-----------|-----------|-------|-------\n'
 	for name in $workloads; do
 		if [ "$name" = fdcount ]; then fd_row; else work_row "$name"; fi
 	done
@@ -222,7 +231,7 @@ judge_silence() {
 
 run_attack() {
 	local attack=$1 which=$2 name=$1-$2 start=$SECONDS log verdict
-	local limit=${attack_limit[$name]:-${attack_limit[$which]}}
+	local limit=${attack_limit[$name]:-${attack_limit[$which]:-$attack_limit_else}}
 	log=$(guest_log "$name")
 	write_init "$name" "${HOSTILE_FULL:+HOSTILE_FULL=1 }'$run_dir/hostile' $attack"
 	boot "$name" "$which" "$limit"
@@ -238,7 +247,7 @@ run_attacks() {
 	local attack which n=0
 	say "attacks, $jobs at a time (logs: $(short "$log_dir")/run-ATTACK-KERNEL.log)"
 	for attack in $attacks; do
-		for which in unguarded guarded; do
+		for which in "${attacked[@]}"; do
 			if [ "$n" -ge "$jobs" ]; then
 				wait -n || true
 			else
@@ -252,23 +261,36 @@ run_attacks() {
 
 verdict() { cat "$run_dir/$1-$2.verdict" 2>/dev/null || echo "INCONCLUSIVE no verdict"; }
 
+# judge ATTACK KERNEL: the word for the table; what must not be goes to the failures
+judge() {
+	word=$(verdict "$1" "$2" | cut -d' ' -f1)
+	[ -z "${kernel[guarded]:-}" ] || [ "$2" = guarded ] || return 0
+	if [ "$2 $word" = "guarded BREACHED" ] && [ -n "${known_open[$mode $1]:-}" ]; then
+		word=OPEN
+		open+=("$1: ${known_open[$mode $1]}")
+	fi
+	case $word in BLOCKED | OPEN) ;; *) failures+=("attack $1 on $2") ;; esac
+}
+
 attack_table() {
 	local attack which text word
-	printf '\n%-16s | %-12s | %s\n' attack unguarded "$mode, $ncpus CPU"
-	printf -- '-----------------+--------------+-------------\n'
-	for attack in $attacks; do
-		text=$(verdict "$attack" guarded)
-		word=${text%% *}
-		if [ "$word" = BREACHED ] && [ -n "${known_open[$mode $attack]:-}" ]; then
-			word=OPEN
-			open+=("$attack: ${known_open[$mode $attack]}")
-		fi
-		printf '%-16s | %-12s | %s\n' "$attack" "$(verdict "$attack" unguarded | cut -d' ' -f1)" "$word"
-		case $word in BLOCKED | OPEN) ;; *) failures+=("attack $attack") ;; esac
+	printf '\n%-16s' attack
+	for which in "${attacked[@]}"; do
+		[ "$which" != guarded ] || which=$mode
+		printf ' | %-12s' "$which"
 	done
-	printf '\nWhat was seen:\n'
+	printf '\n-----------------%s\n' "$(printf -- '|--------------%.0s' "${attacked[@]}")"
 	for attack in $attacks; do
-		for which in unguarded guarded; do
+		printf '%-16s' "$attack"
+		for which in "${attacked[@]}"; do
+			judge "$attack" "$which"
+			printf ' | %-12s' "$word"
+		done
+		printf '\n'
+	done
+	printf '\nWhat was seen (%s CPU):\n' "$ncpus"
+	for attack in $attacks; do
+		for which in "${attacked[@]}"; do
 			text=$(verdict "$attack" "$which")
 			printf '  %-16s %-9s %s\n' "$attack" "$which" "${text#* }"
 		done
@@ -303,4 +325,5 @@ if [ "${#failures[@]}" -gt 0 ]; then
 	printf 'run.sh: FAILED: %s\n' "$(IFS=,; printf '%s' "${failures[*]}")" >&2
 	exit 1
 fi
-say "mode $mode: every attack was blocked${open:+ but ${#open[@]} known ones}, every workload has the same result"
+[ -z "${kernel[guarded]:-}" ] ||
+	say "mode $mode: every attack was blocked${open:+ but ${#open[@]} known ones}, every workload has the same result"

@@ -6,6 +6,9 @@
 #	make uml FIXES=1		the same with uml/fixes: patches that mend arch/um itself, in all of them
 #	make -s where			where the kernels of our own are
 #	make run			all set-up, then attacks and workloads on both kernels
+#	make attacks			the attacks alone; PEERS="name=/path/to/linux": on more kernels besides
+#	make attacks LINUX=/path/to/linux	on that UML kernel alone
+#	make disturb			guests at work while the host disturbs their processes: both modes, 1 and 2 CPUs
 #	make uml-clean			kernel objects and sources away (downloads stay)
 
 KVER ?= 7.2
@@ -15,7 +18,7 @@ UML_CACHE := $(if $(STUBGUARD_CACHE),$(abspath $(STUBGUARD_CACHE)),$(patsubst %/
 UML_OBJ = $(UML_CACHE)/obj/$(KVER)$(if $(FIXES),-fixes)
 
 export FIXES
-.PHONY: uml uml-deps uml-lib where run uml-clean
+.PHONY: uml uml-deps uml-lib where run attacks disturb uml-clean
 
 uml-deps:
 	@$(UML)/deps.sh
@@ -38,7 +41,22 @@ where:
 
 run: uml-lib
 	@$(UML)/build.sh $(KVER) unguarded guarded
-	@$(UML)/run.sh $(UML_OBJ)-unguarded/linux $(UML_OBJ)-guarded/linux
+	@$(UML)/run.sh unguarded=$(UML_OBJ)-unguarded/linux guarded=$(UML_OBJ)-guarded/linux
+
+ifneq ($(LINUX),)
+attacks:
+	@WORKLOADS= $(UML)/run.sh linux=$(LINUX)
+else
+attacks: uml-lib
+	@$(UML)/build.sh $(KVER) unguarded guarded
+	@WORKLOADS= $(UML)/run.sh unguarded=$(UML_OBJ)-unguarded/linux $(PEERS) guarded=$(UML_OBJ)-guarded/linux
+endif
+
+disturb: uml-lib
+	@$(UML)/build.sh $(KVER) guarded
+	@for cpus in 1 2; do for mode in window notify; do \
+		NCPUS=$$cpus GUARDED_ARGS=stubguard=$$mode $(UML)/tests/disturbed.sh $(UML_OBJ)-guarded/linux || exit 1; \
+	done; done
 
 uml-clean:
 	rm -rf $(UML_CACHE)/obj $(UML_CACHE)/src $(UML_CACHE)/log

@@ -22,7 +22,7 @@ check() {
 		failed=$((failed + 1))
 		result=FAILED
 	fi
-	grep -hE '^(test result:|ok|not ok|All tests|Files=|symbols|panics|stack|header|unsafe|licences|install|lint|loom|[0-9]+ objects)' \
+	grep -hE '^(test result:|ok|not ok|All tests|Files=|symbols|panics|stack|header|unsafe|licences|install|lint|loom|fuzz|[0-9]+ objects)' \
 		"$log_dir/${name//[^A-Za-z0-9._-]/-}.log" | sed 's/^/      /' || true
 	sed -n '/^workload/,/^$/p; /^attack/,/^$/p' "$log_dir/${name//[^A-Za-z0-9._-]/-}.log" | sed 's/^/      /'
 	rows+=("$(printf '%-34s %-6s %5d s' "$name" "$result" $((SECONDS - start)))")
@@ -37,26 +37,28 @@ check "kernels 7.2" "$uml_dir/build.sh" 7.2 unguarded guarded guarded-static
 check "kernel 7.3" "$uml_dir/build.sh" 7.3 unguarded guarded
 check "cargo tests" "$make" --no-print-directory rust-test
 check "C harness" "$make" --no-print-directory c-test
+check "fuzz" "$make" --no-print-directory fuzz SECONDS=20
 check "quality" "$make" --no-print-directory check
 check "option off" "$uml_dir/tests/off.sh" 7.2
 check "kernel style" "$uml_dir/tests/style.sh" 7.2
 check "boots shared" "$uml_dir/tests/boots.sh" "$(kernel 7.2-guarded)"
 check "boots static" "$uml_dir/tests/boots.sh" "$(kernel 7.2-guarded-static)"
-# guests VERSION VARIANT CPUS MODE
+check "disturbed" env NCPUS=2 SECONDS_EACH=2 "$uml_dir/tests/disturbed.sh" "$(kernel 7.2-guarded)" freeze-stub trace-all kill-stub
+# guests VERSION VARIANT CPUS MODE [ATTACKED]: what attacks do without a guard is seen once for each number of CPUs
 guests() {
-	check "guests $1 $2 $3 CPU $4" env NCPUS="$3" GUARDED_ARGS="stubguard=$4" \
-		"$uml_dir/run.sh" "$(kernel "$1-unguarded")" "$(kernel "$1-$2")"
+	check "guests $1 $2 $3 CPU $4" env NCPUS="$3" GUARDED_ARGS="stubguard=$4" ATTACKED="${5:-guarded}" \
+		"$uml_dir/run.sh" unguarded="$(kernel "$1-unguarded")" guarded="$(kernel "$1-$2")"
 }
 for cpus in 1 2; do
-	guests 7.2 guarded "$cpus" window
+	guests 7.2 guarded "$cpus" window "unguarded guarded"
 done
 # Each of what makes window mode fast can be turned off.
 guests 7.2 guarded-static 1 window,calls=trap
-guests 7.2 guarded-static 2 window,pool=0
+guests 7.2 guarded-static 2 window,pool=0,memory=pass
 guests 7.2 guarded 1 notify
 guests 7.2 guarded-static 2 notify
 guests 7.3 guarded 2 window
-guests 7.3 guarded 1 window,calls=trap,pool=0
+guests 7.3 guarded 1 window,calls=trap,pool=0,memory=pass
 guests 7.3 guarded 1 notify
 
 printf '\n'

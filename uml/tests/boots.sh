@@ -76,9 +76,13 @@ boot real
 { guards window && says 'mode window, calls notify: .* lacks nothing'; } && r=0 || r=1
 result "$r" "guarded: window mode, says what the host offers, serves, kills nobody"
 
-boot real stubguard=calls=trap,pool=0
+boot real stubguard=calls=trap,pool=0,memory=pass
 { guards window && says 'mode window: .* lacks nothing' && says '^recycled 0$'; } && r=0 || r=1
-result "$r" "stubguard=calls=trap,pool=0: without what makes it fast, and it says so"
+result "$r" "stubguard=calls=trap,pool=0,memory=pass: without what makes it fast, and it says so"
+
+# In a subshell: the limit cannot be taken back.
+(ulimit -v 100000000 && boot real && guards window && says 'lacks limit') && r=0 || r=1
+result "$r" "window, with an address-space limit of UML's own: guarded all the same"
 
 boot real stubguard=notify
 { guards notify && says 'lacks nothing'; } && r=0 || r=1

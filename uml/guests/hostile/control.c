@@ -39,7 +39,7 @@ static bool find_registers(void)
 	return *control.calls == 0;
 }
 
-/* A page fault makes the kernel queue a call, and hand over the memory fd. */
+/* A page fault makes the kernel queue a call, and have the stub map. */
 static bool find_batch(void)
 {
 	uintptr_t page = reserve(PAGE);
@@ -56,7 +56,8 @@ static bool find_batch(void)
 		if (!control.message && in_data(word[0]) && word[1] == 1)
 			control.message = word - 2;
 	}
-	if (!control.batch || !control.message)
+	/* a stub that keeps the fd gets none by message */
+	if (!control.batch)
 		return false;
 	memcpy(control.entry, control.batch, sizeof(control.entry));
 	return true;
@@ -137,7 +138,8 @@ void set_park_syscall(int32_t nr)
 long forge_park_at(uintptr_t entry, uint64_t eflags, uint64_t what, uint64_t second,
 		   uint64_t third)
 {
-	const long arg[6] = { (long)what, (long)second, (long)third };
+	const long arg[6] = { (long)what, (long)second, (long)third,
+			      park.ticket ? (long)(*park.ticket + park.forged) : 0 };
 	struct host_call call;
 
 	prepare_call(&call, entry, park.nr, arg);
@@ -148,6 +150,30 @@ long forge_park_at(uintptr_t entry, uint64_t eflags, uint64_t what, uint64_t sec
 long forge_park(uint64_t what, uint64_t second, uint64_t third)
 {
 	return forge_park_at(park.site, 0x202, what, second, third);
+}
+
+/* A word that is one more each time that the kernel has resumed this stub. */
+static uint64_t *find_ticket(void)
+{
+	static uint64_t before[2 * PAGE / sizeof(uint64_t)];
+	uint64_t *data = (uint64_t *)stub.data, *found = NULL;
+	size_t n = (stub.end - stub.data) / sizeof(*data), i;
+	uintptr_t page = reserve(4 * PAGE);
+	int round;
+
+	if (n > ARRAY_SIZE(before))
+		return NULL;
+	for (round = 0; round < 4; round++) {
+		memcpy(before, data, n * sizeof(*data));
+		*(volatile char *)(page + (uintptr_t)round * PAGE) = 1;
+		for (i = 0; i < n && !found; i++)
+			if (data[i] == before[i] + 1 && before[i])
+				found = &data[i];
+		/* a timer tick in between spoils it */
+		if (found && *found != before[found - data] + 1)
+			found = NULL;
+	}
+	return found;
 }
 
 #define PARKED	77
@@ -166,7 +192,7 @@ static void try_park(void *arg)
 
 bool find_park(void)
 {
-	struct park try;
+	struct park try = { .ticket = find_ticket() };
 	uintptr_t frame, lowest = stub.data;
 	unsigned int i;
 	int status;

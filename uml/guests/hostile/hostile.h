@@ -15,6 +15,7 @@
  *	park.c		attacks with forged parks
  *	kernel.c	attacks with forged reports
  *	time.c		attacks on time
+ *	crowd.c		attacks by several processes
  */
 #ifndef HOSTILE_H
 #define HOSTILE_H
@@ -34,6 +35,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -198,12 +200,15 @@ struct control {
 	uint64_t *iret;		/* and what iretq pops */
 	volatile uint32_t *flags, *calls;
 	uint32_t back;		/* the flags with which the guest goes on */
-	uint32_t with_fd;	/* the flags of a batch with the memory fd */
+	uint32_t with_fd;	/* the flags of a batch that maps */
 	uint64_t *batch;	/* its calls: address, length, offset, */
 	uint64_t entry[4];	/* protection and fd; one of the kernel's */
-	uint64_t *message;	/* struct msghdr */
+	uint64_t *message;	/* struct msghdr, NULL if it has not been used */
 };
 extern struct control control;
+
+/* The numbers, from 1, that a stub's memory fds may have. */
+#define MEMORY_FDS	5
 
 /* False if this stub does not park. */
 bool find_control(void);
@@ -215,6 +220,8 @@ struct park {
 	uintptr_t site;		/* the instruction */
 	long nr;
 	ucontext_t *frame;	/* where the host puts this stub's frames */
+	uint64_t *ticket;	/* what tells one resume from another, NULL without */
+	uint64_t forged;	/* added to it */
 };
 extern struct park park;
 
@@ -245,6 +252,7 @@ void block_ticks(void);
 void start_victim(void);
 size_t scan_for_secret(uintptr_t window, size_t size);
 void judge_claim(void);
+void feed_victim(void);
 
 /* ---- theft.c */
 
@@ -284,6 +292,7 @@ void block_signal(void);
 void altstack_move(void);
 /* park.c */
 void forged_park(void);
+void corrupt_data(void);
 void run_beside(void);
 void storm(void);
 void left_behind(void);
@@ -297,5 +306,13 @@ void clone_vm_err(void);
 uint64_t ticks_per_second(void);
 void alarm_spin(void);
 void alarm_sleep(void);
+void alarm_fault(void);
+void alarm_stop(void);
+/* crowd.c */
+void stale_page(void);
+void copy_race(void);
+void traced_death(void);
+void collude(void);
+void fork_bomb(void);
 
 #endif

@@ -116,6 +116,10 @@ static const struct attack {
 	  alarm_spin, NULL, NULL, 1, true },
 	{ "alarm-sleep", "block the timer tick and sleep for ever",
 	  alarm_sleep, NULL, NULL, 1, true },
+	{ "alarm-fault", "block the timer tick and fault without end",
+	  alarm_fault, NULL, NULL, 1, true },
+	{ "alarm-stop", "block the timer tick and spin, while others stop the process",
+	  alarm_stop, NULL, NULL, 1, true },
 	{ "altstack-move", "have the host put its signal frames elsewhere",
 	  altstack_move, NULL, NULL, 60, false },
 	{ "arch-prctl", "run arch_prctl codes that the stub never needs",
@@ -124,6 +128,8 @@ static const struct attack {
 	  page_calls, NULL, NULL, 120, false },
 	{ "forged-park", "hand over with forged arguments and frames",
 	  forged_park, NULL, NULL, 120, false },
+	{ "corrupt-data", "change each word of the stub's data before each way to hand over",
+	  corrupt_data, NULL, NULL, 120, false },
 	{ "forged-length", "report a failed batch with a length out of range",
 	  forged_length, NULL, NULL, 0, false },
 	{ "forged-si-offset", "report siginfo out of range",
@@ -136,6 +142,16 @@ static const struct attack {
 	  clone_vm_err, NULL, NULL, 0, false },
 	{ "left-behind", "find what an ended process has left in its stub",
 	  left_behind, NULL, NULL, 60, false },
+	{ "stale-page", "read a page that another process has given back",
+	  stale_page, start_victim, judge_claim, 60, false },
+	{ "copy-race", "give pages back while the kernel copies to them",
+	  copy_race, NULL, NULL, 60, false },
+	{ "traced-death", "lose the stub, and take the signal back as a tracer",
+	  traced_death, NULL, NULL, 0, false },
+	{ "collude", "stop, trace, kill and starve a hijacked stub from another CPU",
+	  collude, start_victim, judge_claim, 60, false },
+	{ "fork-bomb", "break stubs in a crowd that doubles",
+	  fork_bomb, NULL, NULL, 60, false },
 	{ "storm", "keep the kernel busy with broken stubs, beside a sleeper",
 	  storm, NULL, NULL, 60, false },
 };
@@ -165,11 +181,11 @@ static int watch(pid_t pid, const struct attack *attack)
 {
 	int grace = attack->stubborn ? STUBBORN_GRACE : GRACE;
 	int status = 0;
+	bool ended = reap(pid, &status, attack->patience ? attack->patience : 10);
 
-	if (reap(pid, &status, attack->patience ? attack->patience : 10))
-		return status;
-	kill(pid, SIGKILL);
-	if (!reap(pid, &status, grace))
+	/* and whom it has left, who would have our output open for ever */
+	kill(-pid, SIGKILL);
+	if (!ended && !reap(pid, &status, grace))
 		set_verdict(BREACHED, "%d s after SIGKILL it is still there, %s",
 			    grace, shared->step);
 	return status;
@@ -204,6 +220,7 @@ static void run_attack(const struct attack *attack)
 	if (pid < 0)
 		conclude(INCONCLUSIVE, "fork: %s", strerror(errno));
 	if (pid == 0) {
+		setpgid(0, 0);
 		find_stub();
 		attack->run();
 		_exit(3);
@@ -247,8 +264,8 @@ static void print_stub(void)
 		printf("registers at data+%#lx, batch at data+%#lx, message at data+%#lx\n",
 		       (uintptr_t)control.gp - stub.data,
 		       (uintptr_t)control.batch - stub.data,
-		       (uintptr_t)control.message - stub.data);
-		printf("flags %#x, with the memory fd %#x\n", control.back, control.with_fd);
+		       control.message ? (uintptr_t)control.message - stub.data : 0);
+		printf("flags %#x, of a batch that maps %#x\n", control.back, control.with_fd);
 		if (find_park())
 			printf("parks by call %ld at code+%#lx, frame at data+%#lx\n",
 			       park.nr, park.site - stub.code,

@@ -63,7 +63,7 @@ static void foreign_frames_by_calls(void)
 	offset = (long)control.entry[2];
 	map_everywhere(page, PAGE, PROT_READ, offset + (long)PAGE, check_forbidden);
 	map_everywhere(page, PAGE, PROT_READ, offset - (long)PAGE, check_forbidden);
-	conclude(BLOCKED, "the stub keeps no fd; all memory and foreign frames by %u calls: nothing is mapped",
+	conclude(BLOCKED, "all memory and foreign frames by %u calls: nothing is mapped",
 		 stub.nsites);
 }
 
@@ -118,7 +118,7 @@ static void overrun_by_calls(void)
 	size -= (size_t)offset;
 	step("mapping %zu pages with the frame of one", size / PAGE);
 	map_everywhere(page, size, PROT_READ | PROT_WRITE, offset, check_forbidden);
-	conclude(BLOCKED, "the stub keeps no fd; %zu pages with the frame of one by %u calls: nothing is mapped",
+	conclude(BLOCKED, "%zu pages with the frame of one by %u calls: nothing is mapped",
 		 size / PAGE, stub.nsites);
 }
 
@@ -225,7 +225,7 @@ static void wrong_prot_by_calls(int fd)
 	step("mapping a read-only page writable");
 	map_everywhere((uintptr_t)read_only, PAGE, PROT_READ | PROT_WRITE, offset,
 		       check_read_only);
-	conclude(BLOCKED, "the stub keeps no fd; the page writable by %u calls: it is not",
+	conclude(BLOCKED, "the page writable by %u calls: it is not",
 		 stub.nsites);
 }
 

@@ -430,6 +430,12 @@ static void stop_on(uintptr_t rsp, unsigned int how)
 		asm volatile("mov %%rsp, %%rbx\n\tmov %0, %%rsp\n\tmovb $1, (%1)\n\tmov %%rbx, %%rsp"
 			     : : "r" (rsp), "r" (reserve(PAGE)) : "rbx", "memory");
 		break;
+	case 2:
+		/* ends with a signal: the kernel needs all registers then */
+		asm volatile("mov %%rsp, %%rbx\n\tmov %3, %%rsp\n\tsyscall\n\tmov %%rbx, %%rsp"
+			     : : "a" (SYS_kill), "D" (getpid()), "S" (SIGUSR1), "r" (rsp)
+			     : "rbx", "rcx", "r11", "memory");
+		break;
 	default:
 		asm volatile("mov %%rsp, %%rbx\n\tmov %0, %%rsp\n\tint3\n\tmov %%rbx, %%rsp"
 			     : : "r" (rsp) : "rbx", "memory");
@@ -442,11 +448,21 @@ struct place {
 	unsigned int how;
 };
 
+static void take_signal(int sig)
+{
+	(void)sig;
+}
+
 static void try_rsp(void *arg)
 {
+	static char stack[16 * PAGE];
+	static const stack_t other = { .ss_sp = stack, .ss_size = sizeof(stack) };
+	static const struct sigaction sa = { .sa_handler = take_signal, .sa_flags = SA_ONSTACK };
 	const struct place *p = arg;
 
 	limit_child();
+	sigaltstack(&other, NULL);
+	sigaction(SIGUSR1, &sa, NULL);
 	stop_on(p->rsp, p->how);
 	shared->counter++;
 	/* it is where it was for all others: a guest call as any */
@@ -459,7 +475,7 @@ static unsigned int rsp_everywhere(void)
 	unsigned int n = 0;
 
 	for (p.rsp = stub.code - 64; p.rsp <= stub.end + 64; p.rsp += p.rsp < stub.data ? 512 : 56) {
-		for (p.how = 0; p.how < 3; p.how++, n++) {
+		for (p.how = 0; p.how < 4; p.how++, n++) {
 			step("stopping with rsp at data%+ld", (long)(p.rsp - stub.data));
 			in_child(try_rsp, &p);
 		}

@@ -21,6 +21,7 @@ struct forgery {
 	uintptr_t entry;		/* 0: the call's instruction */
 	uint64_t eflags;
 	struct change change[2];
+	int64_t ticket;			/* added to the proper one */
 };
 
 static unsigned int forged;
@@ -33,6 +34,7 @@ static void try_forgery(void *arg)
 	int i;
 
 	limit_child();
+	park.forged = (uint64_t)f->ticket;
 	make_park_frame((uintptr_t)landing);
 	set_park_syscall(SYS_getpid);
 	for (i = 0; i < 2; i++)
@@ -264,6 +266,18 @@ static void forge_reports(void)
 	conclude(BLOCKED, "%u forged reports, %lu of them resumed", forged, shared->counter);
 }
 
+/* As if it had been heard already, or were another resume's. */
+static void forge_tickets(void)
+{
+	static const int64_t off[] = { -1, -2, 1, 2, -1000, 1000, INT64_MIN, 1L << 32 };
+	size_t i, s;
+
+	step("handing over with a forged ticket");
+	for (s = 0; park.ticket && s < ARRAY_SIZE(signals); s++)
+		for (i = 0; i < ARRAY_SIZE(off); i++)
+			forge(genuine(signals[s], .ticket = off[i]));
+}
+
 void forged_park(void)
 {
 	if (find_report())
@@ -280,8 +294,104 @@ void forged_park(void)
 	forge_results();
 	forge_flags();
 	forge_places();
+	forge_tickets();
 	forge_what();
 	conclude(BLOCKED, "%u forged hand-overs, %lu of them resumed", forged, shared->counter);
+}
+
+/* ---- corrupt-data: no call into the stub's code, only its data changed */
+
+struct corruption {
+	uint64_t *word, value;
+	unsigned int way;
+};
+
+static void take_trap(int sig)
+{
+	(void)sig;
+}
+
+/* All ways by which a guest comes into the kernel; the tick is one of them. */
+static void hand_over(unsigned int way)
+{
+	static const struct timespec nothing;
+	uint64_t until;
+
+	switch (way) {
+	case 0:
+		syscall(SYS_getppid);
+		break;
+	case 1:
+		sigaltstack(NULL, NULL);
+		break;
+	case 2:
+		*(volatile char *)reserve(PAGE) = 1;
+		break;
+	case 3:
+		asm volatile("int3");
+		break;
+	case 4:
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &nothing, NULL);
+		break;
+	default:
+		until = __rdtsc() + 40000000;	/* some 15 ms: a tick */
+		while (__rdtsc() < until)
+			_mm_pause();
+		break;
+	}
+}
+
+#define WAYS	6
+
+static void try_corruption(void *arg)
+{
+	const struct corruption *c = arg;
+	pid_t me = getpid();
+	volatile uint64_t kept = c->value ^ c->way;
+
+	limit_child();
+	signal(SIGTRAP, take_trap);
+	*c->word = c->value;
+	hand_over(c->way);
+	if (getpid() != me || kept != (c->value ^ c->way))
+		set_verdict(BREACHED, "data%+ld set to %#lx: it goes on as somebody else",
+			    (long)((uintptr_t)c->word - stub.data), c->value);
+	shared->counter++;
+	_exit(0);
+}
+
+/* A tick takes its time, and is a signal as another. */
+static bool has_its_turn(unsigned int turn, unsigned int way, size_t v)
+{
+	if (turn % (way == WAYS - 1 ? 16 : 2))
+		return false;
+	return (v + turn / 2) % ARRAY_SIZE(strange) == 0;
+}
+
+/* Each word, with ways and values in turn: with HOSTILE_FULL all of them. */
+void corrupt_data(void)
+{
+	bool full = getenv("HOSTILE_FULL");
+	struct corruption c;
+	unsigned int tried = 0, turn = 0;
+	size_t v;
+
+	for (c.word = (uint64_t *)stub.data; c.word < (uint64_t *)stub.end; c.word++, turn++) {
+		step("changing data%+ld", (long)((uintptr_t)c.word - stub.data));
+		for (c.way = 0; c.way < WAYS; c.way++, turn++) {
+			for (v = 0; v < ARRAY_SIZE(strange); v++) {
+				if (!full && !has_its_turn(turn, c.way, v))
+					continue;
+				c.value = strange[v];
+				in_child(try_corruption, &c);
+				tried++;
+				if (shared->kind == BREACHED)
+					_exit(0);
+			}
+		}
+	}
+	conclude(BLOCKED, "%u changes of %lu words before %d ways to hand over, %lu of no effect",
+		 tried, (stub.end - stub.data) / 8, WAYS, shared->counter);
 }
 
 /* ---- run-beside */

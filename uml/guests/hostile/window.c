@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The fd window: the memory fd is in a parked stub only while trusted code runs
- * there. So that code is entered at every byte, with registers, a stack and
- * control data of the attacker's, to make it map all memory for the guest.
+ * The fd window: a parked stub has the memory fd, or may map by it, only while
+ * trusted code runs there. So that code is entered at every byte, with registers,
+ * a stack and control data of the attacker's, to make it map all memory for the
+ * guest.
  *
  * What counts is what the guest can read afterwards where it has mapped nothing.
  */
@@ -15,7 +16,7 @@ static int window_prot = PROT_READ;
 static void (*check)(void);	/* what has been gained */
 
 /* What is in the registers, */
-enum regs { MAP, ANSWER, RECEIVE, CLOSE, UNMAP, ZEROS, REGS };
+enum regs { MAP, ANSWER, RECEIVE, LIMIT, CLOSE, UNMAP, ZEROS, REGS };
 /* and what in the control page. */
 enum fill { AS_IS, BACK, BATCH, FD_BATCH, UNMAP_ALL, OWN_MESSAGE, GARBAGE, FILLS };
 
@@ -68,6 +69,8 @@ static void fill_registers(struct host_call *call, const struct try *t)
 	const long map[6] = { (long)window, (long)window_size, window_prot,
 			      MAP_SHARED | MAP_FIXED, t->fd, window_offset };
 	const long receive[6] = { 0, (long)&own.msg, MSG_DONTWAIT };
+	static const struct rlimit none = { RLIM_INFINITY, RLIM_INFINITY };
+	const long limit[6] = { 0, RLIMIT_AS, (long)&none };
 	const long close[6] = { 5, UINT_MAX, 0 };
 	const long unmap[6] = { (long)stub.data, PAGE };
 	static const long zeros[6];
@@ -75,9 +78,9 @@ static void fill_registers(struct host_call *call, const struct try *t)
 		long nr;
 	} call_of[REGS] = {
 		[MAP] = { SYS_mmap }, [ANSWER] = { 1 }, [RECEIVE] = { SYS_recvmsg },
-		[CLOSE] = { SYS_close_range }, [UNMAP] = { SYS_munmap },
+		[LIMIT] = { SYS_prlimit64 }, [CLOSE] = { SYS_close_range }, [UNMAP] = { SYS_munmap },
 	};
-	const long *const args[REGS] = { map, map, receive, close, unmap, zeros };
+	const long *const args[REGS] = { map, map, receive, limit, close, unmap, zeros };
 	uint64_t batch = (uint64_t)own_batch;
 
 	prepare_call(call, t->entry, call_of[t->regs].nr, args[t->regs]);
@@ -109,7 +112,8 @@ static void fill_control(const struct host_call *call, const struct try *t)
 		prefill(control.back, 1, call);
 		return;
 	case OWN_MESSAGE:
-		memcpy(control.message, &own.msg, sizeof(own.msg));
+		if (control.message)
+			memcpy(control.message, &own.msg, sizeof(own.msg));
 		prefill(control.with_fd, 1, call);
 		return;
 	case GARBAGE:
@@ -152,6 +156,25 @@ static int churn(void *arg)
 	return 0;
 }
 
+/* It came back, so perhaps there is no limit any more. */
+static void map_after_all(const struct try *t)
+{
+	struct try map = *t;
+	struct host_call call;
+	unsigned int s;
+
+	map.regs = MAP;
+	for (s = 0; s < stub.nsites; s++) {
+		for (map.fd = 1; map.fd <= MEMORY_FDS; map.fd++) {
+			map.entry = stub.site[s];
+			fill_registers(&call, &map);
+			fill_control(&call, &map);
+			host_call_raw(&call);
+			check();
+		}
+	}
+}
+
 static void try_entry(void *arg)
 {
 	const struct try *t = arg;
@@ -172,6 +195,8 @@ static void try_entry(void *arg)
 		host_call_raw(&call);
 		shared->counter++;
 		check();
+		if (t->regs == LIMIT)
+			map_after_all(t);
 	}
 	_exit(0);
 }
@@ -199,7 +224,7 @@ static void enter_everywhere(void)
 		enum fill fill;
 	} ways[] = {
 		{ MAP, FD_BATCH }, { MAP, BACK }, { ANSWER, FD_BATCH },
-		{ RECEIVE, OWN_MESSAGE }, { CLOSE, BATCH },
+		{ RECEIVE, OWN_MESSAGE }, { LIMIT, FD_BATCH }, { CLOSE, BATCH },
 	};
 	uintptr_t entry;
 	size_t i, n;
@@ -209,7 +234,7 @@ static void enter_everywhere(void)
 		step("entering the stub's page at %#lx", entry - stub.code);
 		for (i = 0; i < n; i++)
 			enter((struct try){ entry, ways[i].regs, ways[i].fill,
-					    (int)(tried % 4) + 1, 1, false });
+					    (int)(tried % MEMORY_FDS) + 1, 1, false });
 	}
 }
 
@@ -231,7 +256,7 @@ static void enter_calls(bool sibling)
 				if (sibling && (t.regs > RECEIVE || t.fill == AS_IS ||
 						t.fill == GARBAGE || t.fill == UNMAP_ALL))
 					continue;
-				t.fd = (int)(tried % 4) + 1;
+				t.fd = (int)(tried % MEMORY_FDS) + 1;
 				enter(t);
 			}
 		}
@@ -281,10 +306,10 @@ static void fault_by_hand(void)
 
 	step("handing over page faults");
 	for (s = 0; s < stub.nsites; s++) {
-		for (way = 0; way < 5 * 4; way++) {
+		for (way = 0; way < 5 * MEMORY_FDS; way++) {
 			t.entry = stub.site[s];
-			t.regs = way / 4;
-			t.fd = (int)(way % 4) + 1;
+			t.regs = way / MEMORY_FDS;
+			t.fd = (int)(way % MEMORY_FDS) + 1;
 			t.fill = s % 2 ? AS_IS : BACK;
 			shared->at = (unsigned int)(t.entry - stub.code);
 			in_child(try_faults, &t);
@@ -356,11 +381,13 @@ void map_everywhere(uintptr_t addr, size_t size, int prot, long offset,
 	window_offset = offset;
 	check = checked;
 	for (s = 0; s < stub.nsites; s++) {
-		for (way = 0; way < 4 * 4; way++) {
-			t.fd = (int)(way % 4) + 1;
-			t.entry = stub.site[s] + way / 8 * 2;
-			t.regs = way / 8 ? ANSWER : MAP;
-			t.fill = way / 4 % 2 ? FD_BATCH : BATCH;
+		for (way = 0; way < 4 * MEMORY_FDS; way++) {
+			unsigned int how = way / MEMORY_FDS;
+
+			t.fd = (int)(way % MEMORY_FDS) + 1;
+			t.entry = stub.site[s] + how / 2 * 2;
+			t.regs = how / 2 ? ANSWER : MAP;
+			t.fill = how % 2 ? FD_BATCH : BATCH;
 			enter(t);
 		}
 	}

@@ -455,6 +455,7 @@ static const struct {
 	{ "handlers", handlers },
 	{ "bases", bases },
 	{ "calls", calls_and_registers },
+	{ "everycall", everycall },
 	{ "children", children },
 	{ "clock", clock_ms },
 };

@@ -10,5 +10,6 @@ void steps(void);	/* steps.c */
 void handlers(void);	/* handlers.c */
 void bases(void);	/* bases.c */
 void calls_and_registers(void);	/* calls.c */
+void everycall(void);	/* everycall.c */
 
 #endif

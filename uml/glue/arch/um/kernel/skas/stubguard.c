@@ -5,6 +5,7 @@
  */
 
 #include <linux/gfp.h>
+#include <linux/hardirq.h>
 #include <linux/init.h>
 #include <linux/mm.h>
 #include <linux/proc_fs.h>
@@ -12,9 +13,13 @@
 #include <linux/sched.h>
 #include <linux/seq_file.h>
 #include <linux/shrinker.h>
+#include <linux/smp.h>
+
+#include <trace/events/ipi.h>
 
 #include <asm/mmu.h>
 #include <asm/pgtable.h>
+#include <asm/tlbflush.h>
 #include <as-layout.h>
 #include <kern_util.h>
 #include <os.h>
@@ -95,6 +100,102 @@ int stub_guard_is_watched(void)
 int stub_guard_is_shared(void)
 {
 	return atomic_read(&current->mm->mm_users) > 1;
+}
+
+/**
+ * stub_guard_is_stale() - Is something to be synchronised before the guest runs?
+ */
+int stub_guard_is_stale(void)
+{
+	return READ_ONCE(current->mm->context.sync_tlb_range_to) != 0;
+}
+
+/**
+ * stub_guard_flush() - See that what page tables have lost is not used any longer
+ * @mm:		The address space, its loss marked for synchronisation
+ *
+ * To arch/um a mark is all of a flush. That does for what runs here, but on
+ * another CPU the guest would keep pages until the next tick that others have got
+ * meanwhile. So it is stopped there: before it goes on it is synchronised.
+ */
+void stub_guard_flush(struct mm_struct *mm)
+{
+	struct mm_id *id = &mm->context.id;
+	struct stub_guard *guard;
+	unsigned int runs;
+
+	if (!stub_guard_on || !id->stack)
+		return;
+
+	guard = stub_guard(id);
+	/* Pairs with stub_guard_enter(): either it sees the mark, or this the run */
+	smp_mb();
+	/* The CPU was stored before */
+	runs = smp_load_acquire(&guard->runs);
+	if (!(runs & 1) || READ_ONCE(guard->cpu) == raw_smp_processor_id())
+		return;
+
+	do {
+		/* The CPU passes it on, as it does with its ticks */
+		smp_send_reschedule(READ_ONCE(guard->cpu));
+	} while (!os_stub_guard_await(guard, runs));
+}
+
+/* Each may be in vain if another CPU takes the page away again */
+#define MAP_TRIES 100
+
+/**
+ * stub_guard_map() - Have a page of the current address space, for the kernel's own use
+ * @virt:	Where the guest has it
+ * @is_write:	The kernel is going to write to it
+ *
+ * Other CPUs can take it away, and give it to others, at any moment but while its
+ * page table is locked.
+ *
+ * Return: its PTE, to be given to stub_guard_unmap(); NULL if the guest has no such page
+ */
+pte_t *stub_guard_map(unsigned long virt, int is_write)
+{
+	struct mm_struct *mm = current->mm;
+	int tries, code;
+
+	for (tries = 0; tries < MAP_TRIES; tries++) {
+		pte_t *pte;
+
+		/* Page tables are freed by RCU, with nothing present in them */
+		rcu_read_lock();
+		pte = virt_to_pte(mm, virt);
+		if (pte) {
+			spinlock_t *lock = ptep_lockptr(mm, pte);
+
+			/* Nobody copies with the lock held, but may be interrupted */
+			if (!in_hardirq() && !in_serving_softirq()) {
+				spin_lock(lock);
+			} else if (!spin_trylock(lock)) {
+				rcu_read_unlock();
+				return NULL;
+			}
+			if (pte_present(*pte) && (!is_write || pte_write(*pte)))
+				return pte;
+			spin_unlock(lock);
+		}
+		rcu_read_unlock();
+
+		if (handle_page_fault(virt, 0, is_write, 1, &code))
+			return NULL;
+	}
+
+	return NULL;
+}
+
+/**
+ * stub_guard_unmap() - Others may have that page
+ * @pte:	From stub_guard_map()
+ */
+void stub_guard_unmap(pte_t *pte)
+{
+	spin_unlock(ptep_lockptr(current->mm, pte));
+	rcu_read_unlock();
 }
 
 /**

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -43,7 +44,8 @@
 /*
  * Notify mode: in a stub fd 0 is the socket, 1 the listener, and phys_mapping()
  * knows one memory fd only, which is received as the next one and closed after
- * a batch. In window mode the stub has no listener.
+ * a batch. In window mode the stub has no listener; it keeps the fd of the memory
+ * from its start on, while others (iomem) are handed over for each batch.
  */
 #define STUB_MEM_FD	(STUBGUARD_LISTENER_FD + 1)
 
@@ -60,6 +62,7 @@ static int want_guard __initdata = 1;
 static int want_window __initdata = 1;
 static int want_all __initdata = 1;
 static int want_notified __initdata = 1;
+static int want_kept __initdata = 1;
 /* Milliseconds; 0 is the library's default */
 static unsigned int watchdog_tick __initdata;
 static unsigned int watchdog_budget __initdata;
@@ -67,6 +70,7 @@ static unsigned int pool_size __initdata = 32;
 static struct stub_guard_init guard_init;
 static unsigned long long filter[STUBGUARD_FILTER_MAX];	/* struct sock_filter */
 static void *stub_code;
+static int kept_fd = -1;
 
 static int __init stub_guard_setup(char *line, int *add)
 {
@@ -86,6 +90,10 @@ static int __init stub_guard_setup(char *line, int *add)
 			want_notified = 1;
 		else if (strcmp(word, "calls=trap") == 0)
 			want_notified = 0;
+		else if (strcmp(word, "memory=keep") == 0)
+			want_kept = 1;
+		else if (strcmp(word, "memory=pass") == 0)
+			want_kept = 0;
 		else if (strncmp(word, "tick=", 5) == 0)
 			watchdog_tick = strtoul(word + 5, NULL, 10);
 		else if (strncmp(word, "budget=", 7) == 0)
@@ -102,11 +110,11 @@ static int __init stub_guard_setup(char *line, int *add)
 
 __uml_setup("stubguard=", stub_guard_setup,
 "stubguard=<window|notify|off>[,besteffort][,tick=<ms>][,budget=<ms>][,pool=<n>]\n"
-"          [,calls=<notify|trap>]\n"
+"          [,calls=<notify|trap>][,memory=<keep|pass>]\n"
 "    Guards the stubs of seccomp mode: what they map is checked against the\n"
 "    guest's page tables, and a stub that does not report back is killed.\n"
 "    With 'window', the default, the host holds a stub while the kernel works,\n"
-"    and the memory's file is in the stub only while trusted code runs there.\n"
+"    and maps memory for it only while trusted code runs there.\n"
 "    With 'notify' each memory call of a stub is decided on by itself, which\n"
 "    is slower. 'off' leaves userspace unconfined. If the host lacks something\n"
 "    that is needed, UML refuses to start; with 'besteffort' it runs with what\n"
@@ -114,7 +122,9 @@ __uml_setup("stubguard=", stub_guard_setup,
 "    lets a stub keep a CPU for its budget (800, 5000), in milliseconds. In\n"
 "    window mode up to n stubs of processes that have ended are kept for new\n"
 "    ones (32; 0 for none), and system calls that need but their arguments come\n"
-"    as notifications (with 'trap' all of them make a signal frame: slower).\n\n"
+"    as notifications (with 'trap' all of them make a signal frame: slower).\n"
+"    A stub keeps the memory's file, by which it may map nothing while a guest\n"
+"    runs (with 'pass' it has it for each batch of memory calls only: slower).\n\n"
 );
 
 /*
@@ -298,6 +308,12 @@ int __init os_stub_guard_start(void *code, unsigned long task_size)
 		if (ret < 0)
 			return ret;
 		stub_code = code;
+		if (want_kept && (stubguard_features() & STUBGUARD_F_LIMIT)) {
+			unsigned long long offset;
+
+			kept_fd = phys_mapping(uml_to_phys(code), &offset);
+			guard_init.kept_fd = STUBGUARD_KEPT_FD;
+		}
 		guard_init.stack = offsetof(struct stub_data, sigstack);
 		guard_init.stack_size = sizeof(((struct stub_data *)0)->sigstack);
 		if (config.guest_end &&
@@ -324,6 +340,20 @@ int __init os_stub_guard_start(void *code, unsigned long task_size)
 	stub_guard_on = 1;
 	stub_guard_parked = want_window;
 	return 0;
+}
+
+/* The guest does not run any longer */
+static void leave(struct stub_guard *guard)
+{
+	if (!(guard->runs & 1))
+		return;
+
+	__atomic_store_n(&guard->runs, guard->runs + 1, __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&guard->awaited, __ATOMIC_SEQ_CST)) {
+		__atomic_store_n(&guard->awaited, 0, __ATOMIC_SEQ_CST);
+		syscall(__NR_futex, &guard->runs, FUTEX_WAKE_PRIVATE, INT_MAX,
+			NULL, NULL, 0);
+	}
 }
 
 /**
@@ -357,6 +387,17 @@ void os_stub_guard_prepare(struct mm_id *id)
 	       guard_init.len * sizeof(filter[0]));
 }
 
+/* Only a word of the host's is a death: an interrupted look is none */
+static int lives(const struct stubguard_stub *stub)
+{
+	int ret;
+
+	do {
+		ret = stubguard_stub_lives(stub);
+	} while (ret == -EINTR);
+	return ret == 1;
+}
+
 /**
  * os_stub_guard_attach() - Take the listener of a stub that has been started
  * @id:		The stub, which cannot be reaped meanwhile
@@ -374,7 +415,7 @@ int os_stub_guard_attach(struct mm_id *id)
 
 	if (guard->reused) {
 		/* From here on SIGCHLD tells; before, only its listener does */
-		if (stubguard_stub_lives(parked(id)) != 1)
+		if (!lives(parked(id)))
 			id->pid = -1;
 		return 0;
 	}
@@ -382,7 +423,7 @@ int os_stub_guard_attach(struct mm_id *id)
 	if (stub_guard_parked) {
 		ret = stubguard_stub_attach(parked(id), id->pid,
 					    guard->listener, id->sock,
-					    (void *)guard->shared);
+					    (void *)guard->shared, kept_fd);
 		if (ret == 0)
 			guard->identity = parked(id)->identity;
 		else if (stub_guard_may_print())
@@ -414,6 +455,46 @@ void os_stub_guard_detach(struct mm_id *id)
 	if (guard->listener >= 0)
 		put_stub_listener(guard->listener);
 	guard->listener = -1;
+}
+
+/**
+ * stub_guard_enter() - The guest is going to run
+ * @id:		Its stub, which is synchronised
+ */
+void stub_guard_enter(struct mm_id *id)
+{
+	struct stub_guard *guard = stub_guard(id);
+
+	if (!stub_guard_on)
+		return;
+
+	for (;;) {
+		__atomic_store_n(&guard->cpu, uml_curr_cpu(), __ATOMIC_RELAXED);
+		__atomic_store_n(&guard->runs, guard->runs + 1, __ATOMIC_SEQ_CST);
+		/* Pairs with stub_guard_flush() */
+		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+		if (!stub_guard_is_stale())
+			return;
+		leave(guard);
+		current_mm_sync();
+	}
+}
+
+/**
+ * os_stub_guard_await() - Wait until a guest has stopped
+ * @guard:	Its stub's
+ * @runs:	What the run that is to end was seen by
+ *
+ * Return: 1 if it has; 0 if it is to be told, once more
+ */
+int os_stub_guard_await(struct stub_guard *guard, unsigned int runs)
+{
+	static const struct timespec slice = { .tv_nsec = 10 * 1000 * 1000 };
+
+	__atomic_store_n(&guard->awaited, 1, __ATOMIC_SEQ_CST);
+	syscall(__NR_futex, &guard->runs, FUTEX_WAIT_PRIVATE, runs, &slice,
+		NULL, 0);
+	return __atomic_load_n(&guard->runs, __ATOMIC_ACQUIRE) != runs;
 }
 
 /**
@@ -519,6 +600,7 @@ int stub_guard_collect(struct mm_id *id)
 	print_log();
 	if (ret < 0)
 		return ret;
+	leave(guard);
 
 	/* The stub has restored it. */
 	if (!batch_only)
@@ -556,6 +638,7 @@ int stub_guard_abort(struct mm_id *id)
 		return 0;
 
 	stub_guard_kill(id);
+	leave(stub_guard(id));
 	print_log();
 
 	if (own->restart_wait) {
@@ -626,6 +709,8 @@ static int start_child(void *data)
 	init.stub_data_offset = MMAP_OFFSET(offset);
 	last = max_fd(max_fd(starter->fd, starter->stub_exe_fd),
 		      max_fd(code_fd, data_fd));
+	/* Nothing of the start's has the number of the one that is kept */
+	last = max_fd(last, STUBGUARD_KEPT_FD);
 	init.stub_code_fd = last + 1;
 	init.stub_data_fd = last + 2;
 	if (syscall(__NR_write, starter->sockpair[1], &init, sizeof(init)) !=
@@ -734,7 +819,7 @@ int stub_guard_take(struct mm_id *id)
 
 	__atomic_sub_fetch(&kept, 1, __ATOMIC_RELAXED);
 	guard->shared = (unsigned long)stub->shared;
-	if (stubguard_stub_lives(stub) != 1) {
+	if (!lives(stub)) {
 		put_stub_listener(stub->listener);
 		close(stub->socket);
 		return -1;
@@ -968,6 +1053,8 @@ int stub_guard_run(struct mm_id *id, struct uml_pt_regs *regs, void *siginfo)
 	/* An error of an earlier flush has had no task to end */
 	ret = id->syscall_data_len < 0 ? id->syscall_data_len :
 					 go_on(id, &event, regs, siginfo);
+	if (ret == 0)
+		leave(stub_guard(id));
 	print_log();
 	if (ret == 0 && event.error) {
 		ret = event.error;
@@ -980,6 +1067,7 @@ int stub_guard_run(struct mm_id *id, struct uml_pt_regs *regs, void *siginfo)
 			printk(UM_KERN_ERR "%s : stub is lost, pid = %d, err = %d\n",
 			       __func__, id->pid, ret);
 		stub_guard_kill(id);
+		leave(stub_guard(id));
 		/* Else the process's other threads would wait for it for ever */
 		exit_turnstile(id);
 		fatal_sigsegv();

@@ -10,6 +10,7 @@
 #define __STUB_GUARD_H
 
 struct mm_id;
+struct mm_struct;
 struct uml_pt_regs;
 struct stub_data;
 
@@ -36,6 +37,10 @@ struct stub_guard {
 	/* The last stop was a call that made a frame; the next one is to */
 	int trapped;
 	int trap;
+	/* Odd while the guest runs, on this CPU; and whether one waits for its end */
+	unsigned int runs;
+	int cpu;
+	int awaited;
 };
 
 /* The stub's program is at an address that needs all 64 bits */
@@ -51,17 +56,14 @@ struct stub_guard_init {
 	unsigned int stack_size;
 	/* For sigaction(2), besides what every stub says */
 	unsigned int sa_flags;
+	/* The number under which it keeps the memory's fd; 0 for none */
+	int kept_fd;
 	/* The byte that dispatches calls, from the start of the stub's data */
 	unsigned int selector;
 	/* Its filter: how long, and where, from the start of the stub's data */
 	unsigned int len;
 	unsigned int filter;
 };
-
-#ifndef PR_SET_SYSCALL_USER_DISPATCH
-#define PR_SET_SYSCALL_USER_DISPATCH 59
-#define PR_SYS_DISPATCH_ON 1
-#endif
 
 #define stub_guard(id) (&((struct stub_data *)(id)->stack)->guard)
 #define stub_guard_reused(id) (stub_guard(id)->reused)
@@ -83,6 +85,22 @@ int stub_guard_wait(struct mm_id *id, unsigned int *futex);
 int stub_guard_collect(struct mm_id *id);
 int stub_guard_abort(struct mm_id *id);
 
+/*
+ * Around the guest's time in its stub; and on what its page tables lose, which others
+ * may get thereafter: nobody uses it any longer then
+ */
+void stub_guard_enter(struct mm_id *id);
+void stub_guard_flush(struct mm_struct *mm);
+
+#ifndef __UM_HOST__
+#include <asm/page.h>
+/* kernel: a page of the guest's, while the kernel uses it */
+pte_t *stub_guard_map(unsigned long virt, int is_write);
+void stub_guard_unmap(pte_t *pte);
+/* Of a task without a stub: its tracer could take a fatal signal back, not this */
+#define stub_guard_force_fatal_sig(sig) force_exit_sig(sig)
+#endif
+
 /* A hijacked stub may leave messages in its socket until that is full. */
 #define STUB_GUARD_SEND_FLAGS	MSG_DONTWAIT
 
@@ -102,6 +120,8 @@ int os_stub_guard_start(void *stub_code, unsigned long task_size);
 int stub_guard_may_print(void);
 int stub_guard_is_watched(void);
 int stub_guard_is_shared(void);
+int stub_guard_is_stale(void);
+int os_stub_guard_await(struct stub_guard *guard, unsigned int runs);
 void os_stub_guard_prepare(struct mm_id *id);
 int os_stub_guard_attach(struct mm_id *id);
 void os_stub_guard_detach(struct mm_id *id);
@@ -127,6 +147,10 @@ struct stub_guard_init { };
 #define stub_guard_sync(id) ((void)(id))
 #define stub_guard_run(id, regs, siginfo) 0
 #define stub_guard_fetch(regs) ((void)(regs))
+#define stub_guard_enter(id) ((void)(id))
+#define stub_guard_flush(mm) ((void)(mm))
+#define stub_guard_unmap(pte) ((void)(pte))
+#define stub_guard_force_fatal_sig(sig) force_fatal_sig(sig)
 #define stub_guard_shared(id) ((void *)(id)->stack)
 #define stub_guard_fill_init(init) ((void)(init))
 #define stub_guard_publish(id) 0

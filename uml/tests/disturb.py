@@ -1,0 +1,236 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the people and programs of a host do to processes, done to a running UML kernel and its stubs.
+
+disturb.py HOW LINUX-PID SECONDS [SPARED...]   prints how often; 77 if this host cannot do that
+
+  stop-stub, stop-all       SIGSTOP, and SIGCONT a moment later, or some seconds: one stub, or all of UML
+  freeze-stub, freeze-all   the same by a freezer of the host's; WHOLE=1: it must be done with it once at least
+  trace-stub, trace-all     a debugger attaches, stops it, and goes: a stub, or a thread of UML's own
+  signal-stub               signals that stubs handle or ignore, sent by others
+  kill-stub                 SIGKILL, but to those spared, as the guest cannot do without its first process
+  race                      another's time: UML and its stubs at the lowest priority, beside a spinning process
+"""
+
+import ctypes
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+SEIZE, INTERRUPT, DETACH, WALL = 0x4206, 0x4207, 17, 0x40000000
+libc = ctypes.CDLL(None, use_errno=True)
+libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+libc.ptrace.restype = ctypes.c_long
+
+# Past every budget of the watchdog.
+LONG = 7.0
+UNABLE = 77
+
+
+class Unable(Exception):
+    """This host cannot do that."""
+
+
+def stubs(linux):
+    """The children of UML's threads, alive."""
+    found = set()
+    for task in Path(f"/proc/{linux}/task").glob("*/children"):
+        try:
+            found.update(map(int, task.read_text().split()))
+        except OSError:
+            pass
+    return sorted(found)
+
+
+def send(pid, what):
+    """Whether it was there."""
+    try:
+        os.kill(pid, what)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def cpu_time(pid):
+    """Nanoseconds, of all its threads."""
+    total = 0
+    for task in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        try:
+            total += int(task.read_text().split()[0])
+        except OSError:
+            pass
+    return total
+
+
+def hold_for():
+    """Mostly for a moment: then there are many of them."""
+    return random.uniform(0, 0.03)
+
+
+class Freezer:
+    """A group of our own, of cgroup v2 or of v1's freezer."""
+
+    WAYS = [("/sys/fs/cgroup", "cgroup.freeze", "1", "0"), ("/sys/fs/cgroup/unified", "cgroup.freeze", "1", "0"),
+            ("/sys/fs/cgroup/freezer", "freezer.state", "FROZEN", "THAWED")]
+
+    def __init__(self):
+        for root, self.switch, self.on, self.off in self.WAYS:
+            # A folder of that name is one in the root only if that is a hierarchy.
+            if not os.path.exists(f"{root}/cgroup.procs"):
+                continue
+            self.home = Path(root) / f"stubguard-disturb-{os.getpid()}"
+            try:
+                self.home.mkdir()
+            except OSError:
+                continue
+            if (self.home / self.switch).exists():
+                self.whole = 0
+                return
+            self.home.rmdir()
+        raise Unable("no freezer that can be used")
+
+    def is_frozen(self):
+        """All of it."""
+        if self.on == "FROZEN":
+            return (self.home / self.switch).read_text().strip() == self.on
+        return "frozen 1" in (self.home / "cgroup.events").read_text()
+
+    def hold(self, pids, seconds):
+        """Whether it did anything: all are frozen, or the first one at least does not run."""
+        for pid in pids:
+            try:
+                (self.home / "cgroup.procs").write_text(str(pid))
+            except ProcessLookupError:
+                pass
+        (self.home / self.switch).write_text(self.on)
+        time.sleep(0.01)
+        before = cpu_time(pids[0])
+        time.sleep(seconds)
+        still, whole = cpu_time(pids[0]) == before, self.is_frozen()
+        self.whole += still and whole
+        (self.home / self.switch).write_text(self.off)
+        self.empty()
+        return still and (whole or len(pids) > 1)
+
+    def empty(self):
+        """Back to the root, as far as they live."""
+        for pid in (self.home / "cgroup.procs").read_text().split():
+            try:
+                (self.home.parent / "cgroup.procs").write_text(pid)
+            except OSError:
+                pass
+
+    def close(self):
+        """Thaws and ends the group."""
+        (self.home / self.switch).write_text(self.off)
+        for _ in range(100):
+            self.empty()
+            try:
+                self.home.rmdir()
+                return
+            except OSError:
+                time.sleep(0.05)
+
+
+def stop(pids, seconds):
+    """Whether one of them was there."""
+    stopped = [pid for pid in pids if send(pid, signal.SIGSTOP)]
+    time.sleep(seconds)
+    for pid in stopped:
+        send(pid, signal.SIGCONT)
+    return bool(stopped)
+
+
+def trace(pid, seconds):
+    """Attaches as a debugger does, and goes."""
+    if libc.ptrace(SEIZE, pid, None, None):
+        error = ctypes.get_errno()
+        if error == 3:
+            return False
+        raise Unable(f"ptrace: {os.strerror(error)}")
+    libc.ptrace(INTERRUPT, pid, None, None)
+    try:
+        # With signals that come meanwhile: they are the tracee's, so they are given to it.
+        while True:
+            _, status = os.waitpid(pid, WALL)
+            if not os.WIFSTOPPED(status):
+                return False
+            if status >> 16:
+                break
+            libc.ptrace(7, pid, None, os.WSTOPSIG(status))
+        time.sleep(seconds)
+        libc.ptrace(DETACH, pid, None, None)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def main():
+    how, linux, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+    spared = set(map(int, sys.argv[4:]))
+    end = time.monotonic() + seconds
+    count, held_long = 0, False
+    freezer = Freezer() if how.startswith("freeze") else None
+    spinner = None
+    if how == "race":
+        for pid in [linux, *stubs(linux)]:
+            os.setpriority(os.PRIO_PROCESS, pid, 19)
+        spinner = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in os.sched_getaffinity(0)]
+    try:
+        while time.monotonic() < end and Path(f"/proc/{linux}").exists():
+            alive = stubs(linux)
+            if not alive:
+                continue
+            one = random.choice(alive)
+            # One long hold, which must not be taken for a stub's own doing, and many short ones.
+            moment = hold_for()
+            if not held_long and how.startswith(("stop", "freeze")) and count > 20:
+                moment, held_long = LONG, True
+                end += LONG
+            if how == "stop-stub":
+                done = stop([one], moment)
+            elif how == "stop-all":
+                done = stop([linux, *alive], moment)
+            elif how == "freeze-stub":
+                done = freezer.hold([one], moment)
+            elif how == "freeze-all":
+                done = freezer.hold([linux, *alive], moment)
+            elif how == "trace-stub":
+                done = trace(one, moment)
+            elif how == "trace-all":
+                done = trace(int(random.choice(os.listdir(f"/proc/{linux}/task"))), moment)
+            elif how == "signal-stub":
+                done = send(one, random.choice([signal.SIGALRM, signal.SIGWINCH, signal.SIGURG, signal.SIGCONT]))
+                time.sleep(moment / 10)
+            elif how == "kill-stub":
+                others = [pid for pid in alive if pid not in spared]
+                done = bool(others) and send(random.choice(others), signal.SIGKILL)
+                time.sleep(moment * 3)
+            elif how == "race":
+                done = True
+                time.sleep(0.1)
+            else:
+                sys.exit(__doc__)
+            count += done
+    except Unable as unable:
+        print(unable)
+        return UNABLE
+    finally:
+        if freezer:
+            freezer.close()
+        for process in spinner or []:
+            process.kill()
+            process.wait()
+    print(count, f"times, {freezer.whole} of them completely" if freezer else "times")
+    if freezer and os.environ.get("WHOLE") and not freezer.whole:
+        print("never completely")
+        return 1
+    return count == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

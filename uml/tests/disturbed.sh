@@ -1,0 +1,129 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# disturbed.sh GUARDED [HOW...]
+#
+# A guarded guest works while its processes on the host are stopped, frozen, traced, signalled and killed
+# (disturb.py). Its results stay what they are without, and no stub is taken for a hostile one. TAP.
+#
+# A stub that may have to answer for a guest's call cannot be frozen while the kernel works on it (docs/window.md), so
+# only with stubguard=calls=trap does a freezer have to get done with all of it.
+#
+# SECONDS_EACH: for each way (8). NCPUS: the guest's CPUs (1). GUARDED_ARGS: more boot parameters.
+set -euo pipefail
+
+# shellcheck source=uml/common.sh
+. "$(dirname "$0")/../common.sh"
+
+[ $# -ge 1 ] || die "usage: disturbed.sh GUARDED [HOW...]"
+linux=$1
+shift
+[ $# -gt 0 ] || set -- stop-stub stop-all freeze-stub freeze-all trace-stub trace-all signal-stub race kill-stub
+busybox=$(command -v busybox) || die "busybox is missing: apt-get install busybox-static"
+seconds=${SECONDS_EACH:-8}
+mkdir -p "$cache_dir"
+dir=$(mktemp -d "$cache_dir/disturbed.XXXXXX")
+booted=
+finish() {
+	[ -z "$booted" ] || kill "$booted" 2>/dev/null || true
+	[ -z "$booted" ] || wait "$booted" || true
+	rm -rf "$dir"
+}
+trap finish EXIT
+mkdir "$dir/tmp"
+make -s -C "$uml_dir/guests" OUT="$dir" "$dir/work"
+
+# All in turns until the host says that it is enough; before and after nobody disturbs them.
+cat >"$dir/init" <<INIT
+#!$busybox sh
+export BUSYBOX=$busybox TMPDIR=$dir/tmp PATH=$PATH
+echo ready
+while [ ! -e $dir/started ]; do :; done
+$busybox mount -t proc proc /proc
+$busybox mount -t tmpfs tmpfs $dir/tmp
+work() { $busybox sh $uml_dir/guests/workload.sh $dir/work $dir "\$@" 2>&1; }
+all='pipelines forks maps signals threads floats handlers calls'
+work \$all
+echo disturb
+while [ ! -e $dir/enough ]; do work \$all; done
+echo last
+work \$all
+$busybox cat /proc/stubguard
+echo exit-status 0
+$busybox poweroff -f
+INIT
+chmod +x "$dir/init"
+
+# await TEXT: until the guest has said so
+await() {
+	local i
+	for ((i = 0; i < 1200; i++)); do
+		! grep -q "^$1" "$dir/log" 2>/dev/null || return 0
+		kill -0 "$booted" 2>/dev/null || return 1
+		sleep 0.1
+	done
+	return 1
+}
+
+# The results of a part of the log, without how long they took.
+results() { sed -n "$1" "$dir/log" | grep '^result ' | sort -u; }
+
+# A guest of which others are disturbed; 77: this host cannot do that.
+disturbed() {
+	local how=$1 kernel spared status=0 children=()
+	rm -f "$dir/started" "$dir/enough" "$dir/log"
+	# shellcheck disable=SC2086 # a list of parameters
+	TIMEOUT=300 NCPUS=${NCPUS:-1} "$uml_dir/boot.sh" "$linux" "$dir/init" ${GUARDED_ARGS:-} >"$dir/log" 2>&1 &
+	booted=$!
+	await ready || return 1
+	# The kernel is the process that boot.sh has started and that has stubs.
+	read -ra children < <(cat /proc/"$booted"/task/*/children)
+	for kernel in "${children[@]}"; do
+		[ "$(cat /proc/"$kernel"/comm)" != linux ] || break
+	done
+	# There is but the first process yet.
+	spared=$(cat /proc/"$kernel"/task/*/children)
+	touch "$dir/started"
+	await disturb || return 1
+	case ${GUARDED_ARGS:-} in *calls=trap*) export WHOLE=1 ;; esac
+	# shellcheck disable=SC2086 # a list of numbers
+	python3 -B "$uml_dir/tests/disturb.py" "$how" "$kernel" "$seconds" $spared >"$dir/count" 2>&1 || status=$?
+	touch "$dir/enough"
+	[ "$status" -eq 0 ] || {
+		kill "$booted"
+		wait "$booted" || true
+		booted=
+		return "$status"
+	}
+	wait "$booted" || return 1
+	booted=
+	[ "$how" = kill-stub ] || {
+		# Each always has the same result.
+		[ "$(results p)" = "$(results '1,/^disturb/p')" ] || return 1
+		grep -q '^kills 0$' "$dir/log" && grep -q '^breaches 0$' "$dir/log" || return 1
+	}
+	[ "$(results '1,/^disturb/p' | wc -l)" -eq 8 ] && [ "$(results "/^last/,\$p")" = "$(results '1,/^disturb/p')" ]
+}
+
+number=0 failed=0
+for how; do
+	number=$((number + 1))
+	status=0
+	disturbed "$how" || status=$?
+	case $status in
+	0) printf 'ok %d - %s: %s, %d results, all the same\n' "$number" "$how" "$(cat "$dir/count")" "$(grep -c '^result ' "$dir/log")" ;;
+	77) printf 'ok %d - %s # SKIP %s\n' "$number" "$how" "$(cat "$dir/count")" ;;
+	*)
+		failed=$((failed + 1))
+		printf 'not ok %d - %s: %s\n' "$number" "$how" "$(cat "$dir/count" 2>/dev/null || true)"
+		sed 's/^/# /' "$dir/log" | grep -v '^# time ' | tail -n 80
+		echo "# what is not as it was before:"
+		comm -13 <(results '1,/^disturb/p') <(results p) | sed 's/^/# /'
+		[ -z "$booted" ] || kill "$booted" 2>/dev/null || true
+		[ -z "$booted" ] || wait "$booted" || true
+		booted=
+		;;
+	esac
+done
+printf '1..%d\n' "$number"
+[ "$failed" -eq 0 ]
