@@ -8,11 +8,13 @@ C_TEST_NAMES := $(basename $(notdir $(sort $(wildcard $(C_TEST_SRC)/t_*.c))))
 C_TEST_PROGRAMS := $(foreach form,so static,$(addprefix $(C_TEST_OUT)/$(form)/,$(C_TEST_NAMES)))
 C_TEST_OBJECTS := $(addprefix $(C_TEST_OUT)/,harness.o host.o layout.o model.o stub_code.o window.o)
 C_TEST_JOBS ?= 2
+# Sanitizers, for compiling and linking; see the target sanitize.
+C_TEST_SANITIZE ?=
 
 # Kernel objects have hidden visibility, and so have these. Fortified functions would not be the
 # ones that host.c defines.
 C_TEST_CFLAGS := -std=c11 -D_GNU_SOURCE -U_FORTIFY_SOURCE -O2 -g -Wall -Wextra -Werror \
-	-Wmissing-prototypes -Wstrict-prototypes -Wvla -fvisibility=hidden -I$(BUILD)/include -I$(C_TEST_SRC)
+	-Wmissing-prototypes -Wstrict-prototypes -Wvla -fvisibility=hidden $(C_TEST_SANITIZE) -I$(BUILD)/include -I$(C_TEST_SRC)
 # It is copied to another address: nothing outside of it may be needed.
 C_TEST_STUB_CFLAGS := -ffreestanding -fno-stack-protector -fcf-protection=none -fno-asynchronous-unwind-tables
 
@@ -29,12 +31,12 @@ $(C_TEST_OUT)/%.o: $(C_TEST_SRC)/%.c $(wildcard $(C_TEST_SRC)/*.h) $(BUILD)/incl
 
 $(C_TEST_OUT)/so/%: $(C_TEST_OUT)/%.o $(C_TEST_OBJECTS) $(BUILD)/lib/libstubguard.so $(BUILD)/lib/libstubguard.so.0
 	@mkdir -p $(@D)
-	$(CC) -o $@ $< $(C_TEST_OBJECTS) -L$(BUILD)/lib -lstubguard -Wl,-rpath,'$$ORIGIN/../../lib' -ldl -lpthread
+	$(CC) $(C_TEST_SANITIZE) -o $@ $< $(C_TEST_OBJECTS) -L$(BUILD)/lib -lstubguard -Wl,-rpath,'$$ORIGIN/../../lib' -ldl -lpthread
 
 # With UML's own link flags.
 $(C_TEST_OUT)/static/%: $(C_TEST_OUT)/%.o $(C_TEST_OBJECTS) $(BUILD)/lib/libstubguard.a
 	@mkdir -p $(@D)
-	$(CC) -o $@ $< $(C_TEST_OBJECTS) $(BUILD)/lib/libstubguard.a \
+	$(CC) $(C_TEST_SANITIZE) -o $@ $< $(C_TEST_OBJECTS) $(BUILD)/lib/libstubguard.a \
 		-Wl,--wrap,malloc -Wl,--wrap,free -Wl,--wrap,calloc -ldl -lpthread
 
 .PRECIOUS: $(C_TEST_OUT)/%.o

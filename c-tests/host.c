@@ -15,6 +15,7 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
@@ -51,8 +52,11 @@ static struct kind kinds[HOST_CALLS] = {
 	KIND(FCNTL), KIND(FSTAT), KIND(FSTATFS), KIND(MMAP), KIND(PRCTL), KIND(CLONE),
 	KIND(WAITPID), KIND(TIMERFD_CREATE), KIND(TIMERFD_SETTIME), KIND(PTHREAD_CREATE),
 	KIND(PTHREAD_JOIN),
-	KIND(SIGACTION), KIND(SENDMSG), KIND(GETAUXVAL), KIND(OTHER),
+	KIND(SIGACTION), KIND(SENDMSG), KIND(PRLIMIT), KIND(GETAUXVAL), KIND(OTHER),
 };
+
+const int host_errors[HOST_ERRORS] = { EINTR, EPERM, ESRCH, EIO, EBADF, EAGAIN, ENOMEM, EMFILE,
+				       EINVAL, ENOSYS, EINPROGRESS };
 
 static _Thread_local unsigned int sweep_at, sweep_seen;
 static _Thread_local int sweep_error;
@@ -147,6 +151,24 @@ void host_sweep(unsigned int number, int error)
 const char *host_swept(void)
 {
 	return sweep_hit;
+}
+
+#define ERRNO_BEFORE 4711
+
+int host_refuse(const char *name, int (*deed)(void), unsigned int number, int error)
+{
+	int fds = open_fds(), ret, told;
+
+	errno = ERRNO_BEFORE;
+	host_sweep(number, error);
+	ret = deed();
+	told = errno;
+	host_sweep(0, 0);
+	test_context("%s, call %u (%s): %s, returned %d", name, number, sweep_hit ? sweep_hit : "none",
+		     strerror(error), ret);
+	check_eq(told, ERRNO_BEFORE);
+	check_eq(open_fds(), fds);
+	return ret;
 }
 
 const char *host_call_name(enum host_call call)
@@ -244,6 +266,9 @@ EXPORTED long syscall(long nr, ...)
 		break;
 	case SYS_sendmsg:
 		call = HOST_SENDMSG;
+		break;
+	case SYS_prlimit64:
+		call = HOST_PRLIMIT;
 		break;
 	}
 	return ask(call, nr, arg);

@@ -43,6 +43,7 @@ enum host_call {
 	HOST_PTHREAD_JOIN,
 	HOST_SIGACTION,
 	HOST_SENDMSG,
+	HOST_PRLIMIT,
 	HOST_GETAUXVAL,		/* of AT_HWCAP2 */
 	HOST_OTHER,
 	HOST_CALLS
@@ -70,6 +71,16 @@ void host_wait(enum host_call call, unsigned int target);
  */
 void host_sweep(unsigned int number, int error);
 const char *host_swept(void);
+
+/*
+ * Does `deed`, called `name`, with such a refusal, and returns what it does; errno and the open fds must be as before. What
+ * is checked until test_context_end() names the refusal.
+ */
+int host_refuse(const char *name, int (*deed)(void), unsigned int number, int error);
+
+/* Those to sweep with. Not ENOENT: that is what a host says of calls that are not there, and these are. */
+#define HOST_ERRORS 11
+extern const int host_errors[HOST_ERRORS];
 
 const char *host_call_name(enum host_call call);
 

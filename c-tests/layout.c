@@ -58,7 +58,7 @@ AT(stubguard_stats, stalls, 128);
 AT(stubguard_stats, kills, 136);
 AT(stubguard_stats, recycled, 144);
 
-ASSERT(sizeof(struct stubguard_stub) == 112 && _Alignof(struct stubguard_stub) == 8);
+ASSERT(sizeof(struct stubguard_stub) == 104 && _Alignof(struct stubguard_stub) == 8);
 AT(stubguard_stub, pid, 0);
 AT(stubguard_stub, listener, 4);
 AT(stubguard_stub, socket, 8);
@@ -66,18 +66,19 @@ AT(stubguard_stub, state, 12);
 AT(stubguard_stub, identity, 16);
 AT(stubguard_stub, shared, 24);
 AT(stubguard_stub, notification, 32);
-AT(stubguard_stub, unanswered, 40);
-AT(stubguard_stub, fs_base, 64);
-AT(stubguard_stub, gs_base, 72);
-AT(stubguard_stub, xfeatures, 80);
-AT(stubguard_stub, calls, 88);
-AT(stubguard_stub, siginfo, 92);
-AT(stubguard_stub, mcontext, 94);
-AT(stubguard_stub, fpstate, 96);
-AT(stubguard_stub, resend, 98);
-AT(stubguard_stub, suspect, 100);
-AT(stubguard_stub, asked, 102);
-AT(stubguard_stub, call_ip, 104);
+AT(stubguard_stub, ticket, 40);
+AT(stubguard_stub, fs_base, 48);
+AT(stubguard_stub, gs_base, 56);
+AT(stubguard_stub, xfeatures, 64);
+AT(stubguard_stub, calls, 72);
+AT(stubguard_stub, siginfo, 76);
+AT(stubguard_stub, mcontext, 78);
+AT(stubguard_stub, fpstate, 80);
+AT(stubguard_stub, asked, 82);
+AT(stubguard_stub, suspect, 84);
+AT(stubguard_stub, call_ip, 88);
+AT(stubguard_stub, memory, 96);
+AT(stubguard_stub, limit, 100);
 
 ASSERT(sizeof(struct stubguard_resume) == 48 && _Alignof(struct stubguard_resume) == 8);
 AT(stubguard_resume, own, 0);
@@ -109,7 +110,7 @@ ASSERT(STUBGUARD_REQUIRE == 1 && STUBGUARD_TIME_TRAVEL == 2 && STUBGUARD_MMAP2 =
 ASSERT(STUBGUARD_CALL_MMAP == 1 && STUBGUARD_CALL_MUNMAP == 2);
 ASSERT(STUBGUARD_F_LISTENER == 1 && STUBGUARD_F_WATCHDOG == 2 && STUBGUARD_F_WAIT_KILLABLE == 4 &&
        STUBGUARD_F_SYNC_WAKE_UP == 8 && STUBGUARD_F_FSGSBASE == 16 &&
-       STUBGUARD_F_RECEIVE_ENDS == 32 && STUBGUARD_F_DISPATCH == 64 &&
+       STUBGUARD_F_RECEIVE_ENDS == 32 && STUBGUARD_F_DISPATCH == 64 && STUBGUARD_F_LIMIT == 128 &&
        STUBGUARD_SELECTOR == 4088);
 ASSERT(STUBGUARD_LOG_ERR == 3 && STUBGUARD_LOG_WARNING == 4 && STUBGUARD_LOG_INFO == 6);
 ASSERT(STUBGUARD_LISTENER_FD == 1 && STUBGUARD_FILTER_MAX == 192 && STUBGUARD_MAX_CPUS == 64);

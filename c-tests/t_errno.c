@@ -13,6 +13,7 @@
 #include <linux/filter.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 
@@ -150,6 +151,12 @@ static void the_watchdog_keeps_it(void)
 
 static struct window w;
 
+static void queue_one(void)
+{
+	mm_set_pte(&w.mm, GUEST_FREE, FRAME_FREE, PROT_READ);
+	mm_queue_map(&w.mm, GUEST_FREE, PAGE, FRAME_FREE, PROT_READ);
+}
+
 static int wait_once(void)
 {
 	return stubguard_stub_wait(&w.stub, &w.mm, 0, &w.event, (uint64_t *)&w.regs, w.fp, &w.info);
@@ -168,9 +175,9 @@ static void parked_stubs_keep_it(void)
 	errno_and(stubguard_listen(), -ENOMEM);
 	keeps_errno(stubguard_filter_flags());
 	window_spawn(&w);
-	errno_and(stubguard_stub_attach(&w.stub, w.mm.pid, 0, w.mm.sock, w.mm.shared), -ENOTTY);
+	errno_and(stubguard_stub_attach(&w.stub, w.mm.pid, 0, w.mm.sock, w.mm.shared, -1), -ENOTTY);
 	host_fail(HOST_SET_FLAGS, 1, 1, EINVAL);
-	errno_and(stubguard_stub_attach(&w.stub, w.mm.pid, w.mm.listener, w.mm.sock, w.mm.shared),
+	errno_and(stubguard_stub_attach(&w.stub, w.mm.pid, w.mm.listener, w.mm.sock, w.mm.shared, -1),
 		  0);
 	host_fail(HOST_RECV, 1, 1, EINTR);
 	errno_and(wait_once(), -EINTR);
@@ -184,23 +191,23 @@ static void parked_stubs_keep_it(void)
 	errno_and(window_resume(&w), 0);
 	errno_and(window_resume(&w), -EINVAL);
 	errno_and(wait_once(), 0);
-	mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
+	queue_one();
 	errno_and(window_sync(&w), 0);
-	mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
+	queue_one();
 	host_fail(HOST_SENDMSG, 1, 1, EAGAIN);
 	errno_and(window_resume(&w), -EAGAIN);
 	errno_and(window_resume(&w), -ESRCH);
 	errno_and(wait_once(), -ESRCH);
 }
 
-static void whatever_fails_for_a_parked_stub(void)
+static void whatever_fails_for(bool keep)
 {
 	unsigned int number;
 
-	window_init(0);
+	w.keep = keep;
 	for (number = 1; number < 100; number++) {
 		window_start(&w);
-		mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
+		queue_one();
 		window_guest(&w, "report", 1);
 		host_sweep(number, EIO);
 		keeps_errno(window_attach(&w));
@@ -212,7 +219,7 @@ static void whatever_fails_for_a_parked_stub(void)
 	check_op(number, <, 100);
 	for (number = 1; number < 100; number++) {
 		window_start(&w);
-		mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
+		queue_one();
 		window_guest(&w, "report", 1);
 		host_sweep(number, EIO);
 		keeps_errno(window_resume(&w));
@@ -225,6 +232,13 @@ static void whatever_fails_for_a_parked_stub(void)
 	check_op(number, >, 3);
 	check_op(number, <, 100);
 	check_eq(w.event.signal, SIGSYS);
+}
+
+static void whatever_fails_for_a_parked_stub(void)
+{
+	window_init(0);
+	whatever_fails_for(false);
+	whatever_fails_for(true);
 }
 
 static void whatever_fails_it_is_kept(void)

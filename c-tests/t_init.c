@@ -155,6 +155,9 @@ static void what_cannot_be_meant_is_refused(void)
 		U32(layout.fp_size, 511),
 		U32(layout.fp_size, 4096),
 		U32(layout.fp_size, UINT_MAX),
+		/* A parked stub's. */
+		U64(guest_end, GUEST_END),
+		U64(guest_end, 1),
 	};
 	struct stubguard_config config;
 	size_t i;
@@ -209,6 +212,12 @@ static void what_cannot_be_meant_of_parked_stubs(void)
 		U32(layout.call_fd, sizeof(struct stub_syscall)),
 		U32(layout.call_type, 1),
 		U32(layout.call_type, UINT_MAX),
+		U64(guest_end, 1),
+		U64(guest_end, GUEST_END + PAGE),
+		U64(guest_end, GUEST_END + 0x80000000),
+		U64(guest_end, STUB_START),
+		U64(guest_end, GUEST_END + 0x100000000),
+		U64(guest_end, 0xffffffff00000000),
 	};
 	struct stubguard_config config;
 	size_t i;
@@ -313,6 +322,34 @@ static void it_says_one_line(void)
 	check(strstr(model_log_text, "lacks") != NULL);
 }
 
+static void it_says_whether_calls_notify(void)
+{
+	unsigned int round;
+	int pid, status;
+
+	for (round = 0; round < 2; round++) {
+		pid = fork();
+		if (pid == 0) {
+			if (round == 0)
+				window_init_calls(STUBGUARD_REQUIRE);
+			else
+				window_init(STUBGUARD_REQUIRE);
+			check_eq(strstr(model_log_text, ", mode window, calls notify: ") != NULL,
+				 round == 0);
+			check_eq(strstr(model_log_text, ", mode window: ") != NULL, round == 1);
+			_exit(0);
+		}
+		check_eq(raw(SYS_wait4, pid, &status, 0, 0), pid);
+		check_eq(status, 0);
+	}
+}
+
+static bool no_dispatch(const long *arg, long *result)
+{
+	*result = -EINVAL;
+	return arg[0] == 59 /* PR_SET_SYSCALL_USER_DISPATCH */;
+}
+
 /* Each name stands on the side of the line where its bit says that it belongs. */
 static void the_line_names_what_there_is(void)
 {
@@ -326,6 +363,8 @@ static void the_line_names_what_there_is(void)
 		{ STUBGUARD_F_SYNC_WAKE_UP, "sync-wake-up" },
 		{ STUBGUARD_F_FSGSBASE, "fsgsbase" },
 		{ STUBGUARD_F_RECEIVE_ENDS, "receive-ends" },
+		{ STUBGUARD_F_DISPATCH, "dispatch" },
+		{ STUBGUARD_F_LIMIT, "limit" },
 	};
 	unsigned int round;
 	const char *lacks, *name;
@@ -339,8 +378,13 @@ static void the_line_names_what_there_is(void)
 				host_fail(HOST_RECV, 1, 1, EIO);
 				host_fail(HOST_GETAUXVAL, 1, 1, ENOENT);
 				host_fail(HOST_FLAG, 1, 1, EINVAL);
+				host_hook_set(HOST_PRCTL, no_dispatch);
+				host_fail(HOST_PRLIMIT, 1, 1, ENOSYS);
 			}
 			check_eq(init(0), 0);
+			if (round == 1)
+				check_eq(stubguard_features() &
+						 (STUBGUARD_F_DISPATCH | STUBGUARD_F_LIMIT), 0);
 			lacks = strstr(model_log_text, "; lacks ");
 			check(lacks != NULL);
 			for (i = 0; i < COUNT(names); i++) {
@@ -690,6 +734,7 @@ static const struct test tests[] = {
 	TEST(a_later_callers_configuration),
 	TEST(a_log_is_not_needed),
 	TEST(it_says_one_line),
+	TEST(it_says_whether_calls_notify),
 	TEST(the_line_names_what_there_is),
 	TEST(nothing_is_left_of_the_look),
 	TEST(what_the_host_may_lack),

@@ -20,6 +20,7 @@
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define TICK_MS 10
@@ -507,6 +508,31 @@ static void a_stub_that_cannot_be_looked_at_is_left_alone(void)
 	is_killed(&mm);
 }
 
+static bool no_kill(const long *arg, long *result)
+{
+	*result = -EPERM;
+	return arg[1] == SIGKILL;
+}
+
+static void a_kill_that_fails_is_told(void)
+{
+	unsigned int lines;
+
+	start();
+	mm_make_sleeper(&mm);
+	host_hook_set(HOST_PIDFD_SIGNAL, no_kill);
+	enter(0, &mm);
+	for (lines = model_log_lines(); !strstr(model_log_text, "cannot kill stub"); lines = model_log_lines())
+		model_log_wait(lines + 1);
+	check(!mm_is_dead(&mm));
+	check_eq(stats().kills, 0);
+	/* The monitor's, who ends it. */
+	check_eq(seccomp_wd_exit(0), -ESRCH);
+	host_reset();
+	check_eq(stubguard_kill_stub(mm.pid, mm.identity), 0);
+	mm_wait_dead(&mm);
+}
+
 static void a_monitor_that_runs_has_its_report_perhaps(void)
 {
 	unsigned int looks;
@@ -537,6 +563,17 @@ static bool hold_look(const long *arg, long *result)
 	return false;
 }
 
+/* The stub reports while the watchdog is held. */
+static void report_in_a_look(void)
+{
+	while (!look_begins)
+		raw(SYS_futex, &look_begins, FUTEX_WAIT, 0, 0);
+	look_begins = 0;
+	check_eq(seccomp_wd_progress(0), 0);
+	look_goes_on = 1;
+	raw(SYS_futex, &look_goes_on, FUTEX_WAKE, 1);
+}
+
 static void a_stub_that_reports_is_never_killed(void)
 {
 	int i;
@@ -547,12 +584,7 @@ static void a_stub_that_reports_is_never_killed(void)
 	host_hook_set(HOST_PIDFD_OPEN, hold_look);
 	/* Between each two looks there is one report. */
 	for (i = 0; i < LOOKS; i++) {
-		while (!look_begins)
-			raw(SYS_futex, &look_begins, FUTEX_WAIT, 0, 0);
-		look_begins = 0;
-		check_eq(seccomp_wd_progress(0), 0);
-		look_goes_on = 1;
-		raw(SYS_futex, &look_goes_on, FUTEX_WAKE, 1);
+		report_in_a_look();
 	}
 	check(!mm_is_dead(&mm));
 	check_eq(stats().kills, 0);
@@ -561,6 +593,43 @@ static void a_stub_that_reports_is_never_killed(void)
 	raw(SYS_futex, &look_goes_on, FUTEX_WAKE, 1);
 	/* Until it does no more. */
 	is_killed(&mm);
+}
+
+static bool ticked;
+
+static bool note_tick(const long *arg, long *result)
+{
+	(void)result;
+	/* The timer's, not a file's of /proc. */
+	ticked |= arg[2] == 8;
+	return false;
+}
+
+/* A second one in a tick: the look was the last, and the stub is to be killed. */
+static bool hold_kill(const long *arg, long *result)
+{
+	bool look = ticked;
+
+	ticked = false;
+	return look ? false : hold_look(arg, result);
+}
+
+static void a_report_at_the_last_moment(void)
+{
+	int i;
+
+	start();
+	mm_make_sleeper(&mm);
+	host_hook_set(HOST_READ, note_tick);
+	host_hook_set(HOST_PIDFD_OPEN, hold_kill);
+	enter(0, &mm);
+	for (i = 0; i < 3; i++) {
+		report_in_a_look();
+		wait_looks_at(&mm, 2);
+		check(!mm_is_dead(&mm));
+		check_eq(stats().kills, 0);
+	}
+	check_eq(seccomp_wd_exit(0), 0);
 }
 
 static void nobody_is_watched_after_the_wait(void)
@@ -753,6 +822,33 @@ static void it_stops_in_the_middle_of_a_wait(void)
 	check_eq(start_seccomp_watchdog(), 0);
 	is_killed(&mm);
 	check_eq(seccomp_wd_exit(0), -ESRCH);
+}
+
+static bool note_clock(const long *arg, long *result)
+{
+	(void)result;
+	check_eq(arg[0], CLOCK_MONOTONIC);
+	return false;
+}
+
+static bool note_timer(const long *arg, long *result)
+{
+	(void)result;
+	/* Neither absolute, nor cancelled when the clock is set. */
+	check_eq(arg[1], 0);
+	return false;
+}
+
+/* Who sets the host's clock changes nothing. */
+static void its_time_is_not_the_wall_clocks(void)
+{
+	init(0);
+	host_hook_set(HOST_TIMERFD_CREATE, note_clock);
+	host_hook_set(HOST_TIMERFD_SETTIME, note_timer);
+	check_eq(start_seccomp_watchdog(), 0);
+	check_eq(stop_seccomp_watchdog(), 0);
+	check_eq(host_count(HOST_TIMERFD_CREATE), 1);
+	check_op(host_count(HOST_TIMERFD_SETTIME), >=, 2);
 }
 
 static void a_start_that_fails_leaves_nothing(void)
@@ -962,8 +1058,10 @@ static const struct test tests[] = {
 	TEST_CLEANUP(a_freezer_withdraws_a_call_and_it_comes_again, remove_cgroup),
 	TEST(what_the_host_says_decides),
 	TEST(a_stub_that_cannot_be_looked_at_is_left_alone),
+	TEST(a_kill_that_fails_is_told),
 	TEST(a_monitor_that_runs_has_its_report_perhaps),
 	TEST(a_stub_that_reports_is_never_killed),
+	TEST(a_report_at_the_last_moment),
 	TEST(nobody_is_watched_after_the_wait),
 	TEST(a_process_with_another_identity_is_not_hit),
 	TEST(a_pid_that_came_back_is_not_hit),
@@ -973,6 +1071,7 @@ static const struct test tests[] = {
 	TEST(a_kick_signal_that_is_in_use_is_refused),
 	TEST(it_starts_and_stops),
 	TEST(it_stops_in_the_middle_of_a_wait),
+	TEST(its_time_is_not_the_wall_clocks),
 	TEST(a_start_that_fails_leaves_nothing),
 	TEST(it_runs_without_a_filter_if_it_must),
 	TEST(it_tells_that_its_timer_is_lost),

@@ -49,7 +49,7 @@ static void all_are_refused_with(int expected)
 	check(!memcmp(page, before, sizeof(page)));
 	check_eq(stubguard_listen(), expected);
 	check_eq(raw(SYS_prctl, 39 /* PR_GET_NO_NEW_PRIVS */, 0, 0, 0, 0), 0);
-	check_eq(stubguard_stub_attach(&w.stub, (int)raw(SYS_getpid), 0, 0, page), expected);
+	check_eq(stubguard_stub_attach(&w.stub, (int)raw(SYS_getpid), 0, 0, page, -1), expected);
 	check_eq(stubguard_stub_resume(&w.stub, &w.mm, &how), expected);
 	check_eq(stubguard_stub_wait(&w.stub, &w.mm, 0, &w.event, (uint64_t *)&w.regs, w.fp,
 				     &w.info),

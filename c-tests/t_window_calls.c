@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -25,6 +26,7 @@ static void start(void)
 
 #define MARK(index) (0x1000000000000000UL + (index) * 0x0101010101010101UL)
 #define RIP_BEHIND (mm_guest_code("call") + 2)
+#define FLAGS 0xad7UL
 
 /* The guest's next step is this call, with a mark in each register and vector. */
 static void prepare(long nr)
@@ -37,7 +39,7 @@ static void prepare(long nr)
 	w.regs.rax = (unsigned long)nr;
 	w.regs.rip = mm_guest_code("call");
 	w.regs.rsp = GUEST_STACK + PAGE - 64;
-	w.regs.eflags = 0x8d7;
+	w.regs.eflags = FLAGS;
 	for (i = 160; i < 416; i++)
 		w.fp[i] = (unsigned char)(i * 7 + 1);
 }
@@ -100,15 +102,21 @@ static void what_the_host_has_captured_is_known(void)
 		check_eq(((unsigned char *)&w.info)[i], 0x5a);
 }
 
+/* The host counts a call that it has withdrawn, and may once find none. */
+static unsigned int received(void)
+{
+	return host_count(HOST_RECV) - (unsigned int)stats().resynchronised;
+}
+
 /* By the frame of its next call. */
 static void goes_on_with(long result)
 {
-	unsigned int sends = host_count(HOST_SEND), receives = host_count(HOST_RECV), i;
+	unsigned int sends = host_count(HOST_SEND), receives = received(), i;
 
 	check_eq(answer(result), 0);
 	check_eq(window_wait(&w), 0);
 	check_eq(host_count(HOST_SEND), sends + 1);
-	check_eq(host_count(HOST_RECV), receives + 1);
+	check_eq(received(), receives + 1);
 	check_eq(window_result(&w), result);
 	check_eq(w.event.notified, 0);
 	check_eq(w.regs.r15, MARK(0));
@@ -123,6 +131,9 @@ static void goes_on_with(long result)
 	check_eq(w.regs.rdx, MARK(12));
 	check_eq(w.regs.rsi, MARK(13));
 	check_eq(w.regs.rsp, GUEST_STACK + PAGE - 64);
+	check_eq(w.regs.eflags, FLAGS);
+	check_eq(w.regs.cs, 0x33);
+	check_eq(w.regs.ss, 0x2b);
 	for (i = 160; i < 416; i++)
 		check_eq(w.fp[i], (unsigned char)(i * 7 + 1));
 }
@@ -140,6 +151,26 @@ static void the_guest_gets_the_result_and_keeps_the_rest(void)
 	check_eq(stats().breaches, 0);
 }
 
+/* One instruction behind it: what the call itself has left. */
+static void a_step_goes_on_behind_the_call(void)
+{
+	start();
+	w.step = 1;
+	notified_call(SYS_read);
+	check_eq(answer(5), 0);
+	check_eq(window_wait(&w), 0);
+	check_eq(w.event.signal, SIGTRAP);
+	check_eq(w.event.again, 0);
+	/* mov %rax, %rdi */
+	check_eq(w.regs.rip, RIP_BEHIND + 3);
+	check_eq(w.regs.rax, 5);
+	check_eq(w.regs.rdi, 5);
+	check_eq(w.regs.rcx, RIP_BEHIND);
+	check_eq(w.regs.r11 & ~0x100UL, FLAGS);
+	check_eq(w.regs.rsi, MARK(13));
+	check_eq(stats().breaches, 0);
+}
+
 static void fetching_leaves_what_a_trap_leaves(void)
 {
 	static const long numbers[] = { SYS_read, SYS_getpid, SYS_futex, SYS_openat, 334, 424, 470 };
@@ -150,6 +181,7 @@ static void fetching_leaves_what_a_trap_leaves(void)
 	start();
 	for (i = 0; i < COUNT(numbers); i++) {
 		test_context("call %ld", numbers[i]);
+		w.step = i & 1;
 		w.trap = 1;
 		call(numbers[i]);
 		check_eq(w.event.notified, 0);
@@ -164,6 +196,7 @@ static void fetching_leaves_what_a_trap_leaves(void)
 		/* x87 and SSE; the header, AVX: there are gaps that nobody writes */
 		check(!memcmp(fp, w.fp, 416));
 		check(!memcmp(fp + 512, w.fp + 512, 320));
+		w.step = 0;
 		window_is_sound(&w);
 	}
 	check_eq(stats().breaches, 0);
@@ -209,6 +242,20 @@ static void what_does_not_fit_the_state_is_refused(void)
 	check_eq(answer(0), -EINVAL);
 	check_eq(fetch(), -EINVAL);
 	check(!memcmp(&before, &w.stub, sizeof(before)));
+
+	/* It runs: the call has not been waited for. */
+	prepare(SYS_read);
+	check_eq(window_resume(&w), 0);
+	mm_wait_notification(&w.mm);
+	before = w.stub;
+	check_eq(answer(0), -EINVAL);
+	check_eq(fetch(), -EINVAL);
+	check(!memcmp(&before, &w.stub, sizeof(before)));
+	check_eq(window_wait(&w), 0);
+	check_eq(w.event.notified, 1);
+	check_eq(answer(0), 0);
+	check_eq(window_wait(&w), 0);
+	check_eq(window_result(&w), 0);
 
 	notified_call(SYS_read);
 	before = w.stub;
@@ -256,21 +303,58 @@ static void some_calls_trap(void)
 	notified_call(SYS_getpid);
 }
 
-static void a_guest_that_dispatches_its_own_calls(void)
+/* Its next steps: this value to the selector, and a call that notifies. */
+static void selects(unsigned char value)
 {
-	start();
-	window_guest(&w, "write", STUB_DATA + STUBGUARD_SELECTOR);
-	w.regs.rsi = 1;
-	check_eq(window_run(&w), 0);
-	check_eq(w.event.notified, 0);
-	notified_call(SYS_getpid);	/* it is the monitor's to say, each time */
-	check_eq(fetch(), 0);
+	unsigned long args[6];
+	unsigned int i;
 
-	window_guest(&w, "write", STUB_DATA + STUBGUARD_SELECTOR);
-	w.regs.rsi = 7;
+	for (i = 0; i < COUNT(args); i++)
+		args[i] = MARK(i);
+	window_forge(&w, &value, 1, STUB_DATA + STUBGUARD_SELECTOR, mm_guest_code("call"),
+		     SYS_getpid, args);
+}
+
+static void a_guest_that_selects_for_itself(void)
+{
+	unsigned int trap, value;
+
+	start();
+	for (trap = 0; trap < 2; trap++) {
+		for (value = 0; value < 2; value++) {
+			test_context("%u over the monitor's %u", value, trap);
+			w.trap = (int)trap;
+			selects((unsigned char)value);
+			check_eq(window_run(&w), 0);
+			check_eq(w.event.signal, SIGSYS);
+			check_eq(w.event.syscall, SYS_getpid);
+			check_eq(w.event.notified, !value);
+			check_eq(w.regs.rip, RIP_BEHIND);
+			check_eq(w.regs.rax, SYS_getpid);
+			check_eq(w.regs.rdi, MARK(0));
+			check_eq(w.regs.r9, MARK(5));
+			if (w.event.notified)
+				check_eq(fetch(), 0);
+			/* It is the monitor's to say, each time. */
+			w.trap = 0;
+			notified_call(SYS_getpid);
+			check_eq(fetch(), 0);
+		}
+	}
+	test_context_end();
+	check_eq(stats().breaches, 0);
+}
+
+static void a_guest_that_selects_what_there_is_not(void)
+{
+	int status;
+
+	start();
+	selects(7);
 	check_eq(window_run(&w), -ESRCH);
 	window_is_lost(&w);
-	window_kill(&w);
+	status = window_kill(&w);
+	check(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS);
 }
 
 static void signal_stub(int signal)
@@ -292,43 +376,79 @@ static void a_signal_in_a_call_comes_behind_it(void)
 	check_eq(w.regs.rbx, MARK(5));
 }
 
+/* There is no event for that: look, and let others run. */
+static void wait_until_taken(int signal)
+{
+	char text[4096], *pending;
+
+	do {
+		raw(SYS_sched_yield);
+		check_op(mm_proc_read(w.mm.pid, "status", text, sizeof(text)), >, 0);
+		pending = strstr(text, "ShdPnd:");
+		check(pending != NULL);
+	} while (strtoul(pending + 7, NULL, 16) & 1UL << (signal - 1));
+}
+
+/* SA_RESTART. */
 static void a_signal_before_the_monitor_has_the_call_restarts_it(void)
 {
+	unsigned int i;
+
 	start();
-	prepare(SYS_read);
-	check_eq(window_resume(&w), 0);
-	w.mm.calls = 0;
-	mm_wait_notification(&w.mm);
-	signal_stub(SIGALRM);
-	/* The host withdraws it: the stub is on its way to the park. */
-	do {
+	for (i = 0; i < 5; i++) {
+		prepare(SYS_read);
+		check_eq(window_resume(&w), 0);
+		mm_wait_notification(&w.mm);
+		signal_stub(SIGALRM);
+		/* The host withdraws the call before it takes the signal. */
+		wait_until_taken(SIGALRM);
 		check_eq(window_wait(&w), 0);
-		if (w.event.notified) {
-			/* It had been received first after all. */
-			test_skip("the signal came too late");
-		}
-	} while (w.event.signal != SIGALRM);
-	check_eq(w.event.again, 0);
-	check_eq(w.regs.rip, mm_guest_code("call"));
-	check_eq(w.regs.rax, SYS_read);
-	check_eq(window_run(&w), 0);
-	check_eq(w.event.notified, 1);
-	check_eq(w.event.syscall, SYS_read);
-	check_eq(w.regs.rdi, MARK(14));
-	goes_on_with(3);
+		check_eq(w.event.signal, SIGALRM);
+		check_eq(w.event.again, 0);
+		check_eq(w.event.notified, 0);
+		check_eq(w.event.syscall, -1);
+		check_eq(w.regs.rip, mm_guest_code("call"));
+		check_eq(w.regs.rax, SYS_read);
+		check_eq(window_run(&w), 0);
+		check_eq(w.event.notified, 1);
+		check_eq(w.event.syscall, SYS_read);
+		check_eq(w.regs.rip, RIP_BEHIND);
+		check_eq(w.regs.rax, SYS_read);
+		check_eq(w.regs.rdi, MARK(14));
+		check_eq(w.regs.rsi, MARK(13));
+		check_eq(w.regs.rdx, MARK(12));
+		check_eq(w.regs.r10, MARK(7));
+		check_eq(w.regs.r8, MARK(9));
+		check_eq(w.regs.r9, MARK(8));
+		goes_on_with(3);
+	}
+	check_eq(stats().breaches, 0);
 }
 
 static void fetching_beside_other_signals(void)
 {
 	static const int signals[][2] = { { SIGALRM, 0 }, { SIGTRAP, 0 }, { SIGALRM, SIGTRAP } };
+	unsigned int sends, receives, byte;
 	size_t i, k;
 
 	start();
 	for (i = 0; i < COUNT(signals); i++) {
+		test_context("row %zu", i);
 		notified_call(SYS_read);
 		for (k = 0; k < 2 && signals[i][k]; k++)
 			signal_stub(signals[i][k]);
+		memset(w.fp, 0, 512);
+		sends = host_count(HOST_SEND);
+		receives = host_count(HOST_RECV);
 		check_eq(fetch(), 0);
+		/* One park. */
+		check_eq(host_count(HOST_SEND), sends + 1);
+		check_eq(host_count(HOST_RECV), receives + 1);
+		for (byte = 160; byte < 416; byte++)
+			check_eq(w.fp[byte], (unsigned char)(byte * 7 + 1));
+		check_eq(w.regs.eflags, FLAGS);
+		check_eq(w.regs.rcx, RIP_BEHIND);
+		check_eq(w.regs.r11, FLAGS);
 		check_eq(w.regs.rip, RIP_BEHIND);
 		check_eq(w.regs.rax, SYS_read);
 		check_eq(w.regs.rbx, MARK(5));
@@ -339,6 +459,7 @@ static void fetching_beside_other_signals(void)
 		} while (w.event.again);
 		check_eq(window_result(&w), 55);
 	}
+	test_context_end();
 	check_eq(stats().breaches, 0);
 }
 
@@ -368,17 +489,124 @@ static void a_stub_that_dies_before_it_is_fetched(void)
 	check_eq(answer(1), -ESRCH);
 }
 
+static bool die_before(const long *arg, long *result)
+{
+	(void)arg;
+	(void)result;
+	die();
+	return false;
+}
+
+static void a_stub_that_dies_while_it_is_fetched(void)
+{
+	static const enum host_call calls[] = { HOST_PIDFD_OPEN, HOST_ID_VALID, HOST_PIDFD_SIGNAL,
+						HOST_SEND, HOST_RECV };
+	int fds;
+	size_t i;
+
+	window_init_calls(STUBGUARD_REQUIRE);
+	for (i = 0; i < COUNT(calls); i++) {
+		test_context("before %s", host_call_name(calls[i]));
+		window_start(&w);
+		notified_call(SYS_read);
+		fds = open_fds();
+		host_hook_set(calls[i], die_before);
+		check_eq(fetch(), -ESRCH);
+		host_reset();
+		check_eq(open_fds(), fds);
+		window_is_lost(&w);
+		check_eq(fetch(), -ESRCH);
+		window_kill(&w);
+	}
+	test_context_end();
+	check_eq(stats().breaches, 0);
+}
+
+static struct mm_id other;
+
+static void sleep_for_ever(void)
+{
+	for (;;)
+		raw(SYS_pause);
+}
+
+/* The stub is dead, reaped, and its number is another process's. */
+static bool another_has_its_pid(const long *arg, long *result)
+{
+	(void)arg;
+	die();
+	*result = raw(SYS_pidfd_open, other.pid, 0);
+	return true;
+}
+
+static void a_pid_that_came_back_is_not_signalled(void)
+{
+	unsigned int signals;
+
+	start();
+	mm_start_process(&other, sleep_for_ever);
+	notified_call(SYS_read);
+	signals = host_count(HOST_PIDFD_SIGNAL);
+	host_hook_set(HOST_PIDFD_OPEN, another_has_its_pid);
+	check_eq(fetch(), -ESRCH);
+	host_reset();
+	check_eq(host_count(HOST_PIDFD_SIGNAL), signals);
+	window_is_lost(&w);
+	check(!mm_is_dead(&other));
+}
+
+static void what_the_host_may_answer_to_a_fetch(void)
+{
+	static const struct {
+		enum host_call call;
+		int error;
+	} rows[] = {
+		{ HOST_PIDFD_OPEN, EMFILE },
+		{ HOST_PIDFD_SIGNAL, EPERM },
+		{ HOST_SEND, EIO },
+	};
+	int fds;
+	size_t i;
+
+	start();
+	notified_call(SYS_read);
+	host_fail(HOST_SEND, 1, 3, EINTR);
+	host_fail(HOST_RECV, 1, 3, EINTR);
+	host_fail(HOST_ID_VALID, 1, 3, EINTR);
+	check_eq(fetch(), 0);
+	check_eq(w.regs.rbx, MARK(5));
+	window_kill(&w);
+	for (i = 0; i < COUNT(rows); i++) {
+		test_context("%s gives %d", host_call_name(rows[i].call), rows[i].error);
+		window_start(&w);
+		notified_call(SYS_read);
+		fds = open_fds();
+		host_fail(rows[i].call, 1, 1, rows[i].error);
+		check_eq(fetch(), -rows[i].error);
+		check_eq(open_fds(), fds);
+		window_is_lost(&w);
+		check_eq(answer(0), -ESRCH);
+		window_kill(&w);
+	}
+}
+
 /* The rule is for guests' own instructions. */
 static void from_the_stubs_page_they_kill(void)
 {
+	static const long numbers[] = { SYS_read, SYS_getpid, SYS_futex, SYS_openat, 470 };
 	int status;
+	size_t i;
 
-	start();
-	window_call_at(&w, STUB_START + GADGET, SYS_read, 0, 0, 0);
-	check_eq(window_run(&w), -ESRCH);
-	window_is_lost(&w);
-	status = window_kill(&w);
-	check(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS);
+	window_init_calls(STUBGUARD_REQUIRE);
+	for (i = 0; i < COUNT(numbers); i++) {
+		test_context("call %ld", numbers[i]);
+		window_start(&w);
+		window_call_at(&w, STUB_START + GADGET, numbers[i], 0, 0, 0);
+		check_eq(window_run(&w), -ESRCH);
+		window_is_lost(&w);
+		status = window_kill(&w);
+		check(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS);
+	}
 }
 
 static void without_a_guests_end_all_calls_trap(void)
@@ -390,21 +618,65 @@ static void without_a_guests_end_all_calls_trap(void)
 	check_eq(fetch(), -EINVAL);
 }
 
+static bool no_dispatch(const long *arg, long *result)
+{
+	*result = -EINVAL;
+	return arg[0] == 59 /* PR_SET_SYSCALL_USER_DISPATCH */;
+}
+
+static void they_all_trap(unsigned int lacks)
+{
+	window_init_calls(STUBGUARD_REQUIRE);
+	host_reset();
+	check_eq(stubguard_features() & lacks, 0);
+	check(!strstr(model_log_text, "calls notify"));
+	window_start(&w);
+	call(SYS_read);
+	check_eq(w.event.notified, 0);
+	check_eq(w.regs.rbx, MARK(5));
+	check_eq(fetch(), -EINVAL);
+	check_eq(answer(0), -EINVAL);
+	w.trap = 1;
+	call(SYS_getpid);
+	check_eq(w.event.notified, 0);
+	w.trap = 0;
+	window_is_sound(&w);
+}
+
+static void on_a_host_without_dispatch_they_all_trap(void)
+{
+	host_hook_set(HOST_PRCTL, no_dispatch);
+	they_all_trap(STUBGUARD_F_DISPATCH);
+}
+
+static void on_a_host_without_wait_killable_they_all_trap(void)
+{
+	host_fail(HOST_FLAG, 1, 1, EINVAL);
+	they_all_trap(STUBGUARD_F_WAIT_KILLABLE);
+}
+
 static const struct test tests[] = {
 	TEST(what_the_host_has_captured_is_known),
 	TEST(the_guest_gets_the_result_and_keeps_the_rest),
+	TEST(a_step_goes_on_behind_the_call),
 	TEST(fetching_leaves_what_a_trap_leaves),
 	TEST(fetching_leaves_alone_what_the_call_is),
 	TEST(what_does_not_fit_the_state_is_refused),
 	TEST(some_calls_trap),
-	TEST(a_guest_that_dispatches_its_own_calls),
+	TEST(a_guest_that_selects_for_itself),
+	TEST(a_guest_that_selects_what_there_is_not),
 	TEST(a_signal_in_a_call_comes_behind_it),
 	TEST(a_signal_before_the_monitor_has_the_call_restarts_it),
 	TEST(fetching_beside_other_signals),
 	TEST(a_stub_that_dies_in_a_call),
 	TEST(a_stub_that_dies_before_it_is_fetched),
+	TEST(a_stub_that_dies_while_it_is_fetched),
+	TEST(a_pid_that_came_back_is_not_signalled),
+	TEST(what_the_host_may_answer_to_a_fetch),
 	TEST(from_the_stubs_page_they_kill),
 	TEST(without_a_guests_end_all_calls_trap),
+	TEST(on_a_host_without_dispatch_they_all_trap),
+	TEST(on_a_host_without_wait_killable_they_all_trap),
 };
 
 HARNESS_MAIN(tests)

@@ -50,7 +50,12 @@ static unsigned long site(long nr, unsigned int index)
 	return STUB_START + (unsigned long)at;
 }
 
-/* The empty signal mask is the last word of the code. */
+/* What prlimit is given, then a word, then the empty signal mask, which is the last one of the code. */
+static unsigned long nothing(void)
+{
+	return STUB_START + code_length - 32;
+}
+
 static unsigned long mask(void)
 {
 	return STUB_START + code_length - 8;
@@ -81,8 +86,9 @@ static void is_killed(unsigned long ip, long nr, const unsigned long *args)
 static void the_code_has_these_calls(void)
 {
 	static const long numbers[] = { PARK_NR,	 SYS_recvmsg,	 SYS_mmap,
-					SYS_munmap,	 SYS_close_range, SYS_arch_prctl,
-					SYS_arch_prctl,	 SYS_rt_sigprocmask, SYS_exit_group };
+					SYS_munmap,	 SYS_close_range, SYS_prlimit64,
+					SYS_arch_prctl,	 SYS_arch_prctl, SYS_rt_sigprocmask,
+					SYS_exit_group };
 	unsigned int offsets[32], i;
 
 	init();
@@ -128,7 +134,7 @@ static void arguments_that_are_not_the_sites_kill(void)
 		{ "flags above", SYS_mmap, 0, SYS_mmap,
 		  { free_page, PAGE, 1, MAP_FLAGS | HIGH, 1 } },
 		{ "the socket", SYS_mmap, 0, SYS_mmap, { free_page, PAGE, 1, MAP_FLAGS, 0 } },
-		{ "fd 5", SYS_mmap, 0, SYS_mmap, { free_page, PAGE, 1, MAP_FLAGS, 5 } },
+		{ "fd 6", SYS_mmap, 0, SYS_mmap, { free_page, PAGE, 1, MAP_FLAGS, 6 } },
 		{ "fd -1", SYS_mmap, 0, SYS_mmap, { free_page, PAGE, 1, MAP_FLAGS, -1UL } },
 		{ "the stub's code", SYS_mmap, 0, SYS_mmap, { stub, PAGE, 5, MAP_FLAGS, 1 } },
 		{ "the stub's data", SYS_mmap, 0, SYS_mmap, { STUB_DATA, PAGE, 1, MAP_FLAGS, 1 } },
@@ -157,6 +163,16 @@ static void arguments_that_are_not_the_sites_kill(void)
 		{ "from the next", SYS_close_range, 0, SYS_close_range, { 2, 4, 0 } },
 		{ "more", SYS_close_range, 0, SYS_close_range, { 1, -1UL, 0 } },
 		{ "on exec only", SYS_close_range, 0, SYS_close_range, { 1, 4, 4 } },
+
+		{ "another's", SYS_prlimit64, 0, SYS_prlimit64, { 1, 9, nothing(), 0 } },
+		{ "another limit", SYS_prlimit64, 0, SYS_prlimit64, { 0, 7, nothing(), 0 } },
+		{ "a limit of its own", SYS_prlimit64, 0, SYS_prlimit64, { 0, 9, GUEST_STACK, 0 } },
+		{ "the code as limit", SYS_prlimit64, 0, SYS_prlimit64, { 0, 9, nothing() + 8, 0 } },
+		{ "half an address", SYS_prlimit64, 0, SYS_prlimit64,
+		  { 0, 9, (unsigned int)nothing(), 0 } },
+		{ "to store the old one", SYS_prlimit64, 0, SYS_prlimit64,
+		  { 0, 9, nothing(), GUEST_STACK } },
+		{ "no limit", SYS_prlimit64, 0, SYS_prlimit64, { 0, 9, 0, 0 } },
 
 		{ "to block", SYS_rt_sigprocmask, 0, SYS_rt_sigprocmask, { 0, mask(), 0, 8 } },
 		{ "a mask of its own", SYS_rt_sigprocmask, 0, SYS_rt_sigprocmask,
@@ -225,6 +241,7 @@ static void calls_of_other_sites_kill(void)
 		{ SYS_mmap, { GUEST_FREE, PAGE, PROT_READ, MAP_FLAGS, 1, 0 } },
 		{ SYS_munmap, { GUEST_FREE, PAGE } },
 		{ SYS_close_range, { 1, 4, 0 } },
+		{ SYS_prlimit64, { 0, 9, nothing(), 0 } },
 		{ SYS_rt_sigprocmask, { 2, mask(), 0, 8 } },
 		{ SYS_arch_prctl, { ARCH_SET_FS, GUEST_FREE } },
 		{ SYS_mmap | X32, { GUEST_FREE, PAGE, PROT_READ, MAP_FLAGS, 1, 0 } },
@@ -554,6 +571,7 @@ static void fresh_control(void)
 	control.xfeatures = 3;
 	/* rax */
 	control.gp[13] = 4321;
+	control.ticket = w.stub.ticket + 1;
 }
 
 static void goes_behind_the_park(unsigned long rax)
@@ -581,7 +599,7 @@ static void a_batch_of_its_own_maps_nothing(void)
 
 	init();
 	for (i = 0; i < COUNT(flags); i++) {
-		for (fd = 1; fd < 5; fd++) {
+		for (fd = 1; fd < 6; fd++) {
 			test_context("flags %u, fd %u", flags[i], fd);
 			window_start(&w);
 			mm_set_pte(&w.mm, GUEST_FREE, FRAME_FREE, PROT_READ);
@@ -605,7 +623,7 @@ static void a_batch_of_its_own_that_the_filter_ends(void)
 		{ STUB_DATA, PAGE, 0, PROT_READ, 2 },
 		{ GUEST_FREE, STUB_START, 0, PROT_READ, 1 },
 		{ GUEST_FREE, PAGE, 0, 8, 1 },
-		{ GUEST_FREE, PAGE, 0, PROT_READ, 5 },
+		{ GUEST_FREE, PAGE, 0, PROT_READ, 6 },
 		{ GUEST_FREE, PAGE, 0, PROT_READ, 0xffffffff },
 		{ STUB_START, PAGE, 0, 0, 0 },
 		{ STUB_DATA, 2 * PAGE, 0, 0, 0 },

@@ -124,9 +124,10 @@ static bool note_flags(const long *arg, long *result)
 	return true;
 }
 
+/* Guests' calls must not be made twice; a stub that only parks can be frozen. */
 static void the_flags_of_the_first_filter(void)
 {
-	window_init(STUBGUARD_REQUIRE);
+	window_init_calls(STUBGUARD_REQUIRE);
 	host_hook_set(HOST_FILTER, note_flags);
 	check_eq(stubguard_listen(), -EINVAL);
 	check_eq(listen_flags, SECCOMP_FILTER_FLAG_NEW_LISTENER |
@@ -134,10 +135,18 @@ static void the_flags_of_the_first_filter(void)
 											   0));
 }
 
+static void the_flags_if_calls_trap(void)
+{
+	window_init(STUBGUARD_REQUIRE);
+	host_hook_set(HOST_FILTER, note_flags);
+	check_eq(stubguard_listen(), -EINVAL);
+	check_eq(listen_flags, SECCOMP_FILTER_FLAG_NEW_LISTENER);
+}
+
 static void the_flags_on_an_older_host(void)
 {
 	host_fail(HOST_FLAG, 1, 1, EINVAL);
-	window_init(STUBGUARD_REQUIRE);
+	window_init_calls(STUBGUARD_REQUIRE);
 	check_eq(stubguard_features() & STUBGUARD_F_WAIT_KILLABLE, 0);
 	host_hook_set(HOST_FILTER, note_flags);
 	check_eq(stubguard_listen(), -EINVAL);
@@ -207,7 +216,7 @@ static void is_refused(int pid, int listener, int sock, void *shared, int expect
 
 	memset(&w.stub, 0x5a, sizeof(w.stub));
 	before = w.stub;
-	check_eq(stubguard_stub_attach(&w.stub, pid, listener, sock, shared), expected);
+	check_eq(stubguard_stub_attach(&w.stub, pid, listener, sock, shared, -1), expected);
 	check(!memcmp(&before, &w.stub, sizeof(before)));
 	check_eq(open_fds(), fds);
 }
@@ -226,8 +235,8 @@ static void bad_arguments_are_refused(void)
 	listener = w.mm.listener;
 	sock = w.mm.sock;
 	shared = w.mm.shared;
-	check_eq(stubguard_stub_attach(NULL, w.mm.pid, listener, sock, shared), -EINVAL);
-	check_eq(stubguard_stub_attach((void *)((char *)&room + 4), w.mm.pid, listener, sock, shared),
+	check_eq(stubguard_stub_attach(NULL, w.mm.pid, listener, sock, shared, -1), -EINVAL);
+	check_eq(stubguard_stub_attach((void *)((char *)&room + 4), w.mm.pid, listener, sock, shared, -1),
 		 -EINVAL);
 	is_refused(0, listener, sock, shared, -EINVAL);
 	is_refused(-1, listener, sock, shared, -EINVAL);
@@ -549,6 +558,7 @@ static const struct test tests[] = {
 	TEST(a_listener_that_cannot_be_had),
 	TEST(its_flags),
 	TEST(the_flags_of_the_first_filter),
+	TEST(the_flags_if_calls_trap),
 	TEST(the_flags_on_an_older_host),
 	TEST(the_code),
 	TEST(a_stub_is_taken_over),

@@ -23,8 +23,8 @@
 
 /* What is in the code and in the tests must not drift apart. */
 _Static_assert(offsetof(struct window_control, rip) == 128, "control page");
-_Static_assert(offsetof(struct window_control, message) == 192, "control page");
-_Static_assert(offsetof(struct window_control, batch) == 304, "control page");
+_Static_assert(offsetof(struct window_control, message) == 200, "control page");
+_Static_assert(offsetof(struct window_control, batch) == 312, "control page");
 _Static_assert(sizeof(struct window_call) == 32, "control page");
 
 static bool calls_notify;
@@ -47,14 +47,19 @@ void window_init(unsigned int flags)
 	model_init_config(&config);
 }
 
+void window_init_config(const struct stubguard_config *config)
+{
+	model_init_config(config);
+	calls_notify = config->guest_end;
+}
+
 void window_init_calls(unsigned int flags)
 {
 	struct stubguard_config config = window_config();
 
 	config.flags |= flags;
 	config.guest_end = GUEST_END;
-	model_init_config(&config);
-	calls_notify = true;
+	window_init_config(&config);
 }
 
 /* ---- processes */
@@ -96,7 +101,11 @@ static _Noreturn void become_stub(struct window *w, int sock, int report,
 	if (raw(SYS_mmap, STUB_DATA, STUB_DATA_PAGES * PAGE, PROT_READ | PROT_WRITE,
 		MAP_FIXED | MAP_SHARED, w->mm.memory, FRAME_STUB_DATA * PAGE) != (long)STUB_DATA)
 		raw(SYS_exit_group, 12);
-	raw(SYS_close_range, 1, ~0U, 0);
+	if (w->keep)
+		raw(SYS_dup2, w->mm.memory, STUBGUARD_KEPT_FD);
+	raw(SYS_close_range, 1, w->keep ? STUBGUARD_KEPT_FD - 1 : ~0U, 0);
+	if (w->keep)
+		raw(SYS_close_range, STUBGUARD_KEPT_FD + 1, ~0U, 0);
 	raw(SYS_munmap, w->mm.ram, FRAMES * PAGE);
 	if (raw(SYS_sigaltstack, &stack, 0))
 		raw(SYS_exit_group, 13);
@@ -120,6 +129,7 @@ static _Noreturn void become_stub(struct window *w, int sock, int report,
 void window_spawn(struct window *w)
 {
 	void (*first)(struct window *) = w->first;
+	bool keep = w->keep;
 	struct sock_filter filter[STUBGUARD_FILTER_MAX];
 	struct sock_fprog program = { .filter = filter };
 	unsigned int flags = stubguard_filter_flags();
@@ -131,6 +141,7 @@ void window_spawn(struct window *w)
 	program.len = (unsigned short)length;
 	memset(w, 0, sizeof(*w));
 	w->first = first;
+	w->keep = keep;
 	mm_make_memory(&w->mm);
 	/* Nothing of another mode's code. */
 	memset(w->mm.ram + FRAME_STUB_CODE * PAGE, 0, PAGE);
@@ -161,7 +172,7 @@ void window_spawn(struct window *w)
 int window_attach(struct window *w)
 {
 	int ret = stubguard_stub_attach(&w->stub, w->mm.pid, w->mm.listener, w->mm.sock,
-					w->mm.shared);
+					w->mm.shared, w->keep ? w->mm.memory : -1);
 
 	if (ret == 0)
 		w->mm.identity = w->stub.identity;
@@ -301,7 +312,8 @@ void window_call(struct window *w, unsigned long ip, long nr, unsigned long a, u
 	w->regs.rdi = a;
 	w->regs.rsi = b;
 	w->regs.rdx = c;
-	w->regs.r10 = d;
+	/* A park has to say the ticket of the resume that is to come: a guest can read it. */
+	w->regs.r10 = nr == PARK_NR && !d ? w->stub.ticket + 1 : d;
 	w->regs.r8 = e;
 	w->regs.r9 = f;
 }

@@ -34,6 +34,8 @@ struct window {
 	int step;
 	int trap;
 	int cpu;
+	/* The stub keeps the memory's fd. */
+	bool keep;
 	/* Runs in the new stub instead of the call that parks for the first time. */
 	void (*first)(struct window *w);
 	int listened;		/* what stubguard_listen() returned */
@@ -49,7 +51,7 @@ struct window_control {
 	unsigned long gp[15];
 	unsigned int flags, calls;
 	unsigned long rip, cs, rflags, rsp, ss;
-	unsigned long fs_base, gs_base, xfeatures;
+	unsigned long fs_base, gs_base, xfeatures, ticket;
 	unsigned long message[9], cmsg[4], payload;
 	struct window_call batch[8];
 };
@@ -59,6 +61,7 @@ struct window_control {
 #define CONTROL_SET_FS 4
 #define CONTROL_SET_GS 8
 #define CONTROL_BY_CALL 16
+#define CONTROL_LIMIT 128
 
 #define PARK_NR SYS_getppid
 #define PARK_DONE 0x1000UL
@@ -67,6 +70,7 @@ struct window_control {
 /* model_config() for window mode, and stubguard_init() with it. */
 struct stubguard_config window_config(void);
 void window_init(unsigned int flags);
+void window_init_config(const struct stubguard_config *config);
 /* Guests' calls notify. The harness's own code is above GUEST_END, so the start's calls do not. */
 #define GUEST_END 0x200000000000UL
 void window_init_calls(unsigned int flags);
