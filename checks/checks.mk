@@ -36,3 +36,28 @@ check-lint:
 
 check-loom:
 	@checks/loom.sh
+
+# Not part of `make check`: some minutes each.
+.PHONY: mutants sanitize fuzz miri tsan asan
+
+# SECONDS: for each target; `make test` has 20. The corpus is fuzz/corpus; MERGE=1 adds to it what is new.
+fuzz:
+	@SECONDS_EACH='$(SECONDS)' checks/fuzz.sh
+
+# These need a nightly toolchain.
+miri:
+	@checks/miri.sh
+
+tsan:
+	@checks/sanitizer.sh thread
+
+asan:
+	@checks/sanitizer.sh address
+
+mutants:
+	@python3 -B checks/mutants.py
+
+# The harness itself, which writes to memory at fixed addresses that AddressSanitizer wants for itself.
+sanitize: lib
+	@$(MAKE) --no-print-directory c-test BUILD=$(BUILD)/sanitize \
+		C_TEST_SANITIZE='-fsanitize=undefined -fno-sanitize-recover=all'

@@ -31,7 +31,7 @@ for file in "${files[@]}"; do
 	first=
 	IFS= read -r first <"$file" || true
 	case $file in
-	LICENSE* | COPYING* | *.lock | .gitignore | */.gitignore) ;;
+	LICENSE* | COPYING* | *.lock | .gitignore | */.gitignore | fuzz/corpus/*) ;;
 	*.md | *.txt | *.patch | *.svg | *.png | *.json) sources+=("$file") ;;
 	*)
 		sources+=("$file")
@@ -52,6 +52,7 @@ for file in "${files[@]}"; do
 done
 
 # ---- Rust
+cargo fmt --check --manifest-path fuzz/Cargo.toml >/dev/null 2>&1 || fail "cargo fmt would change fuzz/"
 cargo fmt --check >"$tmp/out" 2>&1 || fail "cargo fmt would change: $(sed -n "s,^Diff in $PWD/\([^:]*\):.*,\1,p" "$tmp/out" | sort | uniq -c | awk '{printf "%s%s (%s)", n++ ? ", " : "", $2, $1}')"
 if ! cargo clippy --all-targets --locked --quiet --message-format short -- -D warnings >"$tmp/out" 2>&1; then
 	grep -E '^[^ ]+:[0-9]+:' "$tmp/out" | sort -u >"$tmp/complaints" || true
@@ -59,6 +60,9 @@ if ! cargo clippy --all-targets --locked --quiet --message-format short -- -D wa
 	cat "$tmp/complaints" >&2
 	fail "cargo clippy: $(wc -l <"$tmp/complaints") complaints"
 fi
+
+RUSTFLAGS='--cfg fuzzing' cargo clippy --locked --quiet --manifest-path fuzz/Cargo.toml --target-dir build/fuzz/clippy \
+	--message-format short -- -D warnings >&2 || fail "cargo clippy complains of fuzz/"
 
 # ---- shell
 if need shellcheck; then

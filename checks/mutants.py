@@ -1,0 +1,122 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""Breaks what the guard rests on, one line at a time, and looks which test notices.
+
+mutants.py [NAME...]   all of them, or those whose names begin so; in a copy of the tree, build/mutants
+
+Fails if a change passes all tests. Cargo's tests are asked first, then the C harness, then loom's models.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parent.parent
+TREE = TOP / "build/mutants"
+
+# What is broken, where, the line (a unique piece of it), and what it becomes.
+MUTANTS = [
+    ("length: only the first page is asked for", "src/policy.rs", "if pages(config, call)?.all(", "if pages(config, call)?.take(1).all("),
+    ("length: the range's end", "src/policy.rs", "if end > config.stub_start {", "if addr > config.stub_start {"),
+    ("length: the sum may wrap", "src/policy.rs", ".and_then(|length| addr.checked_add(length))", ".map(|length| addr.wrapping_add(length))"),
+    ("page table: not asked in window mode", "src/monitor/parked.rs",
+     "if (self.monitor.granted)(page_addr, prot, page_offset) {", "if (self.monitor.granted)(page_addr, prot, page_offset) || true {"),
+    ("ip: any place may map", "src/monitor/notification.rs", "if !stub::is_site(self.config, call.instruction_pointer) {", "if false {"),
+    ("ip: any place is the park", "src/monitor/parked.rs", "&& place == Place::Park.offset()", "&& place != u64::MAX"),
+    ("ip: a saved address inside the window", "src/monitor/parked.rs",
+     "if place < Place::Unblock.offset() || place > Place::Iret.offset() {", "if place > Place::Iret.offset() {"),
+    ("ENOENT: a withdrawn call is a death, window", "src/monitor/parked.rs",
+     "Pending::Nothing | Pending::Notification => Errno::EINTR,", "Pending::Nothing | Pending::Notification => Errno::ESRCH,"),
+    ("ENOENT: a withdrawn call is a death, notify", "src/monitor/notification.rs",
+     "Pending::Nothing | Pending::Notification => Ok(None),", "Pending::Nothing | Pending::Notification => Err(Errno::ESRCH),"),
+    ("ENOENT: a park that comes again is taken for another", "src/monitor/parked.rs", "if ticket != self.stub.ticket {", "if false {"),
+    ("ENOENT: any park comes again", "src/monitor/parked.rs", "if ticket != self.stub.ticket.wrapping_sub(1) {", "if false {"),
+    ("EINTR: an interrupted look is a death", "src/host/mod.rs", "for _ in 1..TRIES {", "for _ in 1..1 {"),
+    ("pidfd: whoever has the pid", "src/host/pidfd.rs", "if identity(&process, pid)? == expected {", "if expected != u64::MAX {"),
+    ("pidfd: killed though it has reported", "src/watchdog/mod.rs", "if !slot.condemn(wait) {", "if !slot.condemn(wait) && false {"),
+    ("pidfd: signalled though it may be another", "src/monitor/parked.rs", "Err(Errno::ENOENT) => return Err(Errno::ESRCH),\n            other => other?,",
+     "_ => {}"),
+    ("slot: a wait that is over can be condemned", "src/watchdog/slot.rs",
+     "let next = state.wrapping_add(STEP) & !PHASE;", "let next = state & !PHASE;"),
+    ("slot: the words change while they may be read", "src/watchdog/slot.rs", "self.state.store(idle, Ordering::Relaxed);", ""),
+    ("count: from the guest's memory, notify", "src/monitor/report.rs", ".is_ok_and(|done| done < calls)", ".is_ok()"),
+    ("count: from the guest's memory, window", "src/monitor/parked.rs", "if index >= self.stub.asked {", "if false {"),
+    ("frame: anywhere", "src/monitor/parked.rs", "} else if (siginfo, mcontext) != (self.stub.siginfo, self.stub.mcontext) {", "} else if false {"),
+    ("limit: not put back before the guest runs", "src/monitor/parked.rs", "Ok(code::LIMIT)", "Ok(0)"),
+    ("limit: lifted for what maps nothing", "src/monitor/parked.rs", "Limit::Holds if !maps => return Ok(0),", ""),
+    ("limit: a stub may set it as it likes", "src/stub/filter/window.rs", "p.require_arg(2, site(config, Place::Nothing))?;", ""),
+    ("answers: one that cannot be given is kept quiet", "src/monitor/notification.rs",
+     "Ok(Some(notification)) => self.answer(&notification, batch)?,", "Ok(Some(notification)) => drop(self.answer(&notification, batch)),"),
+    ("watchdog: a kill that fails counts", "src/watchdog/mod.rs", "&& error != Errno::ESRCH", "&& error == Errno::ESRCH"),
+    ("pool: not washed", "src/capi/parked.rs", "parked.wash(cpu)?;", "let _ = cpu;"),
+    ("calls: all notify, whoever watches", "src/monitor/parked.rs", "u64::from(guest.trap)", "u64::from(guest.trap && false)"),
+]
+
+
+def copy():
+    """The files that git knows, as they are now; what was built in the copy stays."""
+    TREE.mkdir(parents=True, exist_ok=True)
+    names = subprocess.run(["git", "ls-files", "-z"], cwd=TOP, check=True, capture_output=True, text=True).stdout.split("\0")
+    for name in filter(None, names):
+        source, target = TOP / name, TREE / name
+        if not source.is_file():
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.exists() or target.read_bytes() != source.read_bytes():
+            shutil.copy(source, target)
+
+
+def run(*command, limit=900):
+    """Its status, and what it says."""
+    # A change may well make something hang.
+    done = subprocess.run(["timeout", "-k", "5", str(limit), *command], cwd=TREE, stdin=subprocess.DEVNULL, capture_output=True,
+                          text=True, errors="replace", env=os.environ | {"CARGO_TERM_COLOR": "never"})
+    return done.returncode, done.stdout + done.stderr
+
+
+def first(pattern, text):
+    match = re.search(pattern, text, re.M)
+    return match and match[1]
+
+
+def caught():
+    """The test that notices, or None; it must be one that fails, not a change that does not compile."""
+    for command in (["cargo", "test", "--locked", "--quiet", "--lib", "--no-run"], ["make", "lib", "c-test-programs"]):
+        code, text = run(*command)
+        if code:
+            sys.exit(f"mutants: it does not compile:\n{text[-2000:]}")
+    code, text = run("cargo", "test", "--locked", "--quiet", "--lib", limit=300)
+    if code:
+        return first(r"^    ([\w:]+)$", text) or "cargo's tests hang"
+    code, text = run("make", "c-test", limit=300)
+    if code:
+        return first(r"^build/c-tests/(\S+) .*(?:Failed|Dubious|Wstat)", text) or "the C harness hangs"
+    code, text = run("checks/loom.sh", limit=700)
+    if code:
+        return first(r"^test (\S+) .*FAILED", text) or "loom"
+    return None
+
+
+def main():
+    chosen = [m for m in MUTANTS if not sys.argv[1:] or m[0].startswith(tuple(sys.argv[1:]))]
+    survivors = 0
+    for name, file, old, new in chosen:
+        copy()
+        path = TREE / file
+        text = path.read_text()
+        if text.count(old) != 1:
+            sys.exit(f"mutants: {file}: not once there: {old}")
+        path.write_text(text.replace(old, new))
+        test = caught()
+        survivors += not test
+        print(f"{'caught' if test else 'SURVIVED'}: {name}{f' ({test})' if test else ''}", flush=True)
+    copy()
+    print(f"mutants: {'FAILED' if survivors else 'ok'}, {len(chosen) - survivors} of {len(chosen)} caught")
+    return survivors > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

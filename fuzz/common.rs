@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What the targets share: a configuration as UML's, and memory.
+
+use core::ptr::NonNull;
+use stubguard::config::{Config, Layout};
+use stubguard::stub::memory::StubData;
+
+pub const PAGE: usize = 4096;
+/// All of a stub's data.
+pub const SIZE: usize = 2 * PAGE;
+
+/// Floating-point state with and without XSAVE: other rules bound it.
+pub const FP_SIZES: [u32; 2] = [832, 512];
+
+pub fn config(flags: u32, mmap_fd_first: i32, mmap_fd_last: i32, fp_size: u32) -> Config {
+    let layout = Layout {
+        size: SIZE as u32,
+        err: 0,
+        calls_len: 8,
+        calls: 16,
+        call_size: 48,
+        calls_max: 82,
+        call_addr: 0,
+        call_length: 8,
+        call_offset: 16,
+        call_prot: 28,
+        call_fd: 24,
+        call_type: 32,
+        restart_wait: 3952,
+        futex: 3956,
+        signal: 3960,
+        si_offset: 3964,
+        mctx_offset: 3966,
+        arch_data: 3968,
+        arch_size: 24,
+        sigstack: 4096,
+        sigstack_size: 4096,
+        fp_size,
+    };
+    let config = Config {
+        size: size_of::<Config>(),
+        flags,
+        cpus: 1,
+        stub_start: 0x7fff_ffff_c000,
+        page_size: PAGE as u32,
+        mmap_fd_first,
+        mmap_fd_last,
+        watchdog_tick_ms: 0,
+        watchdog_budget_ms: 0,
+        kick_signal: 0,
+        log: None,
+        layout,
+        pool_size: 0,
+        reserved: 0,
+        guest_end: 0,
+    };
+    config.validated().expect("it is UML's")
+}
+
+/// Two pages, aligned as the stub's.
+#[derive(Clone, PartialEq, Eq)]
+#[repr(C, align(4096))]
+pub struct Pages(pub [u8; SIZE]);
+
+impl Pages {
+    /// Starts with these bytes, and then as `rest` is.
+    pub fn of(bytes: &[u8], rest: &[u8; SIZE]) -> Box<Self> {
+        let mut pages = Box::new(Self(*rest));
+        let length = bytes.len().min(SIZE);
+        pages.0[..length].copy_from_slice(&bytes[..length]);
+        pages
+    }
+
+    /// A signal frame as the host makes it, with its context at 400, where `rip` was the guest's, and its
+    /// floating-point state at `fp` of the signal stack, or as much of it as there is room for.
+    pub fn put_frame(&mut self, config: &Config, rip: u64, fp: u16) {
+        let stack = PAGE;
+        self.put(stack + 400 + 128, &rip.to_ne_bytes());
+        self.put(stack + 400 + 184, &config.stub_data_address(stack as u32 + u32::from(fp)).to_ne_bytes());
+        let (size, fp) = (config.layout.fp_size, stack + usize::from(fp));
+        if size > 512 {
+            self.put(fp + 464, &0x4650_5853u32.to_ne_bytes());
+            self.put(fp + 468, &(size + 4).to_ne_bytes());
+            self.put(fp + size as usize, &0x4650_5845u32.to_ne_bytes());
+        }
+    }
+
+    /// What a guest has changed: where, in fours of bytes, and the four bytes.
+    pub fn change(&mut self, changes: &[u8]) {
+        for change in changes.chunks_exact(6) {
+            let at = usize::from(u16::from_le_bytes([change[0], change[1]])) % (SIZE / 4) * 4;
+            self.put(at, &change[2..]);
+        }
+    }
+
+    /// What does not fit is dropped.
+    pub fn put(&mut self, at: usize, value: &[u8]) {
+        if let Some(to) = self.0.get_mut(at..at + value.len()) {
+            to.copy_from_slice(value);
+        }
+    }
+
+    pub fn data(&mut self) -> StubData {
+        // SAFETY: its own memory, which lives longer than what a target does with it.
+        unsafe { StubData::new(NonNull::from(&mut self.0).cast(), SIZE as u32) }
+    }
+
+    pub fn u16(&self, at: usize) -> u16 {
+        u16::from_ne_bytes(self.0[at..at + 2].try_into().unwrap())
+    }
+
+    pub fn i32(&self, at: usize) -> i32 {
+        i32::from_ne_bytes(self.0[at..at + 4].try_into().unwrap())
+    }
+
+    pub fn u64(&self, at: usize) -> u64 {
+        u64::from_ne_bytes(self.0[at..at + 8].try_into().unwrap())
+    }
+}
+
+/// Where the floating-point state is: mostly where the host would put it.
+pub fn fp_offset(input: &mut Input<'_>) -> u16 {
+    match input.byte() % 2 {
+        0 => 1024,
+        _ => input.half() % (PAGE as u16 + 64) / 8 * 8,
+    }
+}
+
+/// The input, a piece at a time; zeros when it has ended.
+pub struct Input<'a>(pub &'a [u8]);
+
+impl Input<'_> {
+    pub fn byte(&mut self) -> u8 {
+        let Some((byte, rest)) = self.0.split_first() else { return 0 };
+        self.0 = rest;
+        *byte
+    }
+
+    pub fn half(&mut self) -> u16 {
+        u16::from_le_bytes([self.byte(), self.byte()])
+    }
+
+    pub fn word(&mut self) -> u64 {
+        u64::from_le_bytes(core::array::from_fn(|_| self.byte()))
+    }
+}

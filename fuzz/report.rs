@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The stub's data in notify mode, of which the guest can write all: what is taken over is within its bounds.
+#![no_main]
+
+#[allow(dead_code)] // Each uses a part of it.
+mod common;
+
+use common::{FP_SIZES, Input, PAGE, Pages, SIZE, config, fp_offset};
+use libfuzzer_sys::fuzz_target;
+use std::sync::LazyLock;
+use stubguard::config::Config;
+use stubguard::monitor::report::Hand;
+
+static CONFIGS: LazyLock<[Config; 2]> = LazyLock::new(|| FP_SIZES.map(|size| config(0, 2, 2, size)));
+
+fuzz_target!(|bytes: &[u8]| {
+    let mut input = Input(bytes);
+    let (calls, batch_only) = (input.byte(), input.byte());
+    let config = &CONFIGS[usize::from(input.byte() % 2)];
+    let layout = &config.layout;
+    // A report as a stub makes it, and what a guest has changed of it.
+    let mut shared = Pages::of(&[], &[0; SIZE]);
+    shared.put(3960, &31i32.to_ne_bytes());
+    shared.put(3964, &200u16.to_ne_bytes());
+    shared.put(3966, &400u16.to_ne_bytes());
+    shared.put_frame(config, 0x40_0000, fp_offset(&mut input));
+    shared.change(input.0);
+    let mut own = Pages::of(&[], &[0; SIZE]);
+    own.0[3952] = batch_only % 2;
+    let before = own.clone();
+    let calls = u32::from(calls);
+    let hand = Hand { config, shared: shared.data(), own: own.data() };
+    let result = hand.collect(calls);
+
+    // The frame alone may be another one after a breach.
+    let frame = layout.sigstack as usize;
+    if result.is_err() {
+        assert!(own.0[..frame] == before.0[..frame]);
+        return;
+    }
+    assert!(calls <= layout.calls_max);
+    let (signal, err, done) = (own.i32(3960), own.u64(0) as i64, own.i32(8));
+    assert!([4, 5, 8, 11, 14, 31].contains(&signal));
+    assert!(err == 0 && done == 0 || (-4095..0).contains(&err) && (0..calls as i32).contains(&done));
+    assert_eq!(own.u16(3952), 0);
+    if batch_only % 2 == 1 || err != 0 {
+        assert!(own.0[frame..] == before.0[frame..]);
+        return;
+    }
+    let (siginfo, mcontext) = (own.u16(3964), own.u16(3966));
+    assert!(usize::from(siginfo) + 128 <= PAGE && (40..=PAGE - 256).contains(&usize::from(mcontext)));
+    let fp = own.u64(PAGE + usize::from(mcontext) + 184) - config.stub_data_address(PAGE as u32);
+    assert!(fp.is_multiple_of(64) && fp as u32 + layout.fp_size <= PAGE as u32);
+    // Only what the kernel has copied: from the frame's start on.
+    assert!(fp as u16 >= siginfo.min(mcontext - 40));
+    // Nothing else was taken.
+    assert!(own.0[12..3952] == before.0[12..3952] && own.0[3968..frame] == before.0[3968..frame]);
+});
