@@ -28,10 +28,17 @@ LIBS := $(addprefix $(BUILD)/lib/,$(SO) libstubguard.so.$(SOVERSION) libstubguar
 ## make install            to DESTDIR, PREFIX; make uninstall takes it away
 ## make run                everything from nothing; attacks and workloads on both kernels, as tables
 ## make test               everything as tests
+## make attacks            the attacks alone; PEERS="name=linux": on more kernels; LINUX=linux: on that one alone
 ## make uml                kernels: unguarded, guarded, guarded-static; KVER=7.3, or KDIR= for your own
-## make bench              what the guard costs: many operations on both kernels; make bench-scale: many processes
+## make bench              what the guard costs: many operations on both kernels; make bench-scale: many processes; make bench-build: a real build
 ## make -s where           where these kernels are
 ## make check              the quality checks: symbols, panics, stack, lints, licences, models
+## make soak               stress-ng, honest work and attacks at once in a guest, for MINUTES=10
+## make disturb            a guest at work while its processes are stopped, frozen, traced, signalled, killed on the host
+## make suite              test suites of others in guests, with and without the guard, case by case
+## make mutants            breaks what the guard rests on, line by line; a test has to notice
+## make fuzz               what takes a guest's bytes, fuzzed for SECONDS=60 each
+## make sanitize           the C harness with UBSan; make miri, tsan, asan: cargo's tests (with a nightly toolchain)
 ## make c-test, rust-test  the C harness in both forms; cargo's tests
 ## make header             include/stubguard.h, from the sources
 ## make clean, distclean   what was built; and the kernels too

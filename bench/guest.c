@@ -224,16 +224,28 @@ static void churn_256(unsigned long n)
 	churn(n, 256);
 }
 
+/*
+ * Of many areas, as what it takes depends on which pages the kernel has for one:
+ * those that happen to follow one another are one call of the stub's.
+ */
 static void protect(unsigned long n)
 {
-	char *p = map_pages(16, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	char *p[64];
+	size_t i;
 
-	write_pages(p, 16);
-	while (n--)
-		if (mprotect(p, 16 * PAGE,
-			     n & 1 ? PROT_READ : PROT_READ | PROT_WRITE))
+	for (i = 0; i < ARRAY_SIZE(p); i++) {
+		p[i] = map_pages(17, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+		write_pages(p[i], 16);
+		/* else the areas would become one */
+		if (mprotect(p[i] + 16 * PAGE, PAGE, PROT_NONE))
 			err(1, "mprotect");
-	unmap_pages(p, 16);
+	}
+	while (n--)
+		if (mprotect(p[n % ARRAY_SIZE(p)], 16 * PAGE,
+			     n / ARRAY_SIZE(p) & 1 ? PROT_READ : PROT_READ | PROT_WRITE))
+			err(1, "mprotect");
+	for (i = 0; i < ARRAY_SIZE(p); i++)
+		unmap_pages(p[i], 17);
 }
 
 static void fork_wait(unsigned long n)

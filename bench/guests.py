@@ -136,7 +136,7 @@ $BUSYBOX poweroff -f
         script.chmod(0o755)
         return script
 
-    def boot(self, mode, arguments, limit=60, mem=512, wrapper=None, watch=None):
+    def boot(self, mode, arguments, limit=60, mem=512, cpus=1, wrapper=None, watch=None):
         """Runs the guests' program in a guest; returns what it said, and what went wrong, if anything.
 
         limit: seconds. mem: MiB. wrapper: a command that starts the kernel. watch: gets each line as it comes.
@@ -149,7 +149,7 @@ $BUSYBOX poweroff -f
             # It gives the guest a process group of its own, and ends it when the time is up or on SIGTERM.
             script = subprocess.Popen(
                 [TOP / "uml/boot.sh", linux, self.write_init(arguments), f"uml_dir={self.dir}/uml/", *mode.args],
-                env=os.environ | {"TIMEOUT": str(limit), "MEM": str(mem), "NCPUS": "1"}, start_new_session=True,
+                env=os.environ | {"TIMEOUT": str(limit), "MEM": str(mem), "NCPUS": str(cpus)}, start_new_session=True,
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True, errors="replace")
             try:
                 for line in script.stdout:

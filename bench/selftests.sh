@@ -1,0 +1,47 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# selftests.sh VERSION FOLDER NAME...: compiles the kernel's own selftests NAME (as futex/functional) in FOLDER/NAME
+#
+# They come from the package that uml/fetch.sh has got. Some are made to be compiled in a kernel's tree, and write
+# to it: so they are in one of its own, FOLDER/tree, in which the kernel's files are links. What does not compile is left out.
+set -euo pipefail
+
+# shellcheck source=uml/common.sh
+. "$(dirname "$0")/../uml/common.sh"
+
+version=$1 out=$2
+shift 2
+src=$cache_dir/src/linux-$version tree=$out/tree
+
+"$uml_dir/fetch.sh" "$version" >/dev/null
+deb=$(find "$cache_dir/apt/debs" -name "linux-source-${version}_*.deb" | sort -V | tail -n 1)
+[ -n "$deb" ] || die "the package linux-source-$version is not in $(short "$cache_dir")/apt/debs"
+
+unpack() {
+	dpkg-deb --fsys-tarfile "$deb" | tar -xO "./usr/src/linux-source-$version.tar.xz" | xz -dc -T0 |
+		tar -x -C "$tree" --strip-components=1 "linux-source-$version/tools/testing/selftests"
+	cp -rs "$src"/* "$tree"
+	rm -rf "${tree:?}/usr"
+	make -s -C "$src" ARCH=x86 O="$tree/obj" headers
+	ln -s obj/usr "$tree/usr"
+}
+
+compile() {
+	local name bad=()
+	for name; do
+		mkdir -p "$out/$name"
+		make -k -C "$tree/tools/testing/selftests/$name" OUTPUT="$out/$name" all || bad+=("$name")
+	done
+	echo "not all of these: ${bad[*]}"
+}
+
+# A make above has settings of its own for the library.
+unset MAKEFLAGS MFLAGS MAKELEVEL CFLAGS LDFLAGS
+if [ "$(cat "$out/built" 2>/dev/null)" != "$deb $*" ]; then
+	rm -rf "$out"
+	mkdir -p "$tree"
+	step "unpack the selftests" unpack
+	step "compile the selftests" compile "$@"
+	echo "$deb $*" >"$out/built"
+fi
