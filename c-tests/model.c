@@ -239,6 +239,14 @@ void mm_queue_unmap(struct mm_id *mm, unsigned long addr, unsigned long length)
 	};
 }
 
+void mm_queue_wrprotect(struct mm_id *mm, unsigned long addr, unsigned long length)
+{
+	*next_call(mm) = (struct stub_syscall){
+		.mem = { .addr = addr, .length = length },
+		.syscall = STUB_SYSCALL_WRPROTECT,
+	};
+}
+
 unsigned long frame_mark(unsigned int frame)
 {
 	return 0xf000000000000000UL + frame;

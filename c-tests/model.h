@@ -43,7 +43,7 @@
 
 /* ---- what UML's stub-data.h has */
 
-enum { STUB_SYSCALL_UNSET, STUB_SYSCALL_MMAP, STUB_SYSCALL_MUNMAP };
+enum { STUB_SYSCALL_UNSET, STUB_SYSCALL_MMAP, STUB_SYSCALL_MUNMAP, STUB_SYSCALL_WRPROTECT };
 
 struct stub_syscall {
 	struct {
@@ -153,6 +153,7 @@ void mm_clear_pte(struct mm_id *mm, unsigned long addr);
 void mm_queue_map(struct mm_id *mm, unsigned long addr, unsigned long length, unsigned int frame,
 		  int prot);
 void mm_queue_unmap(struct mm_id *mm, unsigned long addr, unsigned long length);
+void mm_queue_wrprotect(struct mm_id *mm, unsigned long addr, unsigned long length);
 /* Has the stub work on what is queued; own.err tells. Returns what mm_wait() does. */
 int mm_sync(struct mm_id *mm);
 /* The line of /proc/PID/maps that has `addr`, "" if none. */

@@ -76,6 +76,69 @@ static void it_maps_and_unmaps(void)
 	check_eq(window_fds(&w), 1);
 }
 
+/* One call for pages of any frames, if the stub has them; needs nothing to map with. */
+static void it_takes_the_right_to_write(void)
+{
+	unsigned int sends, messages, i;
+
+	start();
+	for (i = 0; i < 4; i++) {
+		mm_set_pte(&w.mm, GUEST_FREE + i * PAGE, FRAME_FREE + 7 - i, WRITE | PROT_EXEC);
+		mm_queue_map(&w.mm, GUEST_FREE + i * PAGE, PAGE, FRAME_FREE + 7 - i,
+			     WRITE | PROT_EXEC);
+	}
+	check_eq(window_sync(&w), 0);
+	check(strstr(mm_mapping(&w.mm, GUEST_FREE), " rwxs "));
+
+	sends = host_count(HOST_SEND);
+	messages = host_count(HOST_SENDMSG);
+	w.mm.asked = 0;
+	w.fd_count = 0;
+	mm_queue_wrprotect(&w.mm, GUEST_FREE, 3 * PAGE);
+	check_eq(window_sync(&w), 0);
+	check_eq(w.event.error, 0);
+	check_eq(host_count(HOST_SEND), sends + 1);
+	check_eq(host_count(HOST_SENDMSG), messages);
+	check_eq(w.mm.asked, 0);
+	for (i = 0; i < 3; i++) {
+		check(strstr(mm_mapping(&w.mm, GUEST_FREE + i * PAGE), " r-xs "));
+		reads(GUEST_FREE + i * PAGE, FRAME_FREE + 7 - i);
+		window_guest(&w, "write", GUEST_FREE + i * PAGE);
+		check_eq(window_run(&w), 0);
+		check_eq(w.event.signal, SIGSEGV);
+		check_eq(w.event.address, GUEST_FREE + i * PAGE);
+	}
+	check(strstr(mm_mapping(&w.mm, GUEST_FREE + 3 * PAGE), " rwxs "));
+
+	/* The host stops at a page that is not there: the caller is told. */
+	mm_queue_unmap(&w.mm, GUEST_FREE + PAGE, PAGE);
+	mm_queue_wrprotect(&w.mm, GUEST_FREE, 4 * PAGE);
+	mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
+	check_eq(window_sync(&w), -ENOMEM);
+	check_eq(w.event.done, 1);
+	check(strstr(mm_mapping(&w.mm, GUEST_FREE), " r-xs "));
+	window_is_sound(&w);
+}
+
+/*
+ * A page without rights is not mapped: of what the stub has, the guest could take all
+ * by a call of its own from the stub's mprotect.
+ */
+static void what_has_no_rights_is_not_there(void)
+{
+	unsigned int messages;
+
+	start();
+	window_map(&w, GUEST_FREE, FRAME_FREE, WRITE);
+	mm_set_pte(&w.mm, GUEST_FREE, FRAME_FREE, PROT_NONE);
+	mm_queue_map(&w.mm, GUEST_FREE, PAGE, FRAME_FREE, PROT_NONE);
+	messages = host_count(HOST_SENDMSG);
+	check_eq(window_sync(&w), 0);
+	check(!mm_mapping(&w.mm, GUEST_FREE)[0]);
+	faults(GUEST_FREE);
+	check_eq(host_count(HOST_SENDMSG), messages);
+}
+
 static void it_comes_with_the_guest(void)
 {
 	unsigned int sends;
@@ -374,13 +437,20 @@ static void what_is_not_granted_is_left_out(void)
 			before = denied("page_table");
 			w.mm.asked = 0;
 			check_eq(window_sync(&w), 0);
-			check_eq(w.mm.asked, 3);
+			/* What may not be written to is asked for again, without. */
+			check_eq(w.mm.asked, 3 + (unsigned int)__builtin_popcount(without));
 			check_eq(denied("page_table") - before,
 				 (uint64_t)__builtin_popcount(without));
 			for (i = 0; i < 3; i++) {
-				if (without & (1U << i))
-					check(!mm_mapping(&w.mm, GUEST_FREE + i * PAGE)[0]);
+				const char *mapping = mm_mapping(&w.mm, GUEST_FREE + i * PAGE);
+
+				if (!(without & (1U << i)))
+					check(strstr(mapping, " rw-s "));
+				else if (how == 1)
+					check(strstr(mapping, " r--s "));
 				else
+					check(!mapping[0]);
+				if (mapping[0])
 					reads(GUEST_FREE + i * PAGE, FRAME_FREE + i);
 			}
 		}
@@ -457,6 +527,7 @@ struct bad {
 #define MAP(a, l, o, p, f)									\
 	{ { .addr = (a), .length = (l), .offset = (o), .prot = (p), .fd = (f) }, STUB_SYSCALL_MMAP }
 #define UNMAP(a, l) { { .addr = (a), .length = (l) }, STUB_SYSCALL_MUNMAP }
+#define PROTECT(a, l) { { .addr = (a), .length = (l) }, STUB_SYSCALL_WRPROTECT }
 
 static const struct bad bad_calls[] = {
 	{ "fd 1 of 1", MAP(GUEST_FREE, PAGE, FRAME_FREE * PAGE, READ, 1), -EPERM, "fd" },
@@ -491,7 +562,13 @@ static const struct bad bad_calls[] = {
 	{ "unmaps at 1", UNMAP(GUEST_FREE + 1, PAGE), -EPERM, "unaligned" },
 	{ "unmaps, wraps", UNMAP(GUEST_FREE, -1UL), -EPERM, "wrap" },
 	{ "no call", { { .addr = GUEST_FREE, .length = PAGE }, STUB_SYSCALL_UNSET }, -EPERM, NULL },
-	{ "call 3", { { .addr = GUEST_FREE, .length = PAGE }, 3 }, -EPERM, NULL },
+	{ "protects the stub's code", PROTECT(STUB_START, PAGE), -EPERM, "range" },
+	{ "protects into the stub", PROTECT(GUEST_FREE, STUB_START - GUEST_FREE + 1), -EPERM,
+	  "range" },
+	{ "protects nothing", PROTECT(GUEST_FREE, 0), -EPERM, "empty" },
+	{ "protects at 1", PROTECT(GUEST_FREE + 1, PAGE), -EPERM, "unaligned" },
+	{ "protects, wraps", PROTECT(GUEST_FREE, -1UL), -EPERM, "wrap" },
+	{ "call 4", { { .addr = GUEST_FREE, .length = PAGE }, 4 }, -EPERM, NULL },
 	{ "call -1", { { .addr = GUEST_FREE, .length = PAGE }, -1 }, -EPERM, NULL },
 	{ "a host's number", { { .addr = GUEST_FREE, .length = PAGE }, SYS_munmap }, -EPERM, NULL },
 };
@@ -563,6 +640,8 @@ static void bad_fds(void)
 
 static const struct test tests[] = {
 	TEST(it_maps_and_unmaps),
+	TEST(it_takes_the_right_to_write),
+	TEST(what_has_no_rights_is_not_there),
 	TEST(it_comes_with_the_guest),
 	TEST(two_host_calls_however_long_it_is),
 	TEST(as_many_as_there_is_room_for),

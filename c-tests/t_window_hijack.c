@@ -86,9 +86,9 @@ static void is_killed(unsigned long ip, long nr, const unsigned long *args)
 static void the_code_has_these_calls(void)
 {
 	static const long numbers[] = { PARK_NR,	 SYS_recvmsg,	 SYS_mmap,
-					SYS_munmap,	 SYS_close_range, SYS_prlimit64,
-					SYS_arch_prctl,	 SYS_arch_prctl, SYS_rt_sigprocmask,
-					SYS_exit_group };
+					SYS_munmap,	 SYS_mprotect,	 SYS_close_range,
+					SYS_prlimit64,	 SYS_arch_prctl, SYS_arch_prctl,
+					SYS_rt_sigprocmask, SYS_exit_group };
 	unsigned int offsets[32], i;
 
 	init();
@@ -157,6 +157,18 @@ static void arguments_that_are_not_the_sites_kill(void)
 		  { stub - PAGE, 0x80000000 } },
 		{ "halves that carry twice", SYS_munmap, 0, SYS_munmap,
 		  { 0x0000100090000000, 0x0000100090000000 } },
+
+		{ "the stub's code", SYS_mprotect, 0, SYS_mprotect, { stub, PAGE, 5 } },
+		{ "the stub's data", SYS_mprotect, 0, SYS_mprotect, { STUB_DATA, PAGE, 5 } },
+		{ "into the stub", SYS_mprotect, 0, SYS_mprotect, { 0, stub + 1, 5 } },
+		{ "above", SYS_mprotect, 0, SYS_mprotect, { 1UL << 47, PAGE, 5 } },
+		{ "it wraps", SYS_mprotect, 0, SYS_mprotect, { -PAGE, 2 * PAGE, 5 } },
+		{ "to write", SYS_mprotect, 0, SYS_mprotect, { free_page, PAGE, 7 } },
+		{ "to write alone", SYS_mprotect, 0, SYS_mprotect, { free_page, PAGE, 2 } },
+		{ "only to read", SYS_mprotect, 0, SYS_mprotect, { free_page, PAGE, 1 } },
+		{ "no rights", SYS_mprotect, 0, SYS_mprotect, { free_page, PAGE, 0 } },
+		{ "growing", SYS_mprotect, 0, SYS_mprotect, { free_page, PAGE, 0x01000005 } },
+		{ "rights above", SYS_mprotect, 0, SYS_mprotect, { free_page, PAGE, HIGH | 5 } },
 
 		{ "the socket", SYS_close_range, 0, SYS_close_range, { 0, 4, 0 } },
 		{ "fewer", SYS_close_range, 0, SYS_close_range, { 1, 3, 0 } },
@@ -240,6 +252,7 @@ static void calls_of_other_sites_kill(void)
 		{ SYS_recvmsg, { 0, MESSAGE, DONTWAIT } },
 		{ SYS_mmap, { GUEST_FREE, PAGE, PROT_READ, MAP_FLAGS, 1, 0 } },
 		{ SYS_munmap, { GUEST_FREE, PAGE } },
+		{ SYS_mprotect, { GUEST_FREE, PAGE, 5 } },
 		{ SYS_close_range, { 1, 4, 0 } },
 		{ SYS_prlimit64, { 0, 9, nothing(), 0 } },
 		{ SYS_rt_sigprocmask, { 2, mask(), 0, 8 } },

@@ -10,7 +10,7 @@ use common::{Input, PAGE, config};
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
 use stubguard::config::{Config, STUBGUARD_MMAP2};
-use stubguard::policy::{Mmap, check_mmap, check_munmap};
+use stubguard::policy::{Mmap, check_mmap, check_range};
 
 static MMAP: LazyLock<Config> = LazyLock::new(|| config(0, 2, 3, 832));
 static MMAP2: LazyLock<Config> = LazyLock::new(|| config(STUBGUARD_MMAP2, 2, 3, 832));
@@ -69,5 +69,5 @@ fuzz_target!(|bytes: &[u8]| {
     });
     assert_eq!(answer.is_ok(), all, "{call:x?}");
     assert!(answer.is_err() || asked == size / page);
-    assert_eq!(check_munmap(config, addr, length).is_ok(), range, "{call:x?}");
+    assert_eq!(check_range(config, addr, length).is_ok(), range, "{call:x?}");
 });

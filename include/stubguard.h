@@ -64,6 +64,12 @@ struct sock_filter; /* <linux/filter.h> */
 #define STUBGUARD_CALL_MUNMAP 2
 
 /**
+ * `syscall` of an entry of the batch: mprotect, which takes the right to write from pages that the stub was
+ * given readable, writable and executable, and leaves the other two. Its `prot` is of no meaning.
+ */
+#define STUBGUARD_CALL_WRPROTECT 3
+
+/**
  * Log level of a line that reports something wrong, as in `<linux/kern_levels.h>`.
  */
 #define STUBGUARD_LOG_ERR 3
@@ -233,7 +239,7 @@ struct stubguard_layout {
          */
         uint32_t call_fd;
         /**
-         * `syscall` in an entry: C `int`, `STUBGUARD_CALL_MMAP` or `STUBGUARD_CALL_MUNMAP`. (Window mode.)
+         * `syscall` in an entry: C `int`, a `STUBGUARD_CALL_*`. (Window mode.)
          */
         uint32_t call_type;
         /**

@@ -27,6 +27,9 @@ pub const STUBGUARD_WINDOW: u32 = 8;
 pub const STUBGUARD_CALL_MMAP: i32 = 1;
 /// `syscall` of an entry of the batch: munmap.
 pub const STUBGUARD_CALL_MUNMAP: i32 = 2;
+/// `syscall` of an entry of the batch: mprotect, which takes the right to write from pages that the stub was
+/// given readable, writable and executable, and leaves the other two. Its `prot` is of no meaning.
+pub const STUBGUARD_CALL_WRPROTECT: i32 = 3;
 
 /// Log level of a line that reports something wrong, as in `<linux/kern_levels.h>`.
 pub const STUBGUARD_LOG_ERR: c_int = 3;
@@ -73,7 +76,7 @@ pub struct Layout {
     pub call_prot: u32,
     /// `mem.fd` in an entry: C `int`, an index into the batch's fds. (Window mode.)
     pub call_fd: u32,
-    /// `syscall` in an entry: C `int`, `STUBGUARD_CALL_MMAP` or `STUBGUARD_CALL_MUNMAP`. (Window mode.)
+    /// `syscall` in an entry: C `int`, a `STUBGUARD_CALL_*`. (Window mode.)
     pub call_type: u32,
     /// `restart_wait`: C `short`.
     pub restart_wait: u32,

@@ -152,17 +152,12 @@ pub fn pages(config: &Config, call: &Mmap) -> Result<impl Iterator<Item = (u64, 
     Ok((0..pages).map(move |i| (addr + i * page, offset + i * step)))
 }
 
-/// May a stub make this munmap call? Any range of the guest's own: a guest that unmaps its own
-/// memory behind the kernel's back hurts itself only.
+/// May a stub unmap this range, or lose the right to write to it? If it is not empty and the guest's own: a guest
+/// that takes its own memory from itself behind the kernel's back hurts nobody else.
 ///
 /// # Errors
 /// The reason for the denial.
-pub fn check_munmap(config: &Config, addr: u64, length: u64) -> Result<(), Denial> {
-    check_range(config, addr, length)
-}
-
-/// A range that is not empty and is the guest's.
-fn check_range(config: &Config, addr: u64, length: u64) -> Result<(), Denial> {
+pub fn check_range(config: &Config, addr: u64, length: u64) -> Result<(), Denial> {
     let page = u64::from(config.page_size);
     if length == 0 {
         return Err(Denial::Empty);

@@ -177,7 +177,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Monitor<'_, Hook> {
         if call.nr == stub::mmap_nr(self.config) {
             policy::check_mmap(self.config, &mmap(notification), &mut self.granted)
         } else if call.nr == stub::MUNMAP_NR {
-            policy::check_munmap(self.config, argument(notification, 0), argument(notification, 1))
+            policy::check_range(self.config, argument(notification, 0), argument(notification, 1))
         } else {
             Err(Denial::Call)
         }

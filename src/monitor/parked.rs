@@ -39,7 +39,7 @@
 
 use super::notification::{self, Monitor};
 use super::report::{MAX_ERRNO, SIGNALS, broken};
-use crate::config::{STUBGUARD_CALL_MMAP, STUBGUARD_CALL_MUNMAP};
+use crate::config::{STUBGUARD_CALL_MMAP, STUBGUARD_CALL_MUNMAP, STUBGUARD_CALL_WRPROTECT};
 use crate::host::probe::{STUBGUARD_F_FSGSBASE, STUBGUARD_F_RECEIVE_ENDS};
 use crate::host::seccomp::{self, Answer, Notification, Pending};
 use crate::host::{pidfd, rlimit, socket};
@@ -648,22 +648,25 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
     ///
     /// The page table may have changed since a call was queued: another thread of the guest process has
     /// unmapped or write-protected a page. The old rights must not be given any more, but it is
-    /// nobody's fault: such a page is left out. Its change was marked for a synchronisation of its own.
+    /// nobody's fault: such a page is left out, or mapped without the right to write. Its change was marked for a
+    /// synchronisation of its own, which for the latter may be an mprotect: that needs the page to be there.
     fn write_batch(&mut self, resume: &Resume<'_>) -> Result<Batch> {
         let mut batch = Batch::default();
         self.stub.asked = u16::try_from(resume.calls).map_err(|_| Errno::EINVAL)?;
         for index in 0..self.stub.asked {
             let call = self.queued(&resume.own, index.into()).ok_or(Errno::EPERM)?;
-            let Some(fd) = call.fd else {
-                let Mmap { addr, length, .. } = call.mmap;
-                policy::check_munmap(self.monitor.config, addr, length).map_err(denied)?;
-                self.write_call(&mut batch.calls, Call { addr, length, index, ..Call::default() })?;
-                continue;
+            let (fd, mmap) = match call {
+                Queued::Mmap(fd, mmap) => (fd, mmap),
+                Queued::Range(addr, length, prot) => {
+                    policy::check_range(self.monitor.config, addr, length).map_err(denied)?;
+                    self.write_call(&mut batch.calls, Call { addr, length, prot, index, ..Call::default() })?;
+                    continue;
+                }
             };
             let wanted = *resume.fds.get(fd as usize).ok_or_else(|| denied(Denial::Fd))?;
             let kept = wanted == self.stub.memory;
             // What is kept, and what the page table does not grant, is not handed over.
-            if self.write_mmap(&mut batch.calls, &call.mmap, index, kept)? {
+            if self.write_mmap(&mut batch.calls, &mmap, index, kept)? {
                 batch.maps = true;
                 batch.receives |= !kept;
             }
@@ -671,34 +674,51 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         Ok(batch)
     }
 
-    /// Whether anything is left of it.
+    /// Whether it maps anything. (Without any rights it is made a munmap: of what the stub has, nothing may be out of
+    /// the guest's reach, see the filter's rule for mprotect.)
     #[allow(clippy::arithmetic_side_effects)] // Within the range that `pages` has checked.
     fn write_mmap(&mut self, count: &mut u32, mmap: &Mmap, index: u16, kept: bool) -> Result<bool> {
-        let before = *count;
         let pages = policy::pages(self.monitor.config, mmap).map_err(denied)?;
         let page = u64::from(self.monitor.config.page_size);
-        let Mmap { addr, offset, prot, fd, .. } = *mmap;
+        let Mmap { addr, length, offset, prot, fd, .. } = *mmap;
+        if prot == 0 {
+            self.write_call(count, Call { addr, length, index, ..Call::default() })?;
+            return Ok(false);
+        }
+        let before = *count;
         let fd = if kept { code::STUBGUARD_KEPT_FD as u16 } else { fd as u16 };
-        // A run of pages that are granted.
+        // A run of pages that are granted with the same rights.
         let mut run = Call { addr, length: 0, offset, prot: prot as u32, fd, index };
         for (page_addr, page_offset) in pages {
-            if (self.monitor.granted)(page_addr, prot, page_offset) {
-                run.length += page;
-                continue;
+            let rights = self.granted(page_addr, prot, page_offset);
+            if rights != u64::from(run.prot) {
+                self.write_run(count, run)?;
+                run = Call { addr: page_addr, length: 0, offset: page_offset, prot: rights as u32, ..run };
             }
-            counters::denied(Denial::PageTable);
-            self.write_call(count, run)?;
-            run.length = 0;
-            (run.addr, run.offset) = (page_addr + page, page_offset.wrapping_add(page));
+            run.length += page;
         }
-        self.write_call(count, run)?;
+        self.write_run(count, run)?;
         Ok(*count > before)
     }
 
-    fn write_call(&self, count: &mut u32, call: Call) -> Result<()> {
-        if call.length == 0 {
-            return Ok(());
+    /// What the page table does not grant is left out.
+    fn write_run(&self, count: &mut u32, run: Call) -> Result<()> {
+        if run.prot == 0 || run.length == 0 { Ok(()) } else { self.write_call(count, run) }
+    }
+
+    /// What of these rights the page table grants, to this page of the memory: all, all but that to write, or none.
+    fn granted(&mut self, addr: u64, prot: u64, offset: u64) -> u64 {
+        const WRITE: u64 = libc::PROT_WRITE as u64;
+
+        if (self.monitor.granted)(addr, prot, offset) {
+            return prot;
         }
+        counters::denied(Denial::PageTable);
+        let less = prot & !WRITE;
+        if less != prot && (self.monitor.granted)(addr, less, offset) { less } else { 0 }
+    }
+
+    fn write_call(&self, count: &mut u32, call: Call) -> Result<()> {
         // Split into more calls than there is room for: no honest guest gets there.
         let at = call_at(*count).ok_or_else(|| denied(Denial::PageTable))?;
         *count = count.saturating_add(1);
@@ -711,22 +731,22 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         let call = layout.call_size.checked_mul(index)?.checked_add(layout.calls)?;
         let word = |member: u32| own.load::<u64>(call.checked_add(member)?);
         let int = |member: u32| own.load::<i32>(call.checked_add(member)?);
+        let (addr, length) = (word(layout.call_addr)?, word(layout.call_length)?);
         let fd = match int(layout.call_type)? {
-            STUBGUARD_CALL_MMAP => Some(u32::try_from(int(layout.call_fd)?).ok()?),
-            STUBGUARD_CALL_MUNMAP => None,
+            STUBGUARD_CALL_MMAP => u32::try_from(int(layout.call_fd)?).ok()?,
+            STUBGUARD_CALL_MUNMAP => return Some(Queued::Range(addr, length, 0)),
+            STUBGUARD_CALL_WRPROTECT => return Some(Queued::Range(addr, length, code::WRPROTECTED)),
             _ => return None,
         };
-        Some(Queued {
-            fd,
-            mmap: Mmap {
-                addr: word(layout.call_addr)?,
-                length: word(layout.call_length)?,
-                prot: u64::try_from(int(layout.call_prot)?).ok()?,
-                flags: (libc::MAP_SHARED | libc::MAP_FIXED) as u64,
-                fd: u64::from(fd.unwrap_or(0)).saturating_add(1),
-                offset: word(layout.call_offset)?,
-            },
-        })
+        let mmap = Mmap {
+            addr,
+            length,
+            prot: u64::try_from(int(layout.call_prot)?).ok()?,
+            flags: (libc::MAP_SHARED | libc::MAP_FIXED) as u64,
+            fd: u64::from(fd).saturating_add(1),
+            offset: word(layout.call_offset)?,
+        };
+        Some(Queued::Mmap(fd, mmap))
     }
 
     /// Waits until the stub parks.
@@ -1028,10 +1048,12 @@ struct Batch {
     receives: bool,
 }
 
-/// A queued call; `mmap` without its fd if it is munmap.
-struct Queued {
-    fd: Option<u32>,
-    mmap: Mmap,
+/// A queued call.
+enum Queued {
+    /// mmap of an fd of the caller's batch.
+    Mmap(u32, Mmap),
+    /// Address and length of a range that loses rights: what it keeps, and 0 for munmap.
+    Range(u64, u64, u32),
 }
 
 fn denied(denial: Denial) -> Errno {

@@ -21,6 +21,7 @@
 //! | recvmsg   | fd 0, the control page's message            | takes the memory fds out of the socket |
 //! | mmap      | `MAP_SHARED \| MAP_FIXED` below the stub      | a call of the batch |
 //! | munmap    | below the stub                              | a call of the batch |
+//! | mprotect  | below the stub, to `PROT_READ \| PROT_EXEC` | a call of the batch: takes the right to write |
 //! | close     | close_range of exactly those fds            | ends the window |
 //! | limit     | prlimit of its own `RLIMIT_AS`, to a constant, 0 | ends the window of a stub that keeps an fd |
 //! | `set_fs`, `set_gs` | arch_prctl                         | only on hosts without FSGSBASE |
@@ -45,6 +46,10 @@ pub const CALLS_MAX: usize = 112;
 ///
 /// cbindgen:ignore
 pub const PARK_NR: i32 = libc::SYS_getppid as i32;
+/// What the batch's mprotect leaves of a page's rights: all that arch/um gives but the right to write.
+///
+/// cbindgen:ignore
+pub const WRPROTECTED: u32 = (libc::PROT_READ | libc::PROT_EXEC) as u32;
 /// What a park is answered with. Any other result (the listener is gone: ENOSYS) ends the stub.
 ///
 /// cbindgen:ignore
@@ -102,9 +107,9 @@ pub struct Call {
     pub length: u64,
     /// In the memory file.
     pub offset: u64,
-    /// `PROT_*`.
+    /// `PROT_*`; 0 for munmap.
     pub prot: u32,
-    /// The stub's number of the memory fd; 0 for munmap.
+    /// The stub's number of the memory fd; 0 for munmap and mprotect.
     pub fd: u16,
     /// Which of the caller's calls this is, or is a part of.
     pub index: u16,
@@ -228,10 +233,12 @@ core::arch::global_asm!(
     "11:",
     "movq {addr}(%r12), %rdi",
     "movq {length}(%r12), %rsi",
+    "movl {prot}(%r12), %edx",
+    "testl %edx, %edx",
+    "jz 12f",
     "movzwl {fd}(%r12), %r8d",
     "testl %r8d, %r8d",
-    "jz 12f",
-    "movl {prot}(%r12), %edx",
+    "jz 14f",
     "movl ${map}, %r10d",
     "movq {offset}(%r12), %r9",
     "stubguard_call {nr_mmap}, mmap",
@@ -240,6 +247,10 @@ core::arch::global_asm!(
     "jmp 13f",
     "12:",
     "stubguard_call {nr_munmap}, munmap",
+    "jmp 15f",
+    "14:",
+    "stubguard_call {nr_mprotect}, mprotect",
+    "15:",
     "testq %rax, %rax",
     "jnz 30f",
     "13:",
@@ -381,6 +392,7 @@ core::arch::global_asm!(
     nr_recvmsg = const libc::SYS_recvmsg,
     nr_mmap = const libc::SYS_mmap,
     nr_munmap = const libc::SYS_munmap,
+    nr_mprotect = const libc::SYS_mprotect,
     nr_close_range = const libc::SYS_close_range,
     nr_prlimit = const libc::SYS_prlimit64,
     nr_arch_prctl = const libc::SYS_arch_prctl,
@@ -468,6 +480,8 @@ places! {
     Mmap = stubguard_at_mmap,
     /// Behind the batch's munmap.
     Munmap = stubguard_at_munmap,
+    /// Behind the batch's mprotect.
+    Mprotect = stubguard_at_mprotect,
     /// Behind close_range.
     Close = stubguard_at_close,
     /// Behind prlimit.

@@ -10,7 +10,7 @@ cd "$top_dir"
 
 make=${MAKE:-make}
 passed=0 failed=0
-rows=()
+rows=() failures=()
 
 # check NAME COMMAND...: one step. What it found (tables, counts) is shown, not only logged.
 check() {
@@ -21,6 +21,7 @@ check() {
 	else
 		failed=$((failed + 1))
 		result=FAILED
+		failures+=("$name")
 	fi
 	grep -hE '^(test result:|ok|not ok|All tests|Files=|symbols|panics|stack|header|unsafe|licences|install|lint|loom|fuzz|[0-9]+ objects)' \
 		"$log_dir/${name//[^A-Za-z0-9._-]/-}.log" | sed 's/^/      /' || true
@@ -64,5 +65,10 @@ guests 7.3 guarded 1 notify
 printf '\n'
 printf '%s\n' "${rows[@]}"
 printf '%-41s %5d s\n\n' "all" $((SECONDS - start))
+for name in "${failures[@]}"; do
+	printf 'FAILED: %s. The end of its log:\n' "$name"
+	tail -n 20 "$log_dir/${name//[^A-Za-z0-9._-]/-}.log" | sed 's/^/      /'
+	printf '\n'
+done
 printf '%d passed, %d failed\n' "$passed" "$failed"
 [ "$failed" -eq 0 ]

@@ -131,7 +131,11 @@ impl World {
     fn queue(&mut self, index: u32, call: &Asked) {
         let layout = self.config.layout;
         let at = |member: u32| (layout.calls + index * layout.call_size + member) as usize;
-        let (kind, fd) = call.fd.map_or((2, -1), |fd| (1, fd));
+        let (kind, fd) = match call.fd {
+            Some(WRPROTECT) => (3, -1),
+            Some(fd) => (1, fd),
+            None => (2, -1),
+        };
         self.own.put(at(layout.call_type), kind);
         self.own.put(at(layout.call_fd), fd);
         self.own.put(at(layout.call_addr), call.addr);
@@ -197,6 +201,9 @@ impl World {
     }
 }
 
+/// Instead of an fd.
+const WRPROTECT: i32 = -99;
+
 /// A call as it is queued; munmap without an fd.
 #[derive(Clone, Copy, Debug)]
 struct Asked {
@@ -209,6 +216,10 @@ struct Asked {
 
 fn mmap(pages: u64) -> Asked {
     Asked { fd: Some(0), addr: 0x40_0000, length: pages * 4096, offset: 0x10_0000, prot: 3 }
+}
+
+fn wrprotect(pages: u64) -> Asked {
+    Asked { fd: Some(WRPROTECT), addr: 0x40_0000, length: pages * 4096, offset: 7, prot: 7 }
 }
 
 fn munmap(pages: u64) -> Asked {
@@ -678,14 +689,18 @@ fn bases_are_set_when_they_change_and_can_be_the_guests() {
 fn a_batch_is_copied_in_order() {
     let mut world = World::new(State::Parked);
     let other = Asked { fd: Some(2), addr: 0x80_0000, length: 4096, offset: 0, prot: 5 };
-    let batch = [mmap(3), munmap(2), other];
-    assert_eq!(world.write_batch(&batch, &[10, 11, 12], &mut |_, _, _| true), Ok(3));
+    let nothing = Asked { prot: 0, ..mmap(1) };
+    let batch = [mmap(3), munmap(2), other, wrprotect(4), nothing];
+    assert_eq!(world.write_batch(&batch, &[10, 11, 12], &mut |_, _, _| true), Ok(5));
     assert_eq!(
-        world.written(4),
+        world.written(6),
         [
             Call { addr: 0x40_0000, length: 0x3000, offset: 0x10_0000, prot: 3, fd: 1, index: 0 },
             Call { addr: 0x40_0000, length: 0x2000, offset: 0, prot: 0, fd: 0, index: 1 },
             Call { addr: 0x80_0000, length: 0x1000, offset: 0, prot: 5, fd: 3, index: 2 },
+            Call { addr: 0x40_0000, length: 0x4000, offset: 0, prot: 5, fd: 0, index: 3 },
+            // Without rights: munmap.
+            Call { addr: 0x40_0000, length: 0x1000, offset: 0, prot: 0, fd: 0, index: 4 },
             Call::default(),
         ]
     );
@@ -714,6 +729,45 @@ fn a_page_that_is_not_granted_is_left_out() {
 }
 
 #[test]
+fn a_page_that_is_granted_to_be_read_only_is_mapped_so() {
+    let mut asked = Vec::new();
+    let mut world = World::new(State::Parked);
+    let count = world.write_batch(&[Asked { prot: 7, ..mmap(4) }], &[10], &mut |addr, prot, offset| {
+        asked.push((addr, prot, offset));
+        // The second may not be written to, and the third not be used at all.
+        prot & 2 == 0 && addr != 0x40_2000 || addr == 0x40_0000 || addr == 0x40_3000
+    });
+    assert_eq!(count, Ok(3));
+    let run = |page: u64, prot| Call {
+        addr: 0x40_0000 + page * 4096,
+        length: 4096,
+        offset: 0x10_0000 + page * 4096,
+        prot,
+        fd: 1,
+        index: 0,
+    };
+    assert_eq!(world.written(3), [run(0, 7), run(1, 5), run(3, 7)]);
+    let page = |page: u64, prot| (0x40_0000 + page * 4096, prot, 0x10_0000 + page * 4096);
+    assert_eq!(asked, [page(0, 7), page(1, 7), page(1, 5), page(2, 7), page(2, 5), page(3, 7)]);
+    // To write alone is no right that a page can be left with.
+    let mut world = World::new(State::Parked);
+    let batch = world.try_batch(&[Asked { prot: 2, ..mmap(1) }], &[10], &mut |_, prot, _| prot == 0);
+    assert!(batch.is_ok_and(|batch| batch.calls == 0 && !batch.maps));
+}
+
+#[test]
+fn only_what_maps_needs_the_memory() {
+    let batch = |call| World::new(State::Parked).try_batch(&[call], &[10], &mut |_, _, _| true);
+    for call in [munmap(1), wrprotect(1), Asked { prot: 0, ..mmap(1) }] {
+        assert!(
+            batch(call).is_ok_and(|batch| batch.calls == 1 && !batch.maps && !batch.receives),
+            "{call:?}"
+        );
+    }
+    assert!(batch(mmap(1)).is_ok_and(|batch| batch.calls == 1 && batch.maps && batch.receives));
+}
+
+#[test]
 fn a_batch_that_is_not_the_guests_to_run() {
     let refused = |call: Asked, fds: &[c_int]| {
         World::new(State::Parked).write_batch(&[munmap(1), call], fds, &mut |_, _, _| true)
@@ -733,10 +787,14 @@ fn a_batch_that_is_not_the_guests_to_run() {
     assert_eq!(refused(Asked { addr: 0, ..munmap(STUB / 4096) }, &[]), Ok(2));
     assert_eq!(refused(Asked { addr: 4096, ..munmap(STUB / 4096) }, &[]), Err(Errno::EPERM));
     assert_eq!(refused(munmap(0), &[]), Err(Errno::EPERM));
+    assert_eq!(refused(wrprotect(2), &[]), Ok(2));
+    assert_eq!(refused(wrprotect(0), &[]), Err(Errno::EPERM));
+    assert_eq!(refused(Asked { addr: STUB - 4096, ..wrprotect(2) }, &[]), Err(Errno::EPERM));
+    assert_eq!(refused(Asked { addr: 0x40_0001, ..wrprotect(1) }, &[]), Err(Errno::EPERM));
     // Nothing that arch/um queues.
     assert_eq!(refused(Asked { prot: -1, ..mmap(1) }, &[10]), Err(Errno::EPERM));
     assert_eq!(refused(Asked { fd: Some(-1), ..mmap(1) }, &[10]), Err(Errno::EPERM));
-    for kind in [0, 3, -1, i32::MAX] {
+    for kind in [0, 4, -1, i32::MAX] {
         let mut world = World::new(State::Parked);
         world.queue(0, &mmap(1));
         world.own.put((world.config.layout.calls + world.config.layout.call_type) as usize, kind);
@@ -825,18 +883,18 @@ fn a_stub_that_parks_has_put_the_limit_back() {
 
 const CALLS: u32 = code::CALLS_MAX as u32;
 
-/// What becomes of a page, in order; munmap as it is.
+/// What becomes of a page, in order; what takes rights as it is.
 #[derive(Debug, PartialEq, Eq)]
 enum Effect {
     Map { page: u64, offset: u64, prot: u32, fd: u32 },
-    Unmap { addr: u64, length: u64 },
+    Take { addr: u64, length: u64, prot: u32 },
 }
 
 fn effects(calls: &[Call]) -> Vec<Effect> {
     let mut effects = Vec::new();
     for call in calls {
         if call.fd == 0 {
-            effects.push(Effect::Unmap { addr: call.addr, length: call.length });
+            effects.push(Effect::Take { addr: call.addr, length: call.length, prot: call.prot });
             continue;
         }
         assert!(call.length > 0 && call.length % 4096 == 0);
@@ -854,36 +912,45 @@ proptest! {
     /// Exactly what is granted is mapped, in the order in which it was queued, in as few calls as can be.
     #[test]
     fn a_batch_does_what_is_granted(
-        queued in prop::collection::vec((0u64..64, 1u64..12, 0u64..64, 0i32..8, prop::option::of(0i32..4)), 1..40),
-        denied in any::<[u64; 2]>(),
+        queued in prop::collection::vec((0u64..64, 1u64..12, 0u64..64, 0i32..8, prop::option::of(0i32..5)), 1..40),
+        denied in any::<[u64; 4]>(),
         all: bool,
     ) {
         let batch: Vec<_> = queued
             .iter()
             .map(|(page, pages, offset, prot, fd)| Asked {
-                fd: *fd, addr: page * 4096, length: pages * 4096, offset: offset * 4096, prot: *prot,
+                fd: fd.map(|fd| if fd == 4 { WRPROTECT } else { fd }), addr: page * 4096, length: pages * 4096, offset: offset * 4096, prot: *prot,
             })
             .collect();
         // By address, offset and rights, as a page table would.
         let granted = |addr: u64, prot: u64, offset: u64| {
-            all || (denied[(prot & 1) as usize] >> ((addr / 4096 * 7 + offset / 4096) % 64)) & 1 == 0
+            all || (denied[(prot & 3) as usize] >> ((addr / 4096 * 7 + offset / 4096) % 64)) & 1 == 0
         };
         let (mut expected, mut runs) = (Vec::new(), 0u32);
         for call in &batch {
-            let Some(fd) = call.fd else {
-                expected.push(Effect::Unmap { addr: call.addr, length: call.length });
-                runs += 1;
-                continue;
+            let take = |prot| Effect::Take { addr: call.addr, length: call.length, prot };
+            let fd = match call.fd {
+                Some(WRPROTECT) => {
+                    expected.push(take(5));
+                    runs += 1;
+                    continue;
+                }
+                Some(fd) if call.prot != 0 => fd,
+                _ => {
+                    expected.push(take(0));
+                    runs += 1;
+                    continue;
+                }
             };
-            let mut before = false;
+            let (prot, mut before) = (call.prot as u64, 0);
             for at in (0..call.length).step_by(4096) {
                 let (page, offset) = (call.addr + at, call.offset + at);
-                let now = granted(page, call.prot as u64, offset);
-                if now {
-                    expected.push(Effect::Map { page, offset, prot: call.prot as u32, fd: fd as u32 + 1 });
-                    runs += u32::from(!before);
+                let rights = [prot, prot & !2].into_iter().find(|prot| granted(page, *prot, offset)).unwrap_or(0);
+                if rights != 0 {
+                    expected.push(Effect::Map { page, offset, prot: rights as u32, fd: fd as u32 + 1 });
+                    runs += u32::from(rights != before);
                 }
-                before = now;
+                before = rights;
             }
         }
         let mut world = World::new(State::Parked);

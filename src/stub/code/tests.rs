@@ -16,7 +16,7 @@ const CONTROL: u64 = PAGE as u64;
 const SIGSTACK: u64 = CONTROL + FP as u64;
 
 /// Every call: its place, its number, and what its arguments are where the filter looks at them.
-const CALLS: [(Place, i64, &[Value]); 10] = {
+const CALLS: [(Place, i64, &[Value]); 11] = {
     const MESSAGE: u64 = CONTROL + offset_of!(Control, message) as u64;
     use Value::{Constant as C, Mask, Nothing, Start, Trusted as T};
     [
@@ -25,6 +25,7 @@ const CALLS: [(Place, i64, &[Value]); 10] = {
         (Place::Recvmsg, 47, &[C(0), Start(MESSAGE), C(0x40)]),
         (Place::Mmap, 9, &[T, T, T, C(0x11), T, T]),
         (Place::Munmap, 11, &[T, T]),
+        (Place::Mprotect, 10, &[T, T, T]),
         (Place::Close, 436, &[C(1), C(4), C(0)]),
         (Place::Limit, 302, &[C(0), C(9), Nothing, C(0)]),
         (Place::SetFs, 158, &[C(0x1002), T]),
@@ -520,6 +521,7 @@ fn what_each_flag_does() {
             ("recvmsg", call_at(Place::Recvmsg), is(RECEIVE)),
             ("mmap", call_at(Place::Mmap), true),
             ("munmap", call_at(Place::Munmap), true),
+            ("mprotect", call_at(Place::Mprotect), true),
             ("close", call_at(Place::Close), is(RECEIVE)),
             ("unblock", call_at(Place::Unblock), is(GUEST)),
             ("iret", Place::Iret.offset(), is(GUEST)),
@@ -543,7 +545,9 @@ fn the_window_is_closed_on_every_way_out_of_it() {
         let open = reached(Place::Recvmsg.offset(), flags, &[close]);
         assert!(open.contains(&close));
         let mut calls: Vec<_> = CALLS.iter().filter(|(place, ..)| open.contains(&call_at(*place))).collect();
-        calls.retain(|(place, ..)| !matches!(place, Place::Mmap | Place::Munmap | Place::Close));
+        calls.retain(|(place, ..)| {
+            !matches!(place, Place::Mmap | Place::Munmap | Place::Mprotect | Place::Close)
+        });
         assert!(calls.is_empty(), "{calls:?}");
         assert!(!open.contains(&Place::Iret.offset()));
         assert!(jumps_to_the_park().iter().all(|jump| !open.contains(jump)));

@@ -171,9 +171,9 @@ fn at_site(
     })
 }
 
-/// The sites of the batch. Both calls end in the same check of their range.
+/// The sites of the batch. All its calls end in the same check of their range.
 fn memory_calls(p: &mut Program<'_>, config: &Config) -> Result<()> {
-    let mut to_range = 0;
+    let mut to_range = [0; 2];
     p.case(low(site(config, Place::Mmap)), |p| {
         p.require_at(at::NR, libc::SYS_mmap as u32)?;
         p.load(at::arg_low(2))?;
@@ -183,12 +183,22 @@ fn memory_calls(p: &mut Program<'_>, config: &Config) -> Result<()> {
         p.load(at::arg_low(4))?;
         p.emit(op::JGE_K, 1, 0, TO_KILL)?;
         p.emit(op::JGT_K, code::STUBGUARD_KEPT_FD as u32, TO_KILL, 0)?;
-        to_range = p.len;
+        to_range[0] = p.len;
+        p.emit(op::JA, 0, 0, 0)
+    })?;
+    // Of what a guest has mapped each page may be read and executed, as far as it may be used at all: a page that
+    // may not is not mapped. So this can only take the right to write.
+    p.case(low(site(config, Place::Mprotect)), |p| {
+        p.require_at(at::NR, libc::SYS_mprotect as u32)?;
+        p.require_arg(2, code::WRPROTECTED.into())?;
+        to_range[1] = p.len;
         p.emit(op::JA, 0, 0, 0)
     })?;
     p.case(low(site(config, Place::Munmap)), |p| {
         p.require_at(at::NR, libc::SYS_munmap as u32)?;
-        p.land(to_range)?;
+        for jump in to_range {
+            p.land(jump)?;
+        }
         below_the_stub(p, config)?;
         p.ret(ALLOW)
     })

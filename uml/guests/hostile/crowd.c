@@ -400,7 +400,7 @@ static void count_honestly(int to)
 void fork_bomb(void)
 {
 	uint64_t n, next = 0;
-	double worst = 0, last, t;
+	double worst = 0, start = now(), last, t;
 	unsigned int round;
 	int ends[2];
 
@@ -427,7 +427,8 @@ void fork_bomb(void)
 		}
 	}
 	shared->stop = true;
-	conclude(worst > 2 ? BREACHED : BLOCKED,
+	/* A stub that does not answer is let run for seconds in notify mode: the mean tells */
+	conclude((double)next < now() - start ? BREACHED : BLOCKED,
 		 "%lu processes broke their stubs, an honest one beside counted to %lu, the longest pause was %.0f ms",
 		 shared->counter, next, worst * 1e3);
 }

@@ -209,10 +209,21 @@ static void check_read_only(void)
 	conclude(BREACHED, "wrote to a file that it could only read");
 }
 
+static uintptr_t taken;
+
+static void check_taken(void)
+{
+	struct sigaction sa = { .sa_handler = probe_fault };
+
+	sigaction(SIGSEGV, &sa, NULL);
+	if (readable(taken))
+		conclude(BREACHED, "read a page that mprotect() had taken");
+}
+
 static void wrong_prot_by_calls(int fd)
 {
 	long offset = -1;
-	int i;
+	int i, prot;
 
 	need_control();
 	for (i = 0; i < STEAL_TRIES && offset < 0; i++) {
@@ -225,7 +236,14 @@ static void wrong_prot_by_calls(int fd)
 	step("mapping a read-only page writable");
 	map_everywhere((uintptr_t)read_only, PAGE, PROT_READ | PROT_WRITE, offset,
 		       check_read_only);
-	conclude(BLOCKED, "the page writable by %u calls: it is not",
+	taken = reserve(PAGE);
+	*(volatile char *)taken = 1;
+	mprotect((void *)taken, PAGE, PROT_NONE);
+	for (prot = PROT_READ; prot <= (PROT_READ | PROT_WRITE | PROT_EXEC); prot++) {
+		step("taking a page back from mprotect(), with rights %d", prot);
+		map_everywhere(taken, PAGE, prot, 0, check_taken);
+	}
+	conclude(BLOCKED, "the page writable by %u calls: it is not, and one without rights stays so",
 		 stub.nsites);
 }
 

@@ -552,10 +552,12 @@ static void break_stubs(void)
 	_exit(0);
 }
 
+#define SLOW_NAP	0.1	/* seconds */
+
 void storm(void)
 {
 	static const struct timespec nap = { .tv_nsec = 5000000 };
-	double worst = 0, start;
+	double worst = 0, sum = 0, start;
 	unsigned int naps = 0;
 	pid_t pid;
 
@@ -570,13 +572,15 @@ void storm(void)
 		nanosleep(&nap, NULL);
 		if (now() - start > worst)
 			worst = now() - start;
+		sum += now() - start;
 		naps++;
 	}
 	if (!shared->stop)
 		conclude(INCONCLUSIVE, "who breaks the stubs is dead");
-	conclude(worst > 1 ? BREACHED : BLOCKED,
-		 "beside %d broken stubs the worst of %u sleeps of 5 ms took %.0f ms",
-		 BROKEN_STUBS, naps, worst * 1e3);
+	/* The host may be busy with something else for once: the mean tells */
+	conclude(sum > naps * SLOW_NAP ? BREACHED : BLOCKED,
+		 "beside %d broken stubs %u sleeps of 5 ms took %.1f ms on average, the worst %.0f ms",
+		 BROKEN_STUBS, naps, sum / naps * 1e3, worst * 1e3);
 }
 
 /* ---- left-behind: what a process leaves in its stub for the next one */

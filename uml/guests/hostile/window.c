@@ -16,7 +16,7 @@ static int window_prot = PROT_READ;
 static void (*check)(void);	/* what has been gained */
 
 /* What is in the registers, */
-enum regs { MAP, ANSWER, RECEIVE, LIMIT, CLOSE, UNMAP, ZEROS, REGS };
+enum regs { MAP, ANSWER, RECEIVE, LIMIT, CLOSE, UNMAP, PROTECT, ZEROS, REGS };
 /* and what in the control page. */
 enum fill { AS_IS, BACK, BATCH, FD_BATCH, UNMAP_ALL, OWN_MESSAGE, GARBAGE, FILLS };
 
@@ -73,14 +73,17 @@ static void fill_registers(struct host_call *call, const struct try *t)
 	const long limit[6] = { 0, RLIMIT_AS, (long)&none };
 	const long close[6] = { 5, UINT_MAX, 0 };
 	const long unmap[6] = { (long)stub.data, PAGE };
+	const long protect[6] = { (long)window, (long)window_size, window_prot };
 	static const long zeros[6];
 	static const struct {
 		long nr;
 	} call_of[REGS] = {
 		[MAP] = { SYS_mmap }, [ANSWER] = { 1 }, [RECEIVE] = { SYS_recvmsg },
 		[LIMIT] = { SYS_prlimit64 }, [CLOSE] = { SYS_close_range }, [UNMAP] = { SYS_munmap },
+		[PROTECT] = { SYS_mprotect },
 	};
-	const long *const args[REGS] = { map, map, receive, limit, close, unmap, zeros };
+	const long *const args[REGS] = { map, map, receive, limit, close, unmap, protect,
+					  zeros };
 	uint64_t batch = (uint64_t)own_batch;
 
 	prepare_call(call, t->entry, call_of[t->regs].nr, args[t->regs]);
@@ -225,6 +228,7 @@ static void enter_everywhere(void)
 	} ways[] = {
 		{ MAP, FD_BATCH }, { MAP, BACK }, { ANSWER, FD_BATCH },
 		{ RECEIVE, OWN_MESSAGE }, { LIMIT, FD_BATCH }, { CLOSE, BATCH },
+		{ PROTECT, BATCH },
 	};
 	uintptr_t entry;
 	size_t i, n;
@@ -390,6 +394,9 @@ void map_everywhere(uintptr_t addr, size_t size, int prot, long offset,
 			t.fill = how % 2 ? FD_BATCH : BATCH;
 			enter(t);
 		}
+		/* what is there already, with other rights */
+		enter((struct try){ stub.site[s], PROTECT, BATCH, 0, 1, false });
+		enter((struct try){ stub.site[s] + 2, ANSWER, BATCH, 0, 1, false });
 	}
 }
 

@@ -18,6 +18,7 @@ const KEPT: u64 = 5;
 const PARK: u32 = 110;
 const MMAP: u32 = 9;
 const MUNMAP: u32 = 11;
+const MPROTECT: u32 = 10;
 const RECVMSG: u32 = 47;
 const CLOSE_RANGE: u32 = 436;
 const SIGPROCMASK: u32 = 14;
@@ -45,8 +46,8 @@ fn nothing() -> u64 {
 
 /// The place at an offset of the page, if a call may be made there.
 fn place(offset: u64) -> Option<Place> {
-    use Place::{Close, Limit, Mmap, Munmap, Park, Recvmsg, SetFs, SetGs, Unblock};
-    [Park, Recvmsg, Mmap, Munmap, Close, Limit, SetFs, SetGs, Unblock]
+    use Place::{Close, Limit, Mmap, Mprotect, Munmap, Park, Recvmsg, SetFs, SetGs, Unblock};
+    [Park, Recvmsg, Mmap, Munmap, Mprotect, Close, Limit, SetFs, SetGs, Unblock]
         .into_iter()
         .find(|place| place.offset() == offset)
 }
@@ -84,6 +85,7 @@ fn rule(guest_end: u64, fsgsbase: bool, call: &Seen) -> u32 {
                 && (1..=KEPT).contains(&u64::from(call.int(4)))
         }
         Some(Place::Munmap) => call.nr == MUNMAP && below_the_stub(a, b),
+        Some(Place::Mprotect) => call.nr == MPROTECT && below_the_stub(a, b) && c == 5,
         Some(Place::Close) => {
             call.nr == CLOSE_RANGE && call.int(0) == 1 && u64::from(call.int(1)) == FDS && call.int(2) == 0
         }
@@ -157,7 +159,7 @@ impl Checker {
 }
 
 /// The calls that the stub's code makes.
-fn good() -> [(Place, Seen); 10] {
+fn good() -> [(Place, Seen); 11] {
     let at = |place: Place, nr, args| (place, Seen::at(place.offset(), nr, args));
     [
         at(Place::Park, PARK, [14, PAGE, PAGE, 0, 0, 0]),
@@ -165,6 +167,7 @@ fn good() -> [(Place, Seen); 10] {
         at(Place::Mmap, MMAP, [0x40_0000, 4096, 3, 0x11, 1, 0x10_0000]),
         at(Place::Mmap, MMAP, [0, PAGE, 7, 0x11, KEPT, u64::MAX]),
         at(Place::Munmap, MUNMAP, [PAGE - 4096, 4096, 0, 0, 0, 0]),
+        at(Place::Mprotect, MPROTECT, [PAGE - 4096, 4096, 5, 0, 0, 0]),
         at(Place::Close, CLOSE_RANGE, [1, FDS, 0, 0, 0, 0]),
         at(Place::Limit, PRLIMIT, [0, 9, nothing(), 0, 0, 0]),
         at(Place::SetFs, ARCH_PRCTL, [0x1002, 0x1234, 0, 0, 0, 0]),
@@ -287,7 +290,7 @@ fn each_argument_a_little_off() {
 }
 
 #[test]
-fn mmap_with_every_combination_of_the_others() {
+fn memory_calls_with_every_combination_of_the_others() {
     let (flags, prots, fds) = (
         [0, 1, 2, 0x10, 0x11, 0x12, 0x31, 0x8011, 0x10_0011, 1 << 32 | 0x11, 1 << 63 | 0x11, u64::MAX],
         (0..=16).chain([0x100, 0x0100_0000, 0x0200_0000, 1 << 31, 1 << 32, 1 << 32 | 3, 1 << 63, u64::MAX]),
@@ -298,9 +301,10 @@ fn mmap_with_every_combination_of_the_others() {
         for flag in flags {
             for fd in fds {
                 for (addr, length) in [(0x40_0000, 4096), (0, PAGE), (1, PAGE), (PAGE, 0), (u64::MAX, 4096)] {
-                    for place in [Place::Mmap, Place::Munmap] {
+                    for place in [Place::Mmap, Place::Munmap, Place::Mprotect] {
                         let args = [addr, length, prot, flag, fd, 0];
                         checker.check(Seen::at(place.offset(), MMAP, args));
+                        checker.check(Seen::at(place.offset(), MPROTECT, args));
                     }
                 }
             }
@@ -339,9 +343,10 @@ fn edges() -> Vec<u64> {
     edges
 }
 
-fn at_both(checker: &mut Checker, addr: u64, length: u64) {
+fn at_all(checker: &mut Checker, addr: u64, length: u64) {
     checker.check(Seen::at(Place::Mmap.offset(), MMAP, [addr, length, 3, 0x11, 1, 0]));
     checker.check(Seen::at(Place::Munmap.offset(), MUNMAP, [addr, length, 0, 0, 0, 0]));
+    checker.check(Seen::at(Place::Mprotect.offset(), MPROTECT, [addr, length, 5, 0, 0, 0]));
 }
 
 #[test]
@@ -350,11 +355,11 @@ fn ranges_end_below_the_stub() {
     let mut checker = Checker::new(0);
     for addr in &edges {
         for length in &edges {
-            at_both(&mut checker, *addr, *length);
+            at_all(&mut checker, *addr, *length);
         }
         // All that end within a few bytes of the stub's start.
         for off in -3..=3 {
-            at_both(&mut checker, *addr, PAGE.wrapping_add_signed(off).wrapping_sub(*addr));
+            at_all(&mut checker, *addr, PAGE.wrapping_add_signed(off).wrapping_sub(*addr));
         }
     }
 }
@@ -433,16 +438,16 @@ proptest! {
     fn any_range(pairs in prop::collection::vec((any::<u64>(), any::<u64>(), 0u32..64, 0u32..64), 200)) {
         let mut checker = Checker::new(STUBGUARD_F_FSGSBASE);
         for (addr, length, a, b) in pairs {
-            at_both(&mut checker, addr >> a, length >> b);
-            at_both(&mut checker, addr >> a, PAGE.wrapping_sub(addr >> a));
-            at_both(&mut checker, addr >> a, PAGE.wrapping_sub(addr >> a).wrapping_add(1));
+            at_all(&mut checker, addr >> a, length >> b);
+            at_all(&mut checker, addr >> a, PAGE.wrapping_sub(addr >> a));
+            at_all(&mut checker, addr >> a, PAGE.wrapping_sub(addr >> a).wrapping_add(1));
         }
     }
 
     /// Anything at all, mostly at the places.
     #[test]
     fn any_call(
-        calls in prop::collection::vec((0usize..10, any::<u32>(), any::<[u64; 6]>(), any::<u16>(), 0u64..8192), 200),
+        calls in prop::collection::vec((0usize..11, any::<u32>(), any::<[u64; 6]>(), any::<u16>(), 0u64..8192), 200),
     ) {
         let mut checker = Checker::new(0);
         for (which, nr, args, change, offset) in calls {

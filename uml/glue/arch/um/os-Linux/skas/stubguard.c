@@ -1037,6 +1037,34 @@ void stub_guard_sync(struct mm_id *id)
 }
 
 /**
+ * stub_guard_wrprotect() - Queue that the guest cannot write to a page any longer
+ * @id:		The stub, which has the page, and parks
+ * @virt:	The page
+ *
+ * Return: 0
+ */
+int stub_guard_wrprotect(struct mm_id *id, unsigned long virt)
+{
+	struct stub_data *own = (void *)id->stack;
+	struct stub_syscall *sc;
+
+	if (id->syscall_data_len > 0) {
+		sc = &own->syscall_data[id->syscall_data_len - 1];
+		if ((int)sc->syscall == STUBGUARD_CALL_WRPROTECT &&
+		    sc->mem.addr + sc->mem.length == virt) {
+			sc->mem.length += UM_KERN_PAGE_SIZE;
+			return 0;
+		}
+	}
+
+	sc = syscall_stub_alloc(id);
+	sc->syscall = STUBGUARD_CALL_WRPROTECT;
+	sc->mem.addr = virt;
+	sc->mem.length = UM_KERN_PAGE_SIZE;
+	return 0;
+}
+
+/**
  * stub_guard_run() - Have a parked stub run what is queued, then the guest
  * @id:		The stub
  * @regs:	The guest's registers

@@ -77,6 +77,7 @@ int stub_guard_start_userspace(struct mm_id *id, int stub_exe_fd);
 void stub_guard_sync(struct mm_id *id);
 int stub_guard_run(struct mm_id *id, struct uml_pt_regs *regs, void *siginfo);
 void stub_guard_fetch(struct uml_pt_regs *regs);
+int stub_guard_wrprotect(struct mm_id *id, unsigned long virt);
 
 /* os-Linux, notify mode: around the hand-over to and from the stub */
 void stub_guard_fill_init(struct stub_guard_init *init);
@@ -145,6 +146,7 @@ struct stub_guard_init { };
 #define stub_guard_parked 0
 #define stub_guard_start_userspace(id, stub_exe_fd) 0
 #define stub_guard_sync(id) ((void)(id))
+#define stub_guard_wrprotect(id, virt) 0
 #define stub_guard_run(id, regs, siginfo) 0
 #define stub_guard_fetch(regs) ((void)(regs))
 #define stub_guard_enter(id) ((void)(id))

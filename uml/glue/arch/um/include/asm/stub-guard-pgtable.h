@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The guard of seccomp stubs: pages that only lose the right to write
+ *
+ * To be synchronised, a page is mapped anew. But what a fork or mprotect() takes
+ * from many pages at once is the right to write. A page that is up to date is in
+ * the stub already, so one call does for a range of them: their PTEs have
+ * _PAGE_WRPROT besides _PAGE_NEEDSYNC. Whatever else happens to such a PTE goes
+ * through set_pte(), after which it is mapped anew.
+ */
+#ifndef __UM_STUB_GUARD_PGTABLE_H
+#define __UM_STUB_GUARD_PGTABLE_H
+
+#ifdef CONFIG_UML_STUBGUARD
+
+#include <stub-guard.h>
+
+#define __HAVE_ARCH_PTEP_SET_WRPROTECT
+static inline void ptep_set_wrprotect(struct mm_struct *mm, unsigned long addr,
+				      pte_t *ptep)
+{
+	pte_t old = *ptep;
+
+	if (!stub_guard_parked || mm == &init_mm || !pte_exec(old)) {
+		set_ptes(mm, addr, ptep, pte_wrprotect(old), 1);
+		return;
+	}
+
+	*ptep = pte_wrprotect(old);
+	if (!pte_needsync(old)) {
+		/* Else the stub cannot write to it anyway */
+		if (!pte_write(old) || !pte_young(old) || !pte_dirty(old))
+			return;
+		pte_set_bits(*ptep, _PAGE_NEEDSYNC | _PAGE_WRPROT);
+	}
+	um_tlb_mark_sync(mm, addr, addr + PAGE_SIZE);
+}
+
+#define __HAVE_ARCH_PTEP_MODIFY_PROT_TRANSACTION
+static inline pte_t ptep_modify_prot_start(struct vm_area_struct *vma,
+					   unsigned long addr, pte_t *ptep)
+{
+	/* No hardware changes it meanwhile, so it can stay as it is */
+	return *ptep;
+}
+
+static inline void ptep_modify_prot_commit(struct vm_area_struct *vma,
+					   unsigned long addr, pte_t *ptep,
+					   pte_t old, pte_t pte)
+{
+	unsigned long changed = (pte_val(old) ^ pte_val(pte)) &
+				~(_PAGE_NEEDSYNC | _PAGE_WRPROT);
+
+	if (!changed)
+		return;
+	if (changed == _PAGE_RW && !pte_write(pte))
+		ptep_set_wrprotect(vma->vm_mm, addr, ptep);
+	else
+		set_ptes(vma->vm_mm, addr, ptep, pte, 1);
+}
+
+#endif
+
+#endif
