@@ -103,7 +103,7 @@ static const struct attack {
 	{ "length-overrun", "map more frames than the one that is allowed",
 	  length_overrun, start_victim, judge_claim, 0, false },
 	{ "wrong-prot", "map a read-only page writable",
-	  wrong_prot, create_owned_file, judge_owned_file, 0, false },
+	  wrong_prot, create_owned_file, judge_owned_file, 120, false },
 	{ "munmap-stub", "unmap the stub's own pages",
 	  munmap_stub, NULL, NULL, 0, false },
 	{ "fd-window", "take the memory fd, from every byte of the stub's code",
@@ -188,6 +188,8 @@ static int watch(pid_t pid, const struct attack *attack)
 	if (!ended && !reap(pid, &status, grace))
 		set_verdict(BREACHED, "%d s after SIGKILL it is still there, %s",
 			    grace, shared->step);
+	else if (!ended && !attack->stubborn && shared->kind == PENDING)
+		set_verdict(INCONCLUSIVE, "not done yet, %s", shared->step);
 	return status;
 }
 static void judge_status(int status)
