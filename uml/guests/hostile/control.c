@@ -70,7 +70,7 @@ bool find_control(void)
 	if (control.batch)
 		return true;
 	/* a timer tick in between spoils it */
-	for (i = 0; i < 20; i++)
+	for (i = 0; i < 100; i++)
 		if (find_registers() && find_batch())
 			return true;
 	control.back = 0;
@@ -152,28 +152,34 @@ long forge_park(uint64_t what, uint64_t second, uint64_t third)
 	return forge_park_at(park.site, 0x202, what, second, third);
 }
 
-/* A word that is one more each time that the kernel has resumed this stub. */
+#define TICKET_ROUNDS	64
+
+/*
+ * A word that is one more each time that the kernel has resumed this stub. A timer
+ * tick in between makes it two more, so it need not be so in all rounds.
+ */
 static uint64_t *find_ticket(void)
 {
 	static uint64_t before[2 * PAGE / sizeof(uint64_t)];
-	uint64_t *data = (uint64_t *)stub.data, *found = NULL;
-	size_t n = (stub.end - stub.data) / sizeof(*data), i;
-	uintptr_t page = reserve(4 * PAGE);
-	int round;
+	static unsigned int hits[ARRAY_SIZE(before)];
+	uint64_t *data = (uint64_t *)stub.data;
+	size_t n = (stub.end - stub.data) / sizeof(*data), i, most = 0;
+	uintptr_t page = reserve(TICKET_ROUNDS * PAGE);
+	unsigned int round;
 
 	if (n > ARRAY_SIZE(before))
 		return NULL;
-	for (round = 0; round < 4; round++) {
+	memset(hits, 0, sizeof(hits));
+	for (round = 0; round < TICKET_ROUNDS; round++) {
 		memcpy(before, data, n * sizeof(*data));
 		*(volatile char *)(page + (uintptr_t)round * PAGE) = 1;
-		for (i = 0; i < n && !found; i++)
-			if (data[i] == before[i] + 1 && before[i])
-				found = &data[i];
-		/* a timer tick in between spoils it */
-		if (found && *found != before[found - data] + 1)
-			found = NULL;
+		for (i = 0; i < n; i++)
+			hits[i] += before[i] && data[i] == before[i] + 1;
 	}
-	return found;
+	for (i = 0; i < n; i++)
+		if (hits[i] > hits[most])
+			most = i;
+	return hits[most] > TICKET_ROUNDS / 8 ? &data[most] : NULL;
 }
 
 #define PARKED	77
