@@ -180,8 +180,12 @@ static bool reap(pid_t pid, int *status, int seconds)
 static int watch(pid_t pid, const struct attack *attack)
 {
 	int grace = attack->stubborn ? STUBBORN_GRACE : GRACE;
+	/* HOSTILE_PATIENCE: how much longer all takes beside others */
+	const char *factor = getenv("HOSTILE_PATIENCE");
+	int patience = (attack->patience ? attack->patience : 10) *
+		       (factor && !attack->stubborn ? atoi(factor) : 1);
 	int status = 0;
-	bool ended = reap(pid, &status, attack->patience ? attack->patience : 10);
+	bool ended = reap(pid, &status, patience);
 
 	/* and whom it has left, who would have our output open for ever */
 	kill(-pid, SIGKILL);
