@@ -68,6 +68,19 @@ static int fetch(void)
 	return stubguard_stub_fetch(&w.stub, &w.mm, w.cpu, (uint64_t *)&w.regs, w.fp);
 }
 
+/* What the host has captured of a prepared call */
+static void is_known_of_the_call(unsigned long nr)
+{
+	check_eq(w.regs.rax, nr);
+	check_eq(w.regs.rip, RIP_BEHIND);
+	check_eq(w.regs.rdi, MARK(14));
+	check_eq(w.regs.rsi, MARK(13));
+	check_eq(w.regs.rdx, MARK(12));
+	check_eq(w.regs.r10, MARK(7));
+	check_eq(w.regs.r8, MARK(9));
+	check_eq(w.regs.r9, MARK(8));
+}
+
 static void what_the_host_has_captured_is_known(void)
 {
 	static unsigned char fp[sizeof(w.fp)];
@@ -82,14 +95,7 @@ static void what_the_host_has_captured_is_known(void)
 	check_eq(w.event.notified, 1);
 	check_eq(w.event.again, 0);
 	check_eq(w.event.error, 0);
-	check_eq(w.regs.rax, SYS_read);
-	check_eq(w.regs.rip, RIP_BEHIND);
-	check_eq(w.regs.rdi, MARK(14));
-	check_eq(w.regs.rsi, MARK(13));
-	check_eq(w.regs.rdx, MARK(12));
-	check_eq(w.regs.r10, MARK(7));
-	check_eq(w.regs.r8, MARK(9));
-	check_eq(w.regs.r9, MARK(8));
+	is_known_of_the_call(SYS_read);
 	check_eq(w.regs.rsp, 0);
 	check_eq(w.regs.eflags, 0);
 	/* r15 to rbx, r11, rcx */
@@ -412,14 +418,7 @@ static void a_signal_before_the_monitor_has_the_call_restarts_it(void)
 		check_eq(window_run(&w), 0);
 		check_eq(w.event.notified, 1);
 		check_eq(w.event.syscall, SYS_read);
-		check_eq(w.regs.rip, RIP_BEHIND);
-		check_eq(w.regs.rax, SYS_read);
-		check_eq(w.regs.rdi, MARK(14));
-		check_eq(w.regs.rsi, MARK(13));
-		check_eq(w.regs.rdx, MARK(12));
-		check_eq(w.regs.r10, MARK(7));
-		check_eq(w.regs.r8, MARK(9));
-		check_eq(w.regs.r9, MARK(8));
+		is_known_of_the_call(SYS_read);
 		goes_on_with(3);
 	}
 	check_eq(stats().breaches, 0);

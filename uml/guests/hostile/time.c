@@ -19,20 +19,35 @@ uint64_t ticks_per_second(void)
 
 static uint64_t spin_ticks;
 
+/* Till now, without the time in which the host has run something else: that shows as gaps. */
+static uint64_t spent_since(uint64_t *last)
+{
+	uint64_t t = __rdtsc(), spent = t - *last;
+
+	*last = t;
+	return spent < 100000 ? spent : 0;
+}
+
+/* A frame by which fn runs with SIGALRM blocked in the host, and where to return from it */
+static uintptr_t block_alarm(ucontext_t *uc, void (*fn)(void))
+{
+	uintptr_t site = sigreturn_site();
+
+	spin_ticks = STUBBORN_SECONDS * ticks_per_second();
+	make_frame(uc, (uintptr_t)fn, HOST_SIGALRM);
+	return site;
+}
+
 /*
  * Runs with SIGALRM blocked in the host, and makes no guest call till the end.
- * Time in which the host runs something else shows as gaps and is not counted.
  */
 static void spin(void)
 {
-	uint64_t spent = 0, last = __rdtsc(), t;
+	uint64_t spent = 0, last = __rdtsc();
 
 	while (spent < spin_ticks) {
 		_mm_pause();
-		t = __rdtsc();
-		if (t - last < 100000)
-			spent += t - last;
-		last = t;
+		spent += spent_since(&last);
 	}
 	shared->kind = BREACHED;
 	_exit(0);
@@ -40,11 +55,9 @@ static void spin(void)
 
 void alarm_spin(void)
 {
-	uintptr_t site = sigreturn_site();
 	ucontext_t uc;
+	uintptr_t site = block_alarm(&uc, spin);
 
-	spin_ticks = STUBBORN_SECONDS * ticks_per_second();
-	make_frame(&uc, (uintptr_t)spin, HOST_SIGALRM);
 	step("spinning with the host's SIGALRM blocked");
 	describe("blocked the host's SIGALRM, ran for %d s: no preemption, no SIGKILL",
 		 STUBBORN_SECONDS);
@@ -71,7 +84,7 @@ void alarm_sleep(void)
 /* A new page each time, of memory that need not be there. */
 static void fault_on(void)
 {
-	uint64_t spent = 0, last = __rdtsc(), t;
+	uint64_t spent = 0, last = __rdtsc();
 	const size_t size = 64 * PAGE;
 	uintptr_t page = 0, end = 0;
 
@@ -84,10 +97,7 @@ static void fault_on(void)
 		}
 		*(volatile char *)page = 1;
 		page += PAGE;
-		t = __rdtsc();
-		if (t - last < 100000)
-			spent += t - last;
-		last = t;
+		spent += spent_since(&last);
 	}
 	shared->kind = BREACHED;
 	_exit(0);
@@ -96,11 +106,9 @@ static void fault_on(void)
 /* Each fault comes into the kernel, which can take the CPU then: if it does. */
 void alarm_fault(void)
 {
-	uintptr_t site = sigreturn_site();
 	ucontext_t uc;
+	uintptr_t site = block_alarm(&uc, fault_on);
 
-	spin_ticks = STUBBORN_SECONDS * ticks_per_second();
-	make_frame(&uc, (uintptr_t)fault_on, HOST_SIGALRM);
 	step("faulting with the host's SIGALRM blocked");
 	describe("blocked the host's SIGALRM and faulted for %d s: no preemption, no SIGKILL",
 		 STUBBORN_SECONDS);
@@ -110,12 +118,11 @@ void alarm_fault(void)
 /* It can only be stopped when it comes into the kernel. */
 void alarm_stop(void)
 {
-	uintptr_t site = sigreturn_site();
-	pid_t me = getpid(), pid;
 	ucontext_t uc;
+	uintptr_t site = block_alarm(&uc, spin);
+	pid_t me = getpid(), pid;
 	int i;
 
-	spin_ticks = STUBBORN_SECONDS * ticks_per_second();
 	pid = fork();
 	if (pid == 0) {
 		for (i = 0; i < 40; i++) {
@@ -125,7 +132,6 @@ void alarm_stop(void)
 		kill(me, SIGCONT);
 		_exit(0);
 	}
-	make_frame(&uc, (uintptr_t)spin, HOST_SIGALRM);
 	step("spinning with the host's SIGALRM blocked, under SIGSTOP");
 	describe("blocked the host's SIGALRM, ran for %d s: no stop, no SIGKILL",
 		 STUBBORN_SECONDS);
