@@ -10,7 +10,8 @@
 #
 # ATTACKS, WORKLOADS: names to run instead of all. ATTACKED: kernels to attack (all). NCPUS: CPUs of a guest (1). JOBS: attacks at a
 # time (all CPUs). GUARDED_ARGS: more boot parameters for the guarded kernel, as
-# stubguard=notify. VECTOR_SECONDS: how long "vectors" takes (2). HOSTILE_FULL: try everything that can
+# stubguard=notify. BASELINE: a folder for what the unguarded one made of the workloads; if it is there already, that is
+# compared with instead of running them again. VECTOR_SECONDS: how long "vectors" takes (2). HOSTILE_FULL: try everything that can
 # be tried, for minutes.
 set -euo pipefail
 
@@ -30,6 +31,7 @@ done
 read -ra attacked <<<"${ATTACKED:-${kernels[*]}}"
 busybox=$(command -v busybox) || die "busybox is missing, the guests' shell: apt-get install busybox-static"
 
+programs=$top_dir/build/guests
 ncpus=${NCPUS:-1}
 jobs=${JOBS:-$(nproc)}
 [ -n "${kernel[unguarded]:-}" ] && [ -n "${kernel[guarded]:-}" ] || WORKLOADS=
@@ -155,12 +157,28 @@ run_workloads() {
 	say "workloads, $which (log: $(short "$(guest_log "$name")"))"
 	rm -rf "$run_dir/$name.d" "$run_dir/$name.fds"
 	mkdir -p "$run_dir/$name.d"
-	write_init "$name" "\$BUSYBOX sh '$uml_dir/guests/workload.sh' '$run_dir/work' '$run_dir/$name.d' $workloads"
+	write_init "$name" "\$BUSYBOX sh '$uml_dir/guests/workload.sh' '$programs/work' '$run_dir/$name.d' $workloads"
 	boot "$name" "$which" "$workload_limit"
 	case " $workloads " in *' fdcount '*) serve_fdcount "$name" ;; esac
 	wait_for_line "$name" 'reboot: Power down' || true
 	finish_guest "$name"
 	say "workloads, $which: done, $((SECONDS - start)) s"
+}
+
+# What the unguarded kernel makes of them is the same each time
+run_baseline() {
+	local name=workloads-unguarded
+	if [ -n "${BASELINE:-}" ] && [ -e "$BASELINE/log" ]; then
+		say "workloads, unguarded: from $(short "$BASELINE")"
+		cp "$BASELINE/log" "$(guest_log "$name")"
+		[ ! -e "$BASELINE/fds" ] || cp "$BASELINE/fds" "$run_dir/$name.fds"
+		return
+	fi
+	run_workloads unguarded
+	[ -n "${BASELINE:-}" ] || return 0
+	mkdir -p "$BASELINE"
+	[ ! -e "$run_dir/$name.fds" ] || cp "$run_dir/$name.fds" "$BASELINE/fds"
+	cp "$(guest_log "$name")" "$BASELINE/log"
 }
 
 # field KIND WHICH WORKLOAD: what a guest said of it
@@ -233,7 +251,7 @@ run_attack() {
 	local attack=$1 which=$2 name=$1-$2 start=$SECONDS log verdict
 	local limit=${attack_limit[$name]:-${attack_limit[$which]:-$attack_limit_else}}
 	log=$(guest_log "$name")
-	write_init "$name" "${HOSTILE_FULL:+HOSTILE_FULL=1 }'$run_dir/hostile' $attack"
+	write_init "$name" "${HOSTILE_FULL:+HOSTILE_FULL=1 }'$programs/hostile' $attack"
 	boot "$name" "$which" "$limit"
 	wait_for_line "$name" '^(BLOCKED|BREACHED|INCONCLUSIVE) ' || true
 	verdict=$(grep -aE '^(BLOCKED|BREACHED|INCONCLUSIVE) ' "$log" | head -n 1 | tr -d '\r') || true
@@ -308,11 +326,12 @@ rm -f "$log_dir"/run-*-guarded.log
 run_dir=$(mktemp -d "$cache_dir/run.XXXXXX")
 mkdir "$run_dir/tmp" "$run_dir/uml"
 trap 'kill_guests "$run_dir"/*.pid; rm -rf "$run_dir"' EXIT
-step "guest programs" make -s -C "$uml_dir/guests" OUT="$run_dir"
-attacks=${ATTACKS-$("$run_dir/hostile" --list | cut -d' ' -f1)}
+mkdir -p "$programs"
+step "guest programs" make -s -C "$uml_dir/guests" OUT="$programs"
+attacks=${ATTACKS-$("$programs/hostile" --list | cut -d' ' -f1)}
 
 if [ -n "$workloads" ]; then
-	run_workloads unguarded
+	run_baseline
 	run_workloads guarded
 fi
 [ -z "$attacks" ] || run_attacks

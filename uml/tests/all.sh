@@ -45,9 +45,12 @@ check "kernel style" "$uml_dir/tests/style.sh" 7.2
 check "boots shared" "$uml_dir/tests/boots.sh" "$(kernel 7.2-guarded)"
 check "boots static" "$uml_dir/tests/boots.sh" "$(kernel 7.2-guarded-static)"
 check "disturbed" env NCPUS=2 SECONDS_EACH=2 "$uml_dir/tests/disturbed.sh" "$(kernel 7.2-guarded)" freeze-stub trace-all kill-stub
-# guests VERSION VARIANT CPUS MODE [ATTACKED]: what attacks do without a guard is seen once for each number of CPUs
+# guests VERSION VARIANT CPUS MODE [ATTACKED]: what attacks do without a guard is seen once for each number of CPUs,
+# and what workloads do once for each kernel besides
+rm -rf "$cache_dir/baseline"
 guests() {
 	check "guests $1 $2 $3 CPU $4" env NCPUS="$3" GUARDED_ARGS="stubguard=$4" ATTACKED="${5:-guarded}" \
+		BASELINE="$cache_dir/baseline/$1-$3" \
 		"$uml_dir/run.sh" unguarded="$(kernel "$1-unguarded")" guarded="$(kernel "$1-$2")"
 }
 for cpus in 1 2; do
