@@ -8,7 +8,7 @@ MINUTES    how long (10)
 NCPUS      the guest's CPUs (2); MEM: its memory in MiB (1536)
 STRESSORS  stress-ng's, one process each (fork vforkmany exec pthread clone signal sigsegv timer futex pipe switch vm mmap ptrace)
 WORKLOADS  honest work that is done again and again, with the same results (all of uml/guests/workload.sh's)
-ATTACKS    hostile programs beside them; "no": none, and then the guard must not have denied or killed anything
+ATTACKS    hostile programs beside them; "no": none, and then the guard must not have denied anything, nor the watchdog killed
 GUARD      its boot parameter, as stubguard=calls=trap
 BENCH_OUT  where soak.json goes, with all samples
 """
@@ -28,8 +28,9 @@ STRESSORS = "fork vforkmany exec pthread clone signal sigsegv timer futex pipe s
 WORKLOADS = "pipelines files forks maps signals threads floats vectors steps handlers bases calls everycall".split()
 # Whose verdict is a matter of time, which others take here.
 TIMED = "storm fork-bomb block-signal copy-race".split()
-# What must not happen to a guest without attackers.
-INNOCENT = re.compile(r"(breaches|stalls|denied_\w+)=([1-9]\d*)")
+# What must not happen to a guest without attackers. (Stalls do where the host has no time for a stub: they are shown.)
+INNOCENT = re.compile(r"(?:breaches|denied_\w+)=[1-9]\d*")
+KILLED = re.compile(r"killed stub \d+")
 WRONG = re.compile(r"^(Kernel panic|BUG|WARNING|Oops|INFO: (task|rcu)|rcu: INFO|UML ran out)|Bad (page|rss)|page allocation failure")
 # A sample of the host's side: title, and by how much it may differ when all is over: what the pool keeps (32 stubs
 # with two descriptors, 64 KiB of page tables and the like each), caches of the guest's kernel.
@@ -82,7 +83,7 @@ class Log:
     def __init__(self, place, mem):
         self.place, self.mem = place, mem
         self.samples, self.idle, self.memory, self.counters = [], {}, {"before": {}, "after": {}}, ""
-        self.attacks, self.victims, self.passed, self.wrong = {}, 0, set(), []
+        self.attacks, self.victims, self.passed, self.wrong, self.killed = {}, 0, set(), [], []
 
     def take(self, free, slab):
         kernel = self.place.pid()
@@ -113,6 +114,8 @@ class Log:
             self.wrong.append(text)
         elif WRONG.search(text):
             self.wrong.append(text)
+        elif KILLED.search(text):
+            self.killed.append(text)
 
 
 def main():
@@ -141,7 +144,7 @@ def main():
         wrong.append("no honest work was done")
     wrong += [f"no attack {name}" for name in attacks if name not in log.attacks]
     if not attacks:
-        wrong += [f"without attackers: {match[0]}" for match in INNOCENT.finditer(log.counters)]
+        wrong += [f"without attackers: {text}" for text in [*INNOCENT.findall(log.counters), *log.killed]]
 
     quarter = max(1, len(log.samples) // 4)
     first, last = log.samples[quarter // 2:quarter // 2 + quarter], log.samples[-quarter:]
