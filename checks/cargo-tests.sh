@@ -8,13 +8,15 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 # cargo_tests NAME LEAST PATTERN WHAT CARGO-ARGUMENTS...: runs cargo, and wants LEAST tests of that name at least to have
 # run and passed, as a filter that matches nothing passes, too. BAD: what the output must not have.
 cargo_tests() {
-	local name=$1 least=$2 pattern=$3 what=$4 log tests
+	local name=$1 least=$2 pattern=$3 what=$4 log tests status=0
 	shift 4
 	log=$(mktemp)
 	# shellcheck disable=SC2064 # that file
 	trap "rm -f '$log'" EXIT
-	if ! timeout 1200 cargo "$@" >"$log" 2>&1 || { [ -n "${BAD:-}" ] && grep -q "$BAD" "$log"; }; then
-		grep -aE -A 12 "^error|panicked at|FAILED|${BAD:-FAILED}" "$log" | head -n 40 >&2
+	timeout 1200 cargo "$@" >"$log" 2>&1 || status=$?
+	[ "$status" -ne 124 ] || echo "$name: not done in 20 minutes; the last line: $(tail -n 1 "$log")" >&2
+	if [ "$status" -ne 0 ] || { [ -n "${BAD:-}" ] && grep -q "$BAD" "$log"; }; then
+		grep -aE -A 12 "^error|panicked at|FAILED|${BAD:-FAILED}" "$log" | head -n 40 >&2 || true
 		echo "$name: FAILED"
 		return 1
 	fi
