@@ -24,13 +24,13 @@ left() {
 }
 
 sample() {
-	# Free are also the pages that a CPU keeps at hand.
+	# Free are also the pages that a CPU keeps at hand. Said in one go, as others speak, too.
 	# shellcheck disable=SC2016 # awk's, not the shell's
-	$bb awk '/^MemFree/ { free = $2 } /^Slab/ { slab = $2 } $1 == "count:" { kept += $2 }
-		END { printf "sample %d %d", free + 4 * kept, slab }' /proc/meminfo /proc/zoneinfo
+	free=$($bb awk '/^MemFree/ { free = $2 } /^Slab/ { slab = $2 } $1 == "count:" { kept += $2 }
+		END { printf "%d %d", free + 4 * kept, slab }' /proc/meminfo /proc/zoneinfo)
 	# shellcheck disable=SC2016
-	$bb awk '$1 != "mode" { printf " %s=%s", $1, $2 }' /proc/stubguard 2>/dev/null
-	echo
+	counters=$($bb awk '$1 != "mode" { printf " %s=%s", $1, $2 }' /proc/stubguard 2>/dev/null)
+	echo "sample $free$counters"
 }
 
 idle() {
