@@ -224,10 +224,15 @@ fn watch(config: &Config, slot: &Slot, seen: Option<Seen>) -> Option<Seen> {
     let Ok(look) = look else { return Some(seen) };
     let nanoseconds = |milliseconds: u32| u64::from(milliseconds).saturating_mul(1_000_000);
     let (tick, budget) = (nanoseconds(config.watchdog_tick_ms), nanoseconds(config.watchdog_budget_ms));
+    let charged_before = seen.account.charged_ns() > 0;
     match seen.account.charge(&look, tick, budget) {
         Verdict::Wait => {}
         Verdict::Stall => counters::STALLS.bump(),
         Verdict::Kill => {
+            if !charged_before {
+                // All of it since one look: this thread was late.
+                counters::STALLS.bump();
+            }
             kill(config, slot, &wait, &look);
             return None;
         }
