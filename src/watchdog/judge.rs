@@ -36,15 +36,13 @@ pub struct Look {
     pub cpu_ns: u64,
 }
 
-/// What is to be done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Nothing.
-    Wait,
-    /// The first tick that was charged.
-    Stall,
-    /// It had its budget.
-    Kill,
+/// What is to be done; nothing by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// This was the first charge of the wait: to be counted.
+    pub stall: bool,
+    /// The stub had its budget: to be killed.
+    pub kill: bool,
 }
 
 /// The account of one wait.
@@ -72,17 +70,11 @@ impl Account {
             (Doing::Sleeping, Doing::Sleeping) => tick_ns.max(ran),
         };
         if charge == 0 {
-            return Verdict::Wait;
+            return Verdict::default();
         }
-        let first = self.charged_ns == 0;
+        let stall = self.charged_ns == 0;
         self.charged_ns = self.charged_ns.saturating_add(charge);
-        if self.charged_ns >= budget_ns {
-            Verdict::Kill
-        } else if first {
-            Verdict::Stall
-        } else {
-            Verdict::Wait
-        }
+        Verdict { stall, kill: self.charged_ns >= budget_ns }
     }
 
     /// What has been charged, in nanoseconds.
@@ -98,12 +90,15 @@ mod tests {
     use super::*;
 
     const SECOND: u64 = 1_000_000_000;
+    const WAIT: Verdict = Verdict { stall: false, kill: false };
+    const STALL: Verdict = Verdict { stall: true, kill: false };
+    const KILL: Verdict = Verdict { stall: false, kill: true };
 
     /// The tick, counted from 1, at which a stub is killed that does `stub` and gets so much of a CPU.
     fn killed_at(stub: Doing, monitor: Doing, percent: u64) -> Option<u64> {
         let look = |second: u64| Look { stub, monitor, cpu_ns: second * percent * SECOND / 100 };
         let mut account = Account::open(&look(0));
-        (1..=1000).find(|second| account.charge(&look(*second), SECOND, 5 * SECOND) == Verdict::Kill)
+        (1..=1000).find(|second| account.charge(&look(*second), SECOND, 5 * SECOND).kill)
     }
 
     #[test]
@@ -124,18 +119,29 @@ mod tests {
     fn a_stall_is_told_once() {
         let look = |cpu| Look { stub: Doing::Running, monitor: Doing::Sleeping, cpu_ns: cpu };
         let mut account = Account::open(&look(0));
-        assert_eq!(account.charge(&look(0), SECOND, 5 * SECOND), Verdict::Wait);
-        assert_eq!(account.charge(&look(1), SECOND, 5 * SECOND), Verdict::Stall);
-        assert_eq!(account.charge(&look(2), SECOND, 5 * SECOND), Verdict::Wait);
-        assert_eq!(account.charge(&look(6 * SECOND), SECOND, 5 * SECOND), Verdict::Kill);
+        assert_eq!(account.charge(&look(0), SECOND, 5 * SECOND), WAIT);
+        assert_eq!(account.charge(&look(1), SECOND, 5 * SECOND), STALL);
+        assert_eq!(account.charge(&look(2), SECOND, 5 * SECOND), WAIT);
+        assert_eq!(account.charge(&look(6 * SECOND), SECOND, 5 * SECOND), KILL);
+    }
+
+    #[test]
+    fn a_kill_by_the_first_charge_is_a_stall_too() {
+        // The watchdog was late.
+        let look = |cpu| Look { stub: Doing::Running, monitor: Doing::Sleeping, cpu_ns: cpu };
+        let mut account = Account::open(&look(0));
+        assert_eq!(
+            account.charge(&look(6 * SECOND), SECOND, 5 * SECOND),
+            Verdict { stall: true, kill: true }
+        );
     }
 
     #[test]
     fn time_while_held_is_not_charged_afterwards() {
         let look = |stub, cpu| Look { stub, monitor: Doing::Sleeping, cpu_ns: cpu };
         let mut account = Account::open(&look(Doing::Running, 0));
-        assert_eq!(account.charge(&look(Doing::Held, 100 * SECOND), SECOND, 5 * SECOND), Verdict::Wait);
-        assert_eq!(account.charge(&look(Doing::Running, 101 * SECOND), SECOND, 5 * SECOND), Verdict::Stall);
+        assert_eq!(account.charge(&look(Doing::Held, 100 * SECOND), SECOND, 5 * SECOND), WAIT);
+        assert_eq!(account.charge(&look(Doing::Running, 101 * SECOND), SECOND, 5 * SECOND), STALL);
         assert_eq!(account.charged_ns(), SECOND);
     }
 }

@@ -16,7 +16,7 @@ use core::cell::UnsafeCell;
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use core::time::Duration;
-use judge::{Account, Doing, Look, Verdict};
+use judge::{Account, Doing, Look};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use slot::{Slot, Step, Stub, Wait};
@@ -224,18 +224,13 @@ fn watch(config: &Config, slot: &Slot, seen: Option<Seen>) -> Option<Seen> {
     let Ok(look) = look else { return Some(seen) };
     let nanoseconds = |milliseconds: u32| u64::from(milliseconds).saturating_mul(1_000_000);
     let (tick, budget) = (nanoseconds(config.watchdog_tick_ms), nanoseconds(config.watchdog_budget_ms));
-    let charged_before = seen.account.charged_ns() > 0;
-    match seen.account.charge(&look, tick, budget) {
-        Verdict::Wait => {}
-        Verdict::Stall => counters::STALLS.bump(),
-        Verdict::Kill => {
-            if !charged_before {
-                // All of it since one look: this thread was late.
-                counters::STALLS.bump();
-            }
-            kill(config, slot, &wait, &look);
-            return None;
-        }
+    let verdict = seen.account.charge(&look, tick, budget);
+    if verdict.stall {
+        counters::STALLS.bump();
+    }
+    if verdict.kill {
+        kill(config, slot, &wait, &look);
+        return None;
     }
     Some(seen)
 }
