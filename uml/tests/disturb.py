@@ -7,7 +7,8 @@ disturb.py HOW LINUX-PID SECONDS [SPARED...]   prints how often; 77 if this host
   stop-stub, stop-all       SIGSTOP, and SIGCONT a moment later, or some seconds: one stub, or all of UML
   freeze-stub, freeze-all   the same by a freezer of the host's; WHOLE=1: it must be done with it once at least
   trace-stub, trace-all     a debugger attaches, stops it, and goes: a stub, or a thread of UML's own
-  signal-stub               signals that stubs handle or ignore, sent by others
+  signal-stub               signals that stubs handle or ignore, sent by others; OWN_START=1: stubs start by UML's own code, in
+                            which a SIGALRM is their death, without a guard too: only to those that handle it
   kill-stub                 SIGKILL, but to those spared, as the guest cannot do without its first process
   race                      another's time: UML and its stubs at the lowest priority, beside a spinning process
 """
@@ -53,6 +54,15 @@ def send(pid, what):
     except ProcessLookupError:
         return False
     return True
+
+
+def handles(pid, what):
+    """Whether it is a stub that has its handler for a signal: it keeps it then."""
+    try:
+        status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    except OSError:
+        return False
+    return status["Name"].strip() == "uml-userspace" and bool(int(status["SigCgt"], 16) >> (what - 1) & 1)
 
 
 def cpu_time(pid):
@@ -204,7 +214,9 @@ def main():
             elif how == "trace-all":
                 done = trace(int(random.choice(os.listdir(f"/proc/{linux}/task"))), moment)
             elif how == "signal-stub":
-                done = send(one, random.choice([signal.SIGALRM, signal.SIGWINCH, signal.SIGURG, signal.SIGCONT]))
+                what = random.choice([signal.SIGALRM, signal.SIGWINCH, signal.SIGURG, signal.SIGCONT])
+                own_start = what == signal.SIGALRM and os.environ.get("OWN_START")
+                done = (not own_start or handles(one, what)) and send(one, what)
                 time.sleep(moment / 10)
             elif how == "kill-stub":
                 others = [pid for pid in alive if pid not in spared]

@@ -85,7 +85,10 @@ disturbed() {
 	spared=$(cat /proc/"$kernel"/task/*/children)
 	touch "$dir/started"
 	await disturb || return 1
-	case ${GUARDED_ARGS:-} in *calls=trap*) export WHOLE=1 ;; esac
+	case ${GUARDED_ARGS:-} in
+	*calls=trap*) export WHOLE=1 ;;
+	*notify*) export OWN_START=1 ;;
+	esac
 	# shellcheck disable=SC2086 # a list of numbers
 	python3 -B "$uml_dir/tests/disturb.py" "$how" "$kernel" "$seconds" $spared >"$dir/count" 2>&1 || status=$?
 	touch "$dir/enough"
