@@ -14,6 +14,7 @@ disturb.py HOW LINUX-PID SECONDS [SPARED...]   prints how often; 77 if this host
 """
 
 import ctypes
+import errno
 import os
 import random
 import signal
@@ -63,6 +64,13 @@ def handles(pid, what):
     except OSError:
         return False
     return status["Name"].strip() == "uml-userspace" and bool(int(status["SigCgt"], 16) >> (what - 1) & 1)
+
+
+def is_dead(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
 
 
 def cpu_time(pid):
@@ -159,7 +167,8 @@ def trace(pid, seconds):
     """Attaches as a debugger does, and goes."""
     if libc.ptrace(SEIZE, pid, None, None):
         error = ctypes.get_errno()
-        if error == 3:
+        # A dead one that has not been reaped answers EPERM, as a host does that lets nobody trace.
+        if error == errno.ESRCH or is_dead(pid):
             return False
         raise Unable(f"ptrace: {os.strerror(error)}")
     libc.ptrace(INTERRUPT, pid, None, None)
