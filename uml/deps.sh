@@ -47,7 +47,7 @@ pkg-config pkg-config
 stress-ng stress-ng
 ' ;;
 --suite) needs+='
-@test.libregrtest '"$(/usr/bin/python3 -c 'import sys; print("libpython%d.%d-testsuite" % sys.version_info[:2])' || echo python3)"'
+@test.test_signal '"$(/usr/bin/python3 -c 'import sys; print("libpython%d.%d-testsuite" % sys.version_info[:2])' || echo python3)"'
 <sys/capability.h> libcap-dev
 <popt.h> libpopt-dev
 ' ;;
