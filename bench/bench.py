@@ -48,7 +48,7 @@ def measure(place, chosen, rows, rounds, what):
     for n in range(rounds):
         for mode in chosen[n % len(chosen):] + chosen[:n % len(chosen)]:
             start = time.monotonic()
-            lines, failure = place.boot(mode, f"--time {' '.join(rows)}", limit=20 + 10 * len(rows))
+            lines, failure = place.boot(mode, f"--time {' '.join(rows)}", limit=100 + 10 * len(rows))
             said = dict.fromkeys(rows, failure or "no figure")
             for line in lines:
                 if match := re.match(r"time (\S+) (\d+) (\d+)$", line):

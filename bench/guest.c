@@ -36,7 +36,7 @@
 
 #define SAMPLE		(300 * MILLISECOND)	/* aimed at */
 #define SAMPLE_LEAST	(200 * MILLISECOND)	/* good enough */
-#define ROW_LIMIT	30			/* seconds */
+#define ROW_LIMIT	100			/* seconds */
 #define FORKS		200			/* timed beside N live ones */
 #define MARK		0x5741524bUL		/* as bench/calls.py has it */
 

@@ -5,6 +5,7 @@
 #include "window.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -443,9 +444,56 @@ static void one_that_dies_while_it_is_kept(void)
 	}
 }
 
+/* ---- its end */
+
+static void check_ended(int expected)
+{
+	check_eq(stubguard_stub_end(&w.stub), expected);
+	check_eq(fcntl(w.stub.listener, F_GETFD), -1);
+	check_eq(fcntl(w.stub.socket, F_GETFD), -1);
+	mm_wait_dead(&w.mm);
+	check_eq(stats().kills, 0);
+}
+
+static void one_that_is_not_needed(void)
+{
+	start();
+	take_over();
+	check_ended(0);
+	check_eq(WTERMSIG(mm_reap(&w.mm)), SIGKILL);
+}
+
+static void one_that_is_not_needed_and_dead(void)
+{
+	unsigned int reaped;
+
+	init(STUBGUARD_POOL_MAX);
+	for (reaped = 0; reaped < 2; reaped++) {
+		window_start(&w);
+		check_eq(put(&w), 0);
+		check_eq(stubguard_stub_take(&w.stub), 1);
+		raw(SYS_pidfd_send_signal, w.mm.pidfd, SIGKILL, 0, 0);
+		mm_wait_dead(&w.mm);
+		if (reaped)
+			check_eq(WTERMSIG(mm_reap(&w.mm)), SIGKILL);
+		check_ended(reaped ? -ESRCH : 0);
+	}
+}
+
+static void one_that_cannot_be_killed(void)
+{
+	start();
+	take_over();
+	host_fail(HOST_PIDFD_OPEN, 1, 1, EMFILE);
+	check_ended(-EMFILE);
+	/* Without a listener its park fails, and that ends it. */
+	check(WIFSIGNALED(mm_reap(&w.mm)));
+}
+
 static void bad_arguments(void)
 {
 	struct stubguard_stub none = { .listener = -1 };
+	struct stubguard_stub other;
 
 	start();
 	check_eq(stubguard_stub_put(NULL, &w.mm, 0), -EINVAL);
@@ -458,6 +506,20 @@ static void bad_arguments(void)
 	check_eq(stubguard_stub_lives(NULL), -EINVAL);
 	check_eq(stubguard_stub_lives((void *)((char *)&w.stub + 4)), -EINVAL);
 	check_eq(stubguard_stub_lives(&none), -EBADF);
+	check_eq(stubguard_stub_end(NULL), -EINVAL);
+	check_eq(stubguard_stub_end((void *)((char *)&w.stub + 4)), -EINVAL);
+	check_eq(stubguard_stub_end(&none), -EINVAL);
+	other = w.stub;
+	other.pid = -1;
+	check_eq(stubguard_stub_end(&other), -EINVAL);
+	other = w.stub;
+	other.socket = -1;
+	check_eq(stubguard_stub_end(&other), -EBADF);
+	other.listener = -1;
+	check_eq(stubguard_stub_end(&other), -EBADF);
+	other = w.stub;
+	other.listener = w.stub.socket;
+	check_eq(stubguard_stub_end(&other), -ENOTTY);
 	/* Signals are no death; but it does not wait for their end for ever. */
 	host_fail(HOST_POLL, 1, 20, EINTR);
 	check_eq(stubguard_stub_lives(&w.stub), 1);
@@ -474,6 +536,7 @@ static void all_are_refused_with(int expected)
 	check_eq(stubguard_stub_put(&stub, &w.mm, 0), expected);
 	check_eq(stubguard_stub_take(&stub), expected);
 	check_eq(stubguard_stub_lives(&stub), expected);
+	check_eq(stubguard_stub_end(&stub), expected);
 }
 
 static void before_the_start(void)
@@ -507,6 +570,9 @@ static const struct test tests[] = {
 	TEST(more_than_are_wanted),
 	TEST(none_are_wanted),
 	TEST(one_that_dies_while_it_is_kept),
+	TEST(one_that_is_not_needed),
+	TEST(one_that_is_not_needed_and_dead),
+	TEST(one_that_cannot_be_killed),
 	TEST(bad_arguments),
 	TEST(before_the_start),
 	TEST(in_notify_mode),

@@ -377,7 +377,7 @@ struct stubguard_stats {
          */
         uint64_t denied[STUBGUARD_DENIALS];
         /**
-         * Notifications that the host withdrew before they were answered.
+         * Notifications that the host withdrew before they were answered: a signal came, or the stub was ended.
          */
         uint64_t resynchronised;
         /**
@@ -830,6 +830,19 @@ int stubguard_stub_take(struct stubguard_stub *stub);
  * -EINVAL, -EBADF; -EOPNOTSUPP, -ENODEV as above.
  */
 int stubguard_stub_lives(const struct stubguard_stub *stub);
+
+/**
+ * Ends a stub that is not needed any more, as one that stubguard_stub_take() has given out: kills it, and closes
+ * its listener and its socket. No breach, so `stubguard_stats.kills` does not count it.
+ *
+ * `stub`: not to be used again, but for its data pages, which are the caller's to free, and its process, the
+ * caller's to reap. Any thread; does not wait for its end.
+ *
+ * Returns 0; -ESRCH if it had died and been reaped; -EMFILE if there was no fd to kill it by. The fds are
+ * closed in any of these cases, and without a listener a stub that is parked, or parks, ends itself. -EINVAL,
+ * -EBADF, -ENOTTY for what is no stub's: nothing is done; -EOPNOTSUPP, -ENODEV as above.
+ */
+int stubguard_stub_end(const struct stubguard_stub *stub);
 
 /**
  * Lets a parked stub go on: it runs the batch, then the guest.

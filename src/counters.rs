@@ -17,7 +17,7 @@ pub struct Stats {
     pub allowed: u64,
     /// Calls denied, by reason; `stubguard_denial_name(i)` names entry i.
     pub denied: [u64; STUBGUARD_DENIALS],
-    /// Notifications that the host withdrew before they were answered.
+    /// Notifications that the host withdrew before they were answered: a signal came, or the stub was ended.
     pub resynchronised: u64,
     /// Reports that broke the protocol.
     pub breaches: u64,

@@ -13,6 +13,7 @@ use crate::stub::{code, filter, frame};
 use crate::{Errno, Result};
 use core::ffi::{c_int, c_void};
 use core::ptr::NonNull;
+use std::os::fd::AsFd;
 
 /// How a stub is to go on: see stubguard_stub_resume().
 #[derive(Debug)]
@@ -198,6 +199,39 @@ pub unsafe extern "C" fn stubguard_stub_lives(stub: *const Stub) -> c_int {
         // SAFETY: the caller's, not NULL, aligned.
         let listener = unsafe { (*stub).listener };
         Ok(!seccomp::is_gone(borrow(listener)?)?)
+    })
+}
+
+/// Ends a stub that is not needed any more, as one that stubguard_stub_take() has given out: kills it, and closes
+/// its listener and its socket. No breach, so `stubguard_stats.kills` does not count it.
+///
+/// `stub`: not to be used again, but for its data pages, which are the caller's to free, and its process, the
+/// caller's to reap. Any thread; does not wait for its end.
+///
+/// Returns 0; -ESRCH if it had died and been reaped; -EMFILE if there was no fd to kill it by. The fds are
+/// closed in any of these cases, and without a listener a stub that is parked, or parks, ends itself. -EINVAL,
+/// -EBADF, -ENOTTY for what is no stub's: nothing is done; -EOPNOTSUPP, -ENODEV as above.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn stubguard_stub_end(stub: *const Stub) -> c_int {
+    ret::call(|| {
+        window()?;
+        if stub.is_null() || !stub.is_aligned() {
+            return Err(Errno::EINVAL);
+        }
+        // SAFETY: the caller's, not NULL, aligned.
+        let stub = unsafe { &*stub };
+        if stub.pid <= 0 {
+            return Err(Errno::EINVAL);
+        }
+        if !seccomp::is_listener(borrow(stub.listener)?) {
+            return Err(Errno::ENOTTY);
+        }
+        borrow(stub.socket)?;
+        let killed =
+            pidfd::open_identified(stub.pid, stub.identity).and_then(|process| pidfd::kill(process.as_fd()));
+        let _ = nix::unistd::close(stub.listener);
+        let _ = nix::unistd::close(stub.socket);
+        killed
     })
 }
 

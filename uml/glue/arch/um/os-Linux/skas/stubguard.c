@@ -791,15 +791,6 @@ no_stub:
 	return err;
 }
 
-/* Ends a stub that belongs to no address space, and is not known to be dead */
-static void end_stub(struct stubguard_stub *stub)
-{
-	if (stubguard_kill_stub(stub->pid, stub->identity) == 0)
-		CATCH_EINTR(waitpid(stub->pid, NULL, __WALL));
-	put_stub_listener(stub->listener);
-	close(stub->socket);
-}
-
 static int kept;
 
 /**
@@ -820,8 +811,7 @@ int stub_guard_take(struct mm_id *id)
 	__atomic_sub_fetch(&kept, 1, __ATOMIC_RELAXED);
 	guard->shared = (unsigned long)stub->shared;
 	if (!lives(stub)) {
-		put_stub_listener(stub->listener);
-		close(stub->socket);
+		stubguard_stub_end(stub);
 		return -1;
 	}
 	id->pid = stub->pid;
@@ -873,7 +863,8 @@ unsigned long os_stub_guard_drop(void)
 		return 0;
 
 	__atomic_sub_fetch(&kept, 1, __ATOMIC_RELAXED);
-	end_stub(&stub);
+	if (stubguard_stub_end(&stub) == 0)
+		CATCH_EINTR(waitpid(stub.pid, NULL, __WALL));
 	return (unsigned long)stub.shared;
 }
 
