@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# fuzz.sh [TARGET...]: runs the targets of fuzz/ from their corpus (fuzz/corpus/TARGET) for SECONDS each (60).
+# fuzz.sh [TARGET...]: runs the targets of fuzz/ from their corpus (fuzz/corpus/TARGET), at once, for SECONDS_EACH (60).
 #
 # What they find goes to build/fuzz. MERGE=1: what is new and worth it goes to the corpus then.
 set -euo pipefail
@@ -19,19 +19,25 @@ flags='--cfg fuzzing -C passes=sancov-module -C llvm-args=-sanitizer-coverage-le
 RUSTFLAGS=$(tr -s '\t\n' '  ' <<<"$flags") cargo build --release --locked --quiet --manifest-path fuzz/Cargo.toml \
 	--target-dir build/fuzz/target --target x86_64-unknown-linux-gnu
 
-for target; do
+fuzz() {
+	local target=$1 program=$out/target/x86_64-unknown-linux-gnu/release/$1 log=$out/$1.log
 	mkdir -p "$out/$target" "fuzz/corpus/$target"
-	program=$out/target/x86_64-unknown-linux-gnu/release/$target
-	log=$out/$target.log
 	"$program" -max_total_time="$seconds" -timeout=10 -max_len=600 -print_final_stats=1 -artifact_prefix="$out/$target-" \
 		"$out/$target" "fuzz/corpus/$target" >"$log" 2>&1 </dev/null || {
 		grep -aE 'panicked|assertion|SUMMARY|left:|right:|Test unit' -A1 "$log" | head -n 20 >&2
 		echo "fuzz: FAILED, $target; all it said: build/fuzz/$target.log" >&2
-		exit 1
+		return 1
 	}
-	[ -z "${MERGE:-}" ] || {
-		"$program" -merge=1 -max_len=600 "fuzz/corpus/$target" "$out/$target" >>"$log" 2>&1 </dev/null
-	}
-	runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
-	echo "fuzz: ok, $target: $runs inputs, none breaks the rule"
+	[ -z "${MERGE:-}" ] ||
+		"$program" -merge=1 -max_len=600 "fuzz/corpus/$target" "$out/$target" >>"$log" 2>&1 </dev/null || return 1
+	echo "fuzz: ok, $target: $(sed -n 's/^stat::number_of_executed_units: *//p' "$log") inputs, none breaks the rule"
+}
+
+# All at once: each has one thread.
+pids=() failed=0
+for target; do
+	fuzz "$target" &
+	pids+=("$!")
 done
+for pid in "${pids[@]}"; do wait "$pid" || failed=1; done
+exit "$failed"
