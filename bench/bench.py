@@ -4,7 +4,7 @@
 
 bench.py UNGUARDED GUARDED   two UML kernels; `make bench` builds them
 
-ROUNDS     boots of each mode, in turns (5)
+ROUNDS     boots of each mode (5); the guests of a round take turns, row by row
 MODES      unguarded ptrace notify window (all)
 PEERS      more kernels: "NAME=/path/to/linux[,BOOT-ARGUMENT=VALUE...] ..."
 ROWS       what to measure (all that guest.c has)
@@ -16,10 +16,14 @@ Fails if something could not be measured, but for modes that the kernels do not 
 
 import os
 import re
+import shutil
 import statistics
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import datetime, timezone
+from queue import SimpleQueue
 
 import calls
 import svg
@@ -41,25 +45,85 @@ def pin(cpus, allowed):
 # ---- measuring
 
 
-def measure(place, chosen, rows, rounds, what):
-    """Each mode once a round, and each round begins with another one. Returns samples and failures by row and mode."""
+class Round:
+    """A guest of each mode, all at once. They take turns, row by row: the host's speed changes from one second to the next."""
+
+    def __init__(self, places, chosen, rows):
+        self.places, self.chosen, self.rows = places, chosen, rows
+        self.lines = SimpleQueue()
+        # What a mode has last said of itself; None when it has ended.
+        self.last = {mode.name: "" for mode in chosen}
+        self.times = {row: {} for row in rows}
+        self.failures = {row: {} for row in rows}
+
+    def guest(self, mode):
+        """In a thread of its own. Returns why it has failed, if so."""
+        place = self.places[mode.name]
+        shutil.rmtree(place.dir / "go", ignore_errors=True)
+        (place.dir / "go").mkdir()
+        try:
+            limit = 100 + 30 * len(self.rows) * len(self.chosen)
+            return place.boot(mode, f"--turns {place.dir}/go {' '.join(self.rows)}", limit=limit,
+                              watch=lambda line: self.lines.put((mode.name, line)))[1]
+        finally:
+            self.lines.put((mode.name, None))
+
+    def wait(self, name, pattern):
+        """Until a mode has said that; None if it never will."""
+        while self.last[name] is not None:
+            if match := re.match(pattern, self.last[name]):
+                return match
+            who, line = self.lines.get()
+            if line is None or re.match(r"(ready|time|skip|failed) ", line):
+                self.last[who] = line
+        return None
+
+    def turn(self, name, row):
+        if not self.wait(name, f"ready {row}$"):
+            return
+        (self.places[name].dir / "go" / row).touch()
+        said = self.wait(name, rf"(?:(time) {row} (\d+) (\d+)|(skip|failed) {row} (.*))$")
+        if said and said[1]:
+            self.times[row][name] = int(said[3]) / int(said[2])
+        elif said:
+            self.failures[row][name] = said[5] if said[4] == "failed" else f"skipped: {said[5]}"
+
+    def run(self, first):
+        """The first turn of each row is that of another mode. Returns times and failures by row and mode."""
+        names = [mode.name for mode in self.chosen]
+        with ThreadPoolExecutor(len(names)) as threads:
+            guests = {mode.name: threads.submit(self.guest, mode) for mode in self.chosen}
+            try:
+                for name in names:
+                    self.wait(name, "ready ")
+                for n, row in enumerate(self.rows, first):
+                    for name in names[n % len(names):] + names[:n % len(names)]:
+                        self.turn(name, row)
+            except BaseException:
+                for place in self.places.values():
+                    place.end()
+                raise
+        for row in self.rows:
+            for name in names:
+                if name not in self.times[row]:
+                    self.failures[row].setdefault(name, guests[name].result() or "no figure")
+        return self.times, self.failures
+
+
+def measure(places, chosen, rows, rounds, what):
+    """Samples, one of each round, and failures, by row and mode."""
     samples = {row: {mode.name: [] for mode in chosen} for row in rows}
     failures = {row: {} for row in rows}
     for n in range(rounds):
-        for mode in chosen[n % len(chosen):] + chosen[:n % len(chosen)]:
-            start = time.monotonic()
-            lines, failure = place.boot(mode, f"--time {' '.join(rows)}", limit=100 + 10 * len(rows))
-            said = dict.fromkeys(rows, failure or "no figure")
-            for line in lines:
-                if match := re.match(r"time (\S+) (\d+) (\d+)$", line):
-                    samples[match[1]][mode.name].append(int(match[3]) / int(match[2]))
-                    del said[match[1]]
-                elif match := re.match(r"(skip|failed) (\S+) (.*)", line):
-                    said[match[2]] = match[3] if match[1] == "failed" else f"skipped: {match[3]}"
-            for row, why in said.items():
-                failures[row][mode.name] = why
-            took = f"{time.monotonic() - start:.0f} s"
-            say(f"{what}, round {n + 1} of {rounds}, {mode.name}: {failure or took}")
+        start = time.monotonic()
+        times, failed = Round(places, chosen, rows).run(n)
+        for row in rows:
+            failures[row] |= failed[row]
+            for name, one in times[row].items():
+                samples[row][name].append(one)
+        say(f"{what}, round {n + 1} of {rounds}: {time.monotonic() - start:.0f} s")
+        for name, why in sorted({(name, why) for row in failed.values() for name, why in row.items()}):
+            say(f"{name}: {why}")
     return samples, failures
 
 
@@ -70,25 +134,23 @@ def kinds(values):
     return [values] if gap < GAP else [values[:at], values[at:]]
 
 
-def span(one):
-    """Where the next sample may well be: the middle half of them; of two kinds anywhere."""
-    values = one["samples_ns"]
-    return one["quartiles_ns"] if len(kinds(values)) == 1 else [min(values), max(values)]
+def middle(values):
+    """First quartile, median, third quartile."""
+    return statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
 
 
 def figures(samples, base):
-    """What a table shows of the samples of a row, by mode: median, quartiles, and the ratio to the base."""
+    """What a table shows of the samples of a row, by mode: median, and the median of the rounds' ratios to the base."""
     found = {}
     for name, values in samples.items():
         if values:
-            q1, median, q3 = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
-            found[name] = {"median_ns": median, "quartiles_ns": [q1, q3], "samples_ns": values}
+            found[name] = {"median_ns": statistics.median(values), "samples_ns": values}
     for name, one in found.items():
         if name == base or base not in found:
             continue
-        (low, high), (base_low, base_high) = span(one), span(found[base])
-        one["ratio"] = one["median_ns"] / found[base]["median_ns"]
-        one["sure"] = len(one["samples_ns"]) >= SAMPLES_LEAST and (low > base_high or high < base_low)
+        low, one["ratio"], high = middle([a / b for a, b in zip(one["samples_ns"], samples[base])])
+        one["quartiles"] = [low, high]
+        one["sure"] = len(one["samples_ns"]) >= SAMPLES_LEAST and not low <= 1 <= high
     return found
 
 
@@ -143,7 +205,7 @@ def show_tables(what, rows, failures, means, names, base, rounds):
             return show_time(one["median_ns"])
         return f"{show_ratio(one)} {show_time(one['median_ns']):>7}"
 
-    print(f"\n{what}: ratio to {base}, and median of {rounds} rounds")
+    print(f"\n{what}: ratio to {base}, and time; medians of {rounds} rounds")
     lines = [[row, *(cell(row, name) for name in names)] for row in rows]
     total = ["geometric mean"], ["  by round"]
     for name in names:
@@ -155,8 +217,8 @@ def show_tables(what, rows, failures, means, names, base, rounds):
         total[0].append(show_ratio(mean) + (f" {mean['rows']} rows" if mean["rows"] < len(rows) else " " * 8))
         total[1].append(f"{min(mean['by_round']):.2f} .. {max(mean['by_round']):.2f}")
     table(["", *names], [*lines, *(total if means else [])])
-    print("~ not sure: the middle halves of both modes' samples overlap, or, where there are two kinds of samples, all of them;")
-    print(f"  of the mean: there are rounds on both sides of 1; or there are fewer than {SAMPLES_LEAST} rounds")
+    print("~ not sure: the middle half of the rounds' ratios is on both sides of 1 (of the mean: all of them);")
+    print(f"  or there are fewer than {SAMPLES_LEAST} rounds")
 
     print(f"\n{what}: least .. most; or, if a factor of {GAP} or more lies between, how many are below and above, and their medians")
     lines = [[row, *(show_spread(found[name]["samples_ns"]) if name in found else "" for name in names)] for row, found in rows.items()]
@@ -171,13 +233,15 @@ def main():
     cpu_settings = words("BENCH_CPUS", list(CPUS))
     chosen = modes(["unguarded", "ptrace", "notify", "window"])
     allowed = os.sched_getaffinity(0)
-    with Place() as place:
+    with ExitStack() as stack:
+        place = stack.enter_context(Place())
         operations = place.operations()
         rows = words("ROWS", list(operations))
         chosen, missing = present(place, chosen)
         if not chosen:
             return "no mode can be measured"
         names = [mode.name for mode in chosen]
+        places = {name: stack.enter_context(Place()) for name in names}
         base = "unguarded" if "unguarded" in names else names[0]
         result = {
             "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
@@ -193,7 +257,7 @@ def main():
         bad = False
         for cpus in cpu_settings:
             pin(cpus, allowed)
-            samples, failures = measure(place, chosen, rows, rounds, CPUS[cpus])
+            samples, failures = measure(places, chosen, rows, rounds, CPUS[cpus])
             # What failed in one round is shown as failed, and its other rounds do not count.
             for row, why in failures.items():
                 for name in why:

@@ -5,6 +5,7 @@
  *	gcc -O2 -static -pthread -Wall -Wextra -Werror -o guest guest.c
  *	guest --list		names of the rows, and what one operation is
  *	guest --time ROW...	`time ROW OPERATIONS NANOSECONDS` for each
+ *	guest --turns GO ROW...	the same, each when there is a file GO/ROW; `ready ROW` before
  *	guest --count ROW N	N operations between two marks, for a tracer
  *	guest --live N GO	N processes that pause; see live()
  *
@@ -63,6 +64,16 @@ static void clock_on(void)
 static void clock_off(void)
 {
 	elapsed += now() - started;
+}
+
+/* The host makes it. */
+static void wait_for_file(const char *dir, const char *name)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	while (access(path, F_OK))
+		usleep(20000);
 }
 
 /* ------------------------------------------------------------------------
@@ -487,15 +498,6 @@ static void try_row(const char *name)
  * Many processes at a time
  */
 
-static void wait_for_file(const char *dir, const char *name)
-{
-	char path[256];
-
-	snprintf(path, sizeof(path), "%s/%s", dir, name);
-	while (access(path, F_OK))
-		usleep(20000);
-}
-
 static unsigned long long free_memory(void)
 {
 	unsigned long long kib = 0;
@@ -553,6 +555,12 @@ int main(int argc, char **argv)
 	} else if (argc >= 3 && strcmp(argv[1], "--time") == 0) {
 		for (i = 2; i < (size_t)argc; i++)
 			try_row(argv[i]);
+	} else if (argc >= 4 && strcmp(argv[1], "--turns") == 0) {
+		for (i = 3; i < (size_t)argc; i++) {
+			printf("ready %s\n", argv[i]);
+			wait_for_file(argv[2], argv[i]);
+			try_row(argv[i]);
+		}
 	} else if (argc == 4 && strcmp(argv[1], "--count") == 0) {
 		const struct row *row = find_row(argv[2]);
 		unsigned long n = strtoul(argv[3], NULL, 10);

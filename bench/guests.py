@@ -95,6 +95,7 @@ class Place:
         if subprocess.run(["make", "-s", "-C", HERE, f"OUT={self.dir}"]).returncode:
             die("the guests' programs do not compile")
         self.program = self.dir / "guest"
+        self.script = None
 
     def __enter__(self):
         # Whoever ends us ends the guest.
@@ -103,7 +104,13 @@ class Place:
         return self
 
     def __exit__(self, *_):
+        self.end()
         self.holder.cleanup()
+
+    def end(self):
+        """Ends the guest that another thread has booted here, if it still runs."""
+        if self.script and self.script.poll() is None:
+            self.script.terminate()
 
     def operations(self):
         """All rows that the guests' program has, with what one operation is."""
@@ -147,7 +154,7 @@ $BUSYBOX poweroff -f
         lines = []
         with tempfile.TemporaryFile("w+") as errors:
             # It gives the guest a process group of its own, and ends it when the time is up or on SIGTERM.
-            script = subprocess.Popen(
+            script = self.script = subprocess.Popen(
                 [TOP / "uml/boot.sh", linux, self.write_init(arguments), f"uml_dir={self.dir}/uml/", *mode.args],
                 env=os.environ | {"TIMEOUT": str(limit), "MEM": str(mem), "NCPUS": str(cpus)}, start_new_session=True,
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True, errors="replace")

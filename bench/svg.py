@@ -15,7 +15,7 @@ def text(x, y, content, anchor="start", size=11, more=""):
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" {more}>{escape(content)}</text>'
 
 
-def bars_of(setting, base, modes):
+def bars_of(setting, modes):
     """By row and mode: ratio, the least and most of its range, whether it is sure. The last row is the geometric mean."""
     rows = {}
     for name, row in setting["rows"].items():
@@ -23,8 +23,7 @@ def bars_of(setting, base, modes):
         for mode in modes:
             one = row.get(mode, {})
             if "ratio" in one:
-                low, high = (ns / row[base]["median_ns"] for ns in one["quartiles_ns"])
-                rows[name][mode] = one["ratio"], low, high, one["sure"]
+                rows[name][mode] = one["ratio"], *one["quartiles"], one["sure"]
     rows["all of them"] = {
         mode: (one["ratio"], min(one["by_round"]), max(one["by_round"]), one["sure"])
         for mode, one in setting["geometric_means"].items()
@@ -84,9 +83,9 @@ def draw(result):
     for i, (mode, colour) in enumerate(colours.items()):
         out += [f'<rect x="{12 + 90 * i}" y="33" width="10" height="10" fill="{colour}"/>', text(27 + 90 * i, 42, mode)]
     for i, setting in enumerate(result["cpus"].values()):
-        rows = bars_of(setting, base, list(colours))
+        rows = bars_of(setting, list(colours))
         out += [f'<g transform="translate({PANEL * i})">', *draw_panel(rows, setting["what"], colours, bottom), "</g>"]
-    legend = "Left is faster. Whiskers: the middle half of the samples (all of them: the rounds). Pale, ~: not sure."
+    legend = "Left is faster. Whiskers: the middle half of the rounds (of all rows: all rounds). Pale, ~: not sure."
     where = "{date}, Linux {host[kernel]}, {host[cpu]}, {host[cpus]} CPUs; medians of {rounds} rounds.".format(**result)
     out += [text(12, height - 22, legend, size=9), text(12, height - 10, where, size=9), "</svg>"]
     return "\n".join(out) + "\n"
