@@ -134,5 +134,27 @@ for mode in window notify; do
 	result "$r" "$mode, no fds left on the host: fork fails with ENOMEM, the guest lives on"
 done
 
+# What is kept for later is given back first; then somebody has to go, and nobody else does.
+cat >"$dir/init" <<INIT
+#!$busybox sh
+$busybox mount -t proc proc /proc
+echo 1 >/proc/sys/vm/overcommit_memory
+i=0
+while [ \$i -lt 200 ]; do
+	[ \$((i % 50)) -ne 0 ] || { $busybox dd if=/dev/zero of=/dev/null bs=60M count=1; echo "hog \$?"; }
+	$busybox true || echo lost
+	i=\$((i + 1))
+done
+echo "made \$i processes"
+$busybox cat /proc/stubguard
+echo exit-status 0
+$busybox poweroff -f
+INIT
+for mode in window notify; do
+	MEM=64 boot real stubguard=$mode
+	{ guards $mode && [ "$(grep -c '^hog 137$' "$dir/log")" = 4 ]; } && r=0 || r=1
+	result "$r" "$mode, no memory left in the guest: who wants too much is killed, nobody else"
+done
+
 printf '1..%d\n' "$number"
 [ "$failed" -eq 0 ]
