@@ -395,11 +395,12 @@ static const char *no_compiler(void)
 
 static void compile(unsigned long n)
 {
-	char object[256];
+	char object[256], nothing[256];
 	char *argv[] = { "gcc", "-O2", "-c", "-o", object, environment("SOURCE"), NULL };
-	char *idle[] = { "gcc", "-O2", "-pipe", "-c", "-o", "/dev/null", "-x", "c", "-", NULL };
+	char *idle[] = { "gcc", "-pipe", "-c", "-o", nothing, "-x", "c", "-", NULL };
 
 	/* With the compiler proper and the assembler. */
+	snprintf(nothing, sizeof(nothing), "%s/nothing.o", environment("TMPDIR"));
 	keep_running(idle);
 	snprintf(object, sizeof(object), "%s/compiled.o", environment("TMPDIR"));
 	while (n--)
