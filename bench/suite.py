@@ -106,7 +106,7 @@ SELFTESTS = {
 
 def selftest_cases(said):
     """TAP, or the words in brackets of those that are older."""
-    cases = {}
+    cases, seen = {}, Counter()
     for line in said:
         if match := re.match(r"(?:# )*(ok|not ok) \d+ ?-? ?(.*?)(?: *# *(SKIP|XFAIL).*)?$", line):
             word, name, why = match.groups()
@@ -115,8 +115,8 @@ def selftest_cases(said):
             word, name = {"FAIL": "failed", "SKIP": "skipped"}.get(match[1], "ok"), match[2]
         else:
             continue
-        n = sum(1 for known in cases if known.split(" (again")[0] == name)
-        cases[f"{name} (again {n})" if n else name] = word
+        cases[f"{name} (again {seen[name]})" if seen[name] else name] = word
+        seen[name] += 1
     return cases
 
 
