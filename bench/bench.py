@@ -4,7 +4,7 @@
 
 bench.py UNGUARDED GUARDED   two UML kernels; `make bench` builds them
 
-ROUNDS     boots of each mode (5); the guests of a round take turns, row by row
+ROUNDS     boots of each mode (7); the guests of a round take turns, row by row
 MODES      unguarded ptrace notify window (all)
 PEERS      more kernels: "NAME=/path/to/linux[,BOOT-ARGUMENT=VALUE...] ..."
 ROWS       what to measure (all that guest.c has)
@@ -229,7 +229,7 @@ def show_tables(what, rows, failures, means, names, base, rounds):
 
 
 def main():
-    rounds = number("ROUNDS", 5)
+    rounds = number("ROUNDS", 7)
     cpu_settings = words("BENCH_CPUS", list(CPUS))
     chosen = modes(["unguarded", "ptrace", "notify", "window"])
     allowed = os.sched_getaffinity(0)
