@@ -553,7 +553,24 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         }
         (self.stub.fs_base, self.stub.gs_base) = (head.fs_base, head.gs_base);
         self.shared.store(code::STUBGUARD_SELECTOR as u32, u64::from(guest.trap))?;
-        guest.fp.copy(0, &self.shared, code::FP as u32, self.monitor.config.layout.fp_size)
+        self.write_fp(&guest.fp)
+    }
+
+    /// The guest's floating-point state, without what no processor loads: a guest's own sigreturn or a debugger may
+    /// have put it there, and each resume would fault.
+    fn write_fp(&self, from: &StubData) -> Option<()> {
+        let size = self.monitor.config.layout.fp_size;
+        from.copy(0, &self.shared, code::FP as u32, size)?;
+        let mxcsr = from.load::<u32>(frame::MXCSR)?;
+        self.shared.store(const { code::FP as u32 + frame::MXCSR }, mxcsr & frame::MXCSR_BITS)?;
+        if size > frame::FXSAVE {
+            let features = from.load::<u64>(frame::XSTATE_HEADER)?;
+            self.shared.store_all(
+                const { code::FP as u32 + frame::XSTATE_HEADER },
+                &[features & self.stub.xfeatures, 0, 0],
+            )?;
+        }
+        Some(())
     }
 
     /// How this host's stubs get to their guest.
