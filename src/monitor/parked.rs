@@ -556,14 +556,12 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         self.write_fp(&guest.fp)
     }
 
-    /// The guest's floating-point state, without what no processor loads: a guest's own sigreturn or a debugger may
-    /// have put it there, and each resume would fault.
+    /// The guest's floating-point state, its header without what no processor loads: a guest's own sigreturn or a
+    /// debugger may have put it there, and each resume would fault. (The host's sigreturn does not look at it then.)
     fn write_fp(&self, from: &StubData) -> Option<()> {
         let size = self.monitor.config.layout.fp_size;
         from.copy(0, &self.shared, code::FP as u32, size)?;
-        let mxcsr = from.load::<u32>(frame::MXCSR)?;
-        self.shared.store(const { code::FP as u32 + frame::MXCSR }, mxcsr & frame::MXCSR_BITS)?;
-        if size > frame::FXSAVE {
+        if size >= frame::XSAVE_LEAST {
             let features = from.load::<u64>(frame::XSTATE_HEADER)?;
             self.shared.store_all(
                 const { code::FP as u32 + frame::XSTATE_HEADER },

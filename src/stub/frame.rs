@@ -23,18 +23,14 @@ const MCONTEXT_FPREGS: u32 = core::mem::offset_of!(libc::mcontext_t, fpregs) as 
 ///
 /// cbindgen:ignore
 pub const FXSAVE: u32 = 512;
-/// `offsetof(struct _fpstate_64, mxcsr)`.
-///
-/// cbindgen:ignore
-pub const MXCSR: u32 = 24;
-/// Those that are not reserved.
-///
-/// cbindgen:ignore
-pub const MXCSR_BITS: u32 = 0xffff;
 /// `offsetof(struct _xstate, xstate_hdr)`: which parts there are (`xfeatures`), then two words that must be 0.
 ///
 /// cbindgen:ignore
 pub const XSTATE_HEADER: u32 = 512;
+/// With XSAVE there is at least this header of 64 bytes.
+///
+/// cbindgen:ignore
+pub const XSAVE_LEAST: u32 = XSTATE_HEADER + 64;
 /// `offsetof(struct _fpstate_64, sw_reserved)`: `magic1`, `extended_size`.
 const SW_RESERVED: u32 = 464;
 /// `offsetof(struct _fpstate_64, sw_reserved.xfeatures)`.

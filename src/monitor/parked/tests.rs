@@ -646,7 +646,11 @@ fn the_floating_point_state_is_the_monitors() {
     world.fp.bytes().fill(0x5a);
     world.shared.bytes().fill(0xee);
     assert_eq!(world.guest([0; STUBGUARD_REGISTERS], false).1, Some(()));
-    assert!(world.shared.bytes()[STACK..STACK + fp].iter().all(|byte| *byte == 0x5a));
+    assert!(world.shared.bytes()[STACK..STACK + 512].iter().all(|byte| *byte == 0x5a));
+    // The header as a processor takes it: parts that there are, the usual format.
+    assert_eq!(world.shared.get::<u64>(STACK + 512), 0x5a5a_5a5a_5a5a_5a5a & XFEATURES);
+    assert!(world.shared.bytes()[STACK + 520..STACK + 536].iter().all(|byte| *byte == 0));
+    assert!(world.shared.bytes()[STACK + 536..STACK + fp].iter().all(|byte| *byte == 0x5a));
     assert!(world.shared.bytes()[STACK + fp..].iter().all(|byte| *byte == 0xee));
     // What stands between is the selector, and the page's last words.
     assert!(world.shared.bytes()[..code::STUBGUARD_SELECTOR].iter().all(|byte| *byte == 0xee));
