@@ -23,7 +23,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import datetime, timezone
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 import calls
 import svg
@@ -31,6 +31,8 @@ from guests import Place, host, modes, number, present, say, table, words, write
 
 CPUS = {"1": "one host CPU (pinned)", "all": "all host CPUs (not pinned)"}
 
+# Seconds; a row that takes 100 says so itself.
+STUCK = 150
 # Fewer samples say nothing of their spread.
 SAMPLES_LEAST = 3
 # Neighbours that are that far apart: the samples are of two kinds.
@@ -73,7 +75,12 @@ class Round:
         while self.last[name] is not None:
             if match := re.match(pattern, self.last[name]):
                 return match
-            who, line = self.lines.get()
+            try:
+                who, line = self.lines.get(timeout=STUCK)
+            except Empty:
+                say(f"{name}: no answer in {STUCK} s, after: {self.last[name]}")
+                self.places[name].end()
+                continue
             if line is None or re.match(r"(ready|time|skip|failed) ", line):
                 self.last[who] = line
         return None
