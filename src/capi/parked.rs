@@ -193,12 +193,9 @@ pub unsafe extern "C" fn stubguard_stub_take(stub: *mut Stub) -> c_int {
 pub unsafe extern "C" fn stubguard_stub_lives(stub: *const Stub) -> c_int {
     ret::call(|| {
         window()?;
-        if stub.is_null() || !stub.is_aligned() {
-            return Err(Errno::EINVAL);
-        }
-        // SAFETY: the caller's, not NULL, aligned.
-        let listener = unsafe { (*stub).listener };
-        Ok(!seccomp::is_gone(borrow(listener)?)?)
+        // SAFETY: the caller's promise.
+        let stub = unsafe { record(stub) }?;
+        Ok(!seccomp::is_gone(borrow(stub.listener)?)?)
     })
 }
 
@@ -215,11 +212,8 @@ pub unsafe extern "C" fn stubguard_stub_lives(stub: *const Stub) -> c_int {
 pub unsafe extern "C" fn stubguard_stub_end(stub: *const Stub) -> c_int {
     ret::call(|| {
         window()?;
-        if stub.is_null() || !stub.is_aligned() {
-            return Err(Errno::EINVAL);
-        }
-        // SAFETY: the caller's, not NULL, aligned.
-        let stub = unsafe { &*stub };
+        // SAFETY: the caller's promise.
+        let stub = unsafe { record(stub) }?;
         if stub.pid <= 0 {
             return Err(Errno::EINVAL);
         }
@@ -233,6 +227,16 @@ pub unsafe extern "C" fn stubguard_stub_end(stub: *const Stub) -> c_int {
         let _ = nix::unistd::close(stub.socket);
         killed
     })
+}
+
+/// # Safety
+/// `stub` is NULL, or a record that nobody writes meanwhile.
+unsafe fn record<'a>(stub: *const Stub) -> Result<&'a Stub> {
+    if stub.is_null() || !stub.is_aligned() {
+        return Err(Errno::EINVAL);
+    }
+    // SAFETY: the caller's promise; not NULL, aligned.
+    Ok(unsafe { &*stub })
 }
 
 /// Bytes of a guest's registers.
