@@ -65,7 +65,7 @@ class Round:
         (place.dir / "go").mkdir()
         try:
             limit = 100 + 30 * len(self.rows) * len(self.chosen)
-            return place.boot(mode, f"--turns {place.dir}/go {' '.join(self.rows)}", limit=limit,
+            return place.boot(mode, f"--time {place.dir}/go {' '.join(self.rows)}", limit=limit,
                               watch=lambda line: self.lines.put((mode.name, line)))[1]
         finally:
             self.lines.put((mode.name, None))

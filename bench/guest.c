@@ -4,8 +4,8 @@
  *
  *	gcc -O2 -static -pthread -Wall -Wextra -Werror -o guest guest.c
  *	guest --list		names of the rows, and what one operation is
- *	guest --time ROW...	`time ROW OPERATIONS NANOSECONDS` for each
- *	guest --turns GO ROW...	the same, each when there is a file GO/ROW; `ready ROW` before
+ *	guest --time GO ROW...	`ready ROW` for each, and when there is a file GO/ROW
+ *				`time ROW OPERATIONS NANOSECONDS`
  *	guest --count ROW N	N operations between two marks, for a tracer
  *	guest --live N GO	N processes that pause; see live()
  *
@@ -144,7 +144,8 @@ static void run_program(char *const argv[])
 /*
  * Somebody else runs it too, as they do the shell and libc on most systems, and
  * waits for input. hostfs forgets a file that nobody has open any more, and would
- * read all of it anew for each exec: half of the time, and not what a row is about.
+ * read all of it anew for each exec: nearly half of the host calls, and not what a
+ * row is about.
  */
 static void keep_running(char *const argv[])
 {
@@ -553,10 +554,7 @@ int main(int argc, char **argv)
 	if (argc == 2 && strcmp(argv[1], "--list") == 0) {
 		for (i = 0; i < ARRAY_SIZE(rows); i++)
 			printf("%s %s\n", rows[i].name, rows[i].operation);
-	} else if (argc >= 3 && strcmp(argv[1], "--time") == 0) {
-		for (i = 2; i < (size_t)argc; i++)
-			try_row(argv[i]);
-	} else if (argc >= 4 && strcmp(argv[1], "--turns") == 0) {
+	} else if (argc >= 4 && strcmp(argv[1], "--time") == 0) {
 		for (i = 3; i < (size_t)argc; i++) {
 			printf("ready %s\n", argv[i]);
 			wait_for_file(argv[2], argv[i]);
@@ -574,7 +572,7 @@ int main(int argc, char **argv)
 	} else if (argc == 4 && strcmp(argv[1], "--live") == 0) {
 		live(strtoul(argv[2], NULL, 10), argv[3]);
 	} else {
-		errx(2, "usage: guest --list | --time ROW... | --count ROW N | --live N GO");
+		errx(2, "usage: guest --list | --time GO ROW... | --count ROW N | --live N GO");
 	}
 	return 0;
 }

@@ -119,8 +119,7 @@ pub extern "C" fn stubguard_kill_stub(pid: c_int, identity: u64) -> c_int {
         if pid <= 0 {
             return Err(Errno::EINVAL);
         }
-        let process = pidfd::open_identified(pid, identity)?;
-        pidfd::kill(process.as_fd())?;
+        pidfd::kill_identified(pid, identity)?;
         counters::KILLS.bump();
         Ok(())
     })

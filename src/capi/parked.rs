@@ -13,7 +13,6 @@ use crate::stub::{code, filter, frame};
 use crate::{Errno, Result};
 use core::ffi::{c_int, c_void};
 use core::ptr::NonNull;
-use std::os::fd::AsFd;
 
 /// How a stub is to go on: see stubguard_stub_resume().
 #[derive(Debug)]
@@ -221,8 +220,7 @@ pub unsafe extern "C" fn stubguard_stub_end(stub: *const Stub) -> c_int {
             return Err(Errno::ENOTTY);
         }
         borrow(stub.socket)?;
-        let killed =
-            pidfd::open_identified(stub.pid, stub.identity).and_then(|process| pidfd::kill(process.as_fd()));
+        let killed = pidfd::kill_identified(stub.pid, stub.identity);
         let _ = nix::unistd::close(stub.listener);
         let _ = nix::unistd::close(stub.socket);
         killed

@@ -6,7 +6,7 @@ use crate::{Errno, Result};
 use core::ffi::c_int;
 use nix::sys::stat::fstat;
 use nix::sys::statfs::{FsType, fstatfs};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// `PID_FS_MAGIC`: here a pidfd's inode number names one process, for ever (Linux 6.9).
 const PIDFS: FsType = FsType(0x5049_4446);
@@ -85,4 +85,12 @@ pub fn identity(process: &OwnedFd, pid: c_int) -> Result<u64> {
 pub fn open_identified(pid: c_int, expected: u64) -> Result<OwnedFd> {
     let process = open(pid)?;
     if identity(&process, pid)? == expected { Ok(process) } else { Err(Errno::ESRCH) }
+}
+
+/// Ends the process that has both this pid and this identity.
+///
+/// # Errors
+/// `ESRCH` if there is none (any more); what the host says of the pidfd.
+pub fn kill_identified(pid: c_int, expected: u64) -> Result<()> {
+    kill(open_identified(pid, expected)?.as_fd())
 }

@@ -557,7 +557,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
     }
 
     /// The guest's floating-point state, its header without what no processor loads: a guest's own sigreturn or a
-    /// debugger may have put it there, and each resume would fault. (The host's sigreturn does not look at it then.)
+    /// debugger may have put it there, and each resume would fault. (Without a guard such a task lives.)
     fn write_fp(&self, from: &StubData) -> Option<()> {
         let size = self.monitor.config.layout.fp_size;
         from.copy(0, &self.shared, code::FP as u32, size)?;

@@ -26,7 +26,7 @@ pub const FXSAVE: u32 = 512;
 /// `offsetof(struct _xstate, xstate_hdr)`: which parts there are (`xfeatures`), then two words that must be 0.
 ///
 /// cbindgen:ignore
-pub const XSTATE_HEADER: u32 = 512;
+pub const XSTATE_HEADER: u32 = FXSAVE;
 /// With XSAVE there is at least this header of 64 bytes.
 ///
 /// cbindgen:ignore
