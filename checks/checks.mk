@@ -40,7 +40,7 @@ check-loom:
 # Not part of `make check`: some minutes each.
 .PHONY: mutants sanitize fuzz miri tsan asan
 
-# SECONDS: for each target; `make test` has 20. The corpus is fuzz/corpus; MERGE=1 adds to it what is new.
+# SECONDS: for each target; `make test` has 180. The corpus is fuzz/corpus; MERGE=1 adds to it what is new.
 fuzz:
 	@SECONDS_EACH='$(SECONDS)' checks/fuzz.sh
 
