@@ -173,16 +173,12 @@ def trace(pid, seconds):
         raise Unable(f"ptrace: {os.strerror(error)}")
     libc.ptrace(INTERRUPT, pid, None, None)
     try:
-        # With signals that come meanwhile: they are the tracee's, so they are given to it.
-        while True:
-            _, status = os.waitpid(pid, WALL)
-            if not os.WIFSTOPPED(status):
-                return False
-            if status >> 16:
-                break
-            libc.ptrace(7, pid, None, os.WSTOPSIG(status))
+        _, status = os.waitpid(pid, WALL)
+        if not os.WIFSTOPPED(status):
+            return False
         time.sleep(seconds)
-        libc.ptrace(DETACH, pid, None, None)
+        # Any stop has answered the interrupt. If it is for a signal, that is the tracee's, so it is given to it.
+        libc.ptrace(DETACH, pid, None, 0 if status >> 16 else os.WSTOPSIG(status))
     except ChildProcessError:
         return False
     return True
