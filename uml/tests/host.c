@@ -6,6 +6,8 @@
  *	host busy PROGRAM...		a sandbox around it has a seccomp listener
  *	host old PROGRAM...		neither WAIT_KILLABLE_RECV (5.19) nor SET_FLAGS (6.6)
  *	host no-close-range PROGRAM...	close_range (5.9) is not there
+ *	host mortal PROGRAM...		kills who writes to a descriptor from MORTAL_FD on, as stubs do as
+ *					they start, when there are many
  *
  * By a seccomp filter, which the program and all of its children inherit.
  */
@@ -25,6 +27,7 @@
 #define LOAD(at)	BPF_STMT(BPF_LD | BPF_W | BPF_ABS, at)
 #define SKIP_IF_NOT(value, n)	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 0, n)
 #define SKIP_IF_CLEAR(bits, n)	BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, bits, 0, n)
+#define SKIP_IF_LESS(value, n)	BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, value, 0, n)
 #define FAIL(error)	BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (error))
 #define ALLOW		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
 
@@ -62,6 +65,17 @@ static struct sock_filter no_close_range[] = {
 	ALLOW,
 };
 
+#define MORTAL_FD	200
+
+static struct sock_filter mortal[] = {
+	LOAD(NR),
+	SKIP_IF_NOT(__NR_write, 3),
+	LOAD(ARG(0)),
+	SKIP_IF_LESS(MORTAL_FD, 1),
+	BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+	ALLOW,
+};
+
 static int install(struct sock_filter *filter, size_t len, unsigned int flags)
 {
 	struct sock_fprog program = { .len = len, .filter = filter };
@@ -76,7 +90,7 @@ int main(int argc, char **argv)
 	int ret;
 
 	if (argc < 3) {
-		fprintf(stderr, "usage: host no-getfd|busy|old|no-close-range PROGRAM...\n");
+		fprintf(stderr, "usage: host no-getfd|busy|old|no-close-range|mortal PROGRAM...\n");
 		return 2;
 	}
 
@@ -89,6 +103,8 @@ int main(int argc, char **argv)
 		ret = install(old, sizeof(old) / sizeof(old[0]), 0);
 	else if (strcmp(argv[1], "no-close-range") == 0)
 		ret = install(no_close_range, sizeof(no_close_range) / sizeof(no_close_range[0]), 0);
+	else if (strcmp(argv[1], "mortal") == 0)
+		ret = install(mortal, sizeof(mortal) / sizeof(mortal[0]), 0);
 	else
 		ret = -1;
 	if (ret < 0) {

@@ -542,9 +542,26 @@ int stub_guard_wait(struct mm_id *id, unsigned int *futex)
 	static const struct timespec slice = { .tv_nsec = WAIT_SLICE_NS };
 	int ret;
 
-	if (!stub_guard_on || guard->listener < 0)
+	if (!stub_guard_on)
 		return syscall(__NR_futex, futex, FUTEX_WAIT, FUTEX_IN_CHILD,
 			       NULL, NULL, 0);
+
+	/*
+	 * It starts. If it died before its pid was known, another CPU may have
+	 * reaped it, and SIGCHLD was nobody's.
+	 */
+	if (guard->listener < 0) {
+		siginfo_t info;
+
+		ret = syscall(__NR_futex, futex, FUTEX_WAIT, FUTEX_IN_CHILD,
+			      &slice, NULL, 0);
+		if (ret == 0 || (errno != ETIMEDOUT && errno != EINTR))
+			return ret;
+		if (waitid(P_PID, id->pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0 &&
+		    errno == ECHILD)
+			id->pid = -1;
+		return fail(EINTR);
+	}
 
 	ret = seccomp_wd_enter(uml_curr_cpu(), id->pid, guard->identity);
 	if (ret < 0)
