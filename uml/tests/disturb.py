@@ -9,8 +9,11 @@ disturb.py HOW LINUX-PID SECONDS [SPARED...]   prints how often; 77 if this host
   trace-stub, trace-all     a debugger attaches, stops it, and goes: a stub, or a thread of UML's own
   signal-stub               signals that stubs handle or ignore, sent by others; OWN_START=1: stubs start by UML's own code, in
                             which a SIGALRM is their death, without a guard too: only to those that handle it
-  kill-stub                 SIGKILL, but to those spared, as the guest cannot do without its first process
+  kill-stub                 SIGKILL
   race                      another's time: UML and its stubs at the lowest priority, beside a spinning process
+
+What is done to one stub is not done to those spared: the guest cannot do without its first process, and as that sleeps
+all the time, a tracer that waits for it waits for ever (a stub that is parked stops only once it is resumed).
 """
 
 import ctypes
@@ -198,9 +201,10 @@ def main():
     try:
         while time.monotonic() < end and Path(f"/proc/{linux}").exists():
             alive = stubs(linux)
-            if not alive:
+            others = [pid for pid in alive if pid not in spared]
+            if not others:
                 continue
-            one = random.choice(alive)
+            one = random.choice(others)
             # One long hold, which must not be taken for a stub's own doing, and many short ones.
             moment = hold_for()
             if not held_long and how.startswith(("stop", "freeze")) and count > 20:
@@ -224,8 +228,7 @@ def main():
                 done = (not own_start or handles(one, what)) and send(one, what)
                 time.sleep(moment / 10)
             elif how == "kill-stub":
-                others = [pid for pid in alive if pid not in spared]
-                done = bool(others) and send(random.choice(others), signal.SIGKILL)
+                done = send(one, signal.SIGKILL)
                 time.sleep(moment * 3)
             elif how == "race":
                 done = True
