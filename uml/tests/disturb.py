@@ -12,8 +12,7 @@ disturb.py HOW LINUX-PID SECONDS [SPARED...]   prints how often; 77 if this host
   kill-stub                 SIGKILL
   race                      another's time: UML and its stubs at the lowest priority, beside a spinning process
 
-What is done to one stub is not done to those spared: the guest cannot do without its first process, and as that sleeps
-all the time, a tracer that waits for it waits for ever (a stub that is parked stops only once it is resumed).
+What is done to one stub is not done to those spared, as the guest cannot do without its first process.
 """
 
 import ctypes
@@ -33,7 +32,11 @@ libc.ptrace.restype = ctypes.c_long
 
 # Past every budget of the watchdog.
 LONG = 7.0
+# A tracer's, until what it traces stops.
+PATIENCE = 0.05
 UNABLE = 77
+# A tracer's exit code besides the errors' numbers.
+BROKEN = 255
 
 
 class Unable(Exception):
@@ -167,24 +170,41 @@ def stop(pids, seconds):
 
 
 def trace(pid, seconds):
-    """Attaches as a debugger does, and goes."""
-    if libc.ptrace(SEIZE, pid, None, None):
-        error = ctypes.get_errno()
-        # A dead one that has not been reaped answers EPERM, as a host does that lets nobody trace.
-        if error == errno.ESRCH or is_dead(pid):
-            return False
-        raise Unable(f"ptrace: {os.strerror(error)}")
-    libc.ptrace(INTERRUPT, pid, None, None)
-    try:
-        _, status = os.waitpid(pid, WALL)
-        if not os.WIFSTOPPED(status):
-            return False
-        time.sleep(seconds)
-        # Any stop has answered the interrupt. If it is for a signal, that is the tracee's, so it is given to it.
-        libc.ptrace(DETACH, pid, None, 0 if status >> 16 else os.WSTOPSIG(status))
-    except ChildProcessError:
+    """Attaches as a debugger does, and goes; what is parked does not stop, and a debugger gives it up."""
+    tracer = os.fork()
+    if tracer == 0:
+        try:
+            signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+            os._exit(trace_once(pid, seconds))
+        except ChildProcessError:
+            os._exit(errno.ESRCH)
+        finally:
+            os._exit(BROKEN)
+    _, status = os.waitpid(tracer, 0)
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM:
         return False
-    return True
+    error = os.waitstatus_to_exitcode(status)
+    if error < 0 or error == BROKEN:
+        raise RuntimeError(f"a tracer ended with {error}")
+    # A dead one that has not been reaped answers EPERM, as a host does that lets nobody trace.
+    if error and error != errno.ESRCH and not is_dead(pid):
+        raise Unable(f"ptrace: {os.strerror(error)}")
+    return not error
+
+
+def trace_once(pid, seconds):
+    """0, or an error's number."""
+    if libc.ptrace(SEIZE, pid, None, None):
+        return ctypes.get_errno()
+    libc.ptrace(INTERRUPT, pid, None, None)
+    _, status = os.waitpid(pid, WALL)
+    if not os.WIFSTOPPED(status):
+        return errno.ESRCH
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    time.sleep(seconds)
+    # Any stop has answered the interrupt. If it is for a signal, that is the tracee's, so it is given to it.
+    libc.ptrace(DETACH, pid, None, 0 if status >> 16 else os.WSTOPSIG(status))
+    return 0
 
 
 def main():
