@@ -8,7 +8,7 @@
 #	make run			all set-up, then attacks and workloads on both kernels
 #	make attacks			the attacks alone; PEERS="name=/path/to/linux": on more kernels besides
 #	make attacks LINUX=/path/to/linux	on that UML kernel alone
-#	make disturb			guests at work while the host disturbs their processes: both modes, 1 and 2 CPUs
+#	make disturb			guests at work while the host disturbs their processes: both modes, without the pool too, 1 and 2 CPUs
 #	make uml-clean			kernel objects and sources away (downloads stay)
 
 KVER ?= 7.2
@@ -54,7 +54,7 @@ endif
 
 disturb: uml-lib
 	@$(UML)/build.sh $(KVER) guarded
-	@for cpus in 1 2; do for mode in window notify; do \
+	@for cpus in 1 2; do for mode in window window,pool=0 notify; do \
 		NCPUS=$$cpus GUARDED_ARGS=stubguard=$$mode $(UML)/tests/disturbed.sh $(UML_OBJ)-guarded/linux || exit 1; \
 	done; done
 
