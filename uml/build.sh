@@ -71,11 +71,10 @@ report() {
 
 # All that a configuration is made from, and what it became.
 config_key() {
-	{ cat "$2/.stubguard-fragment" "$1/.stubguard/patch" "$2/.config" 2>/dev/null || true; } | sha256sum
+	{ cat "$2/.stubguard-fragment" "$1/arch/um/Kconfig" "$2/.config" 2>/dev/null || true; } | sha256sum
 }
 
-# The three variants share one source tree, and the later ones begin as a copy of the first
-# one's objects: only what looks at CONFIG_UML_STUBGUARD* is compiled again.
+# Variants of one source tree share objects: the later ones begin as a copy of the first one's.
 build_variant() {
 	local version=$1 variant=$2 src=$3 obj=$cache_dir/obj/$1-$2 other tmp
 	local form='' lines=''
@@ -90,7 +89,8 @@ build_variant() {
 		tmp=$obj.new
 		rm -rf "$tmp"
 		mkdir -p "$cache_dir/obj" "$tmp"
-		for other in guarded-static guarded unguarded; do
+		for other in guarded-static guarded; do
+			[ "$variant" != unguarded ] || continue
 			[ -e "$cache_dir/obj/$version-$other/linux" ] || continue
 			say "$version-$variant starts as a copy of $version-$other"
 			cp -a --reflink=auto "$cache_dir/obj/$version-$other/." "$tmp/"
@@ -126,8 +126,36 @@ build_variant() {
 	report "$obj"
 }
 
+# The sources of a variant. "unguarded" is the kernel as it comes; the others share a second tree, with the mends of
+# arch/um (uml/series) and the guard in it. With FIXES=1 both have uml/fixes besides.
+variant_source() {
+	local src=$cache_dir/src/linux-$1
+	case $2 in unguarded) ;; *) src+=-guarded ;; esac
+	printf '%s' "$src${FIXES:+-fixes}"
+}
+
+# copy_tree FROM TO: a second tree; what is not changed in it is shared with the first one.
+copy_tree() {
+	[ ! -d "$2" ] || return 0
+	rm -rf "$2.new"
+	cp -al "$1" "$2.new"
+	mv "$2.new" "$2"
+}
+
+# Puts uml/fixes into the tree of a variant.
+fix() {
+	local from=$1 fixed=$2 f
+	[ ! -e "$fixed/.fixes" ] || ! cat "$uml_dir"/fixes/*.patch | cmp -s - "$fixed/.fixes" || return 0
+	rm -rf "$fixed"
+	copy_tree "$from" "$fixed"
+	for f in "$uml_dir"/fixes/*.patch; do
+		patch -s -d "$fixed" -p1 <"$f" || die "${f##*/} does not apply to $(short "$from")"
+	done
+	cat "$uml_dir"/fixes/*.patch >"$fixed/.fixes"
+}
+
 build_own() {
-	local version=$1 src=$cache_dir/src/linux-$1 variant
+	local version=$1 src=$cache_dir/src/linux-$1 variant from
 	shift
 	for variant; do
 		case $variant in unguarded | guarded | guarded-static) ;; *) die "unknown variant $variant; $usage" ;; esac
@@ -135,30 +163,17 @@ build_own() {
 	lock "$version"
 	mkdir -p "$log_dir"
 	"$uml_dir/fetch.sh" "$version"
-	if [ -n "${FIXES:-}" ]; then
-		mend "$src"
-		version=$version-fixes src=$src-fixes
-	fi
-	"$uml_dir/guard-tree.sh" "$src"
 	for variant; do
-		build_variant "$version" "$variant" "$src"
+		from=$(variant_source "$version" "$variant")
+		if [ -n "${FIXES:-}" ]; then
+			fix "$src" "$src-fixes"
+			[ "$from" = "$src-fixes" ] || copy_tree "$src-fixes" "$from"
+		else
+			[ "$from" = "$src" ] || copy_tree "$src" "$from"
+		fi
+		[ "$variant" = unguarded ] || "$uml_dir/guard-tree.sh" "$from"
+		build_variant "$version${FIXES:+-fixes}" "$variant" "$from"
 	done
-}
-
-# A second tree with the fixes in it; what they do not change is shared with the first one.
-mend() {
-	local src=$1 fixed=$1-fixes f
-	[ ! -e "$fixed/.fixes" ] || ! cat "$uml_dir"/fixes/*.patch | cmp -s - "$fixed/.fixes" || return 0
-	rm -rf "$fixed" "$fixed.new"
-	cp -al "$src" "$fixed.new"
-	# What guard-tree.sh remembers of a tree is each tree's own.
-	rm -rf "$fixed.new/.stubguard"
-	[ ! -d "$src/.stubguard" ] || cp -a "$src/.stubguard" "$fixed.new/"
-	for f in "$uml_dir"/fixes/*.patch; do
-		patch -s -d "$fixed.new" -p1 <"$f" || die "${f##*/} does not apply to $(short "$src")"
-	done
-	cat "$uml_dir"/fixes/*.patch >"$fixed.new/.fixes"
-	mv "$fixed.new" "$fixed"
 }
 
 # ---- somebody's own kernel

@@ -1,26 +1,31 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# guard-tree.sh [--revert] TREE: puts stubguard's kernel glue into a Linux source tree, or takes it out.
+# guard-tree.sh [--mend | --revert] TREE: puts stubguard's kernel part into a Linux source tree, or takes it out.
 #
-# The files below uml/glue/ go to the same places in the tree, then uml/stubguard.patch is applied.
-# What went in is remembered in TREE/.stubguard. A file whose content would not change is not
-# touched, so that a second run does not make a build start again.
+# The patches of uml/series mend arch/um itself and need no library; they go in first, in the order of their names. Then
+# come the files below uml/glue, at the same places in the tree, and uml/stubguard.patch. --mend stops after the series.
+# A patch NAME.7.3.patch replaces NAME.patch on Linux 7.3.
+#
+# TREE/.stubguard keeps each file as it was (orig) and as it was put there (new). A file whose content would not change
+# is not touched, so that a second run does not make a build start again.
 set -euo pipefail
 
 # shellcheck source=uml/common.sh
 . "$(dirname "$0")/common.sh"
 
-revert=
-if [ "${1:-}" = --revert ]; then
-	revert=1
+what=guard
+case ${1:-} in
+--mend | --revert)
+	what=${1#--}
 	shift
-fi
-[ $# = 1 ] || die "usage: guard-tree.sh [--revert] TREE"
+	;;
+esac
+[ $# = 1 ] || die "usage: guard-tree.sh [--mend | --revert] TREE"
 [ -d "$1" ] || die "$1 is not a folder: give the top of a Linux source tree"
 tree=$(cd -P "$1" && pwd)
 glue=$uml_dir/glue
-patch=$uml_dir/stubguard.patch
+guard=$uml_dir/stubguard.patch
 state=$tree/.stubguard
 
 version=$(tree_version "$tree")
@@ -30,85 +35,96 @@ fi
 case $version in
 7.2 | 7.3) ;;
 *)
-	[ -n "${FORCE:-}" ] || [ -n "$revert" ] ||
+	[ -n "${FORCE:-}" ] || [ "$what" = revert ] ||
 		die "$tree is Linux $version, stubguard is made for 7.2 and 7.3: take one of these, or try with FORCE=1"
 	;;
 esac
 command -v patch >/dev/null || die "patch is missing: run uml/deps.sh"
-[ -f "$patch" ] || die "$patch is missing: is this clone of the repository complete?"
+[ -f "$guard" ] || die "$guard is missing: is this clone of the repository complete?"
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mkdir "$work/orig" "$work/new"
 
 # The files that a patch names, without their first folder (a/, b/).
 patched_files() {
 	sed -n '/^\(---\|+++\) \/dev\/null/d; s/^\(---\|+++\) [^/\t]*\/\([^\t]*\).*/\2/p' "$1" | sort -u
 }
 
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-mkdir "$work/new"
+# The series for this version, one path a line.
+series() {
+	local p
+	for p in "$uml_dir"/series/*.patch; do
+		case $p in
+		*.7.[0-9]*.patch) continue ;;
+		esac
+		if [ -f "${p%.patch}.$version.patch" ]; then p=${p%.patch}.$version.patch; fi
+		[ ! -f "$p" ] || echo "$p"
+	done
+}
 
-# All is done on copies first; the tree is changed only when everything went well.
+# ---- what the tree was before us: each file as it is, or as it is remembered
+
+: >"$work/old"
+[ ! -d "$state/new" ] || (cd "$state/new" && find . -type f -printf '%P\n') >"$work/old"
 if [ -f "$state/patch" ]; then
-	old=$state/patch
-else
-	old=/dev/null
+	die "$tree was guarded by an older version of this script: revert it with that one, or take a fresh tree"
+fi
+
+# original FILE: puts the file as it was before us into $work/orig, if there was one
+original() {
+	local f=$1
+	mkdir -p "$work/orig/$(dirname "$f")"
+	if [ -e "$state/new/$f" ] && cmp -s "$state/new/$f" "$tree/$f"; then
+		[ ! -e "$state/orig/$f" ] || cp -p "$state/orig/$f" "$work/orig/$f"
+	elif [ -e "$state/orig/$f" ] && cmp -s "$state/orig/$f" "$tree/$f"; then
+		cp -p "$tree/$f" "$work/orig/$f"	# the tree was reset by other means
+	elif [ -e "$state/new/$f" ] && [ ! -e "$tree/$f" ] && [ ! -e "$state/orig/$f" ]; then
+		:	# likewise
+	elif [ -e "$state/new/$f" ]; then
+		die "$f in $tree was edited after it was guarded: undo that, or start from a fresh tree"
+	elif [ -e "$tree/$f" ]; then
+		cp -p "$tree/$f" "$work/orig/$f"
+	fi
+}
+
+: >"$work/patches"
+: >"$work/glue"
+[ "$what" = revert ] || series >"$work/patches"
+if [ "$what" = guard ]; then
+	echo "$guard" >>"$work/patches"
+	(cd "$glue" && find . -type f ! -name '*~' ! -name '*.orig' ! -name '*.rej' ! -name '.*' -printf '%P\n' | sort) >"$work/glue"
 fi
 {
-	patched_files "$old"
-	patched_files "$patch"
-} | sort -u >"$work/files"
-while read -r f; do
-	[ -e "$tree/$f" ] || continue
-	mkdir -p "$work/new/$(dirname "$f")"
-	cp -p "$tree/$f" "$work/new/$f"
-done <"$work/files"
-
-# No fuzz: a hunk that fits only roughly may well end up in the wrong place. And --force,
-# which here means: fail instead of guessing that the patch is meant the other way round.
-try_patch() {
-	patch -d "$work/new" -p1 -F0 --force --no-backup-if-mismatch "$@" >"$work/log"
-}
-failed_files() {
-	sed -n 's/^\(checking\|patching\) file //; t keep; /FAILED\|can.t find\|Reversed\|ignored/{x;p;x}; b; :keep; h' \
-		"$work/log" | sort -u | tr -d "'" | paste -s -d ' ' -
-}
-
-if [ -f "$state/patch" ] && try_patch --dry-run <"$patch"; then
-	: # What is remembered is of the past: the tree was reset by other means.
-elif [ -f "$state/patch" ]; then
-	try_patch -R --dry-run <"$old" ||
-		die "files in $tree were edited after it was guarded ($(failed_files)): undo that, or start from a fresh tree"
-	try_patch -R <"$old"
-elif try_patch -R --dry-run <"$patch"; then
-	# Somebody applied the patch by hand: take the tree over.
-	try_patch -R <"$patch"
-elif [ -n "$revert" ]; then
+	cat "$work/old" "$work/glue"
+	while read -r p; do patched_files "$p"; done <"$work/patches"
+} | sort -u >"$work/all"
+if [ "$what" = revert ] && [ ! -s "$work/old" ]; then
 	say "$tree is not guarded: nothing to take out"
 	exit 0
 fi
-if [ -z "$revert" ]; then
-	try_patch --dry-run <"$patch" ||
-		die "uml/stubguard.patch does not fit $tree (Linux $version; $(failed_files)): take an unchanged 7.2 or 7.3"
-	try_patch <"$patch"
-fi
+while read -r f; do original "$f"; done <"$work/all"
 
-# The glue files that are to be there, and those that were.
-if [ -z "$revert" ] && [ -d "$glue" ]; then
-	(cd "$glue" && find . -type f ! -name '*~' ! -name '*.orig' ! -name '*.rej' ! -name '.*' -printf '%P\n' | sort) >"$work/glue"
-else
-	: >"$work/glue"
-fi
-if [ -f "$state/glue" ]; then cp "$state/glue" "$work/glue.old"; else : >"$work/glue.old"; fi
+# ---- what it becomes; the tree is changed only when everything went well
+
+cp -a "$work/orig/." "$work/new/"
+while read -r p; do
+	# No fuzz: a hunk that fits only roughly may well end up in the wrong place. And --force,
+	# which here means: fail instead of guessing that the patch is meant the other way round.
+	patch -d "$work/new" -p1 -F0 --force --no-backup-if-mismatch <"$p" >"$work/log" && continue
+	failed=$(sed -n "s/^patching file //; t keep; /FAILED\|can.t find\|Reversed\|ignored/{x;p;x}; b; :keep; h" \
+		"$work/log" | sort -u | tr -d "'" | paste -s -d ' ' -)
+	die "$(short "$p") does not fit $tree (Linux $version; ${failed:-see patch -p1 --dry-run}): take an unchanged 7.2 or 7.3"
+done <"$work/patches"
+find "$work/new" -name '*.orig' -delete
 while read -r f; do
-	if [ -e "$tree/$f" ] && ! grep -qxF -- "$f" "$work/glue.old" && ! cmp -s "$glue/$f" "$tree/$f"; then
+	[ ! -e "$work/orig/$f" ] || cmp -s "$glue/$f" "$work/orig/$f" ||
 		die "$tree has a file $f of its own, which the glue would replace: take a fresh tree"
-	fi
 	mkdir -p "$work/new/$(dirname "$f")"
 	cp "$glue/$f" "$work/new/$f"
 done <"$work/glue"
 
-# Now the tree itself. Each file is replaced as a whole: trees that are made of hard links
-# do not change each other.
-sort -u "$work/files" "$work/glue" "$work/glue.old" >"$work/all"
+# Each file is replaced as a whole: trees that are made of hard links do not change each other.
 changed=0
 while read -r f; do
 	if [ ! -e "$work/new/$f" ]; then
@@ -126,16 +142,17 @@ while read -r f; do
 	changed=$((changed + 1))
 done <"$work/all"
 
-if [ -n "$revert" ]; then
+if [ "$what" = revert ]; then
 	rm -rf "$state"
 	say "$(short "$tree"): the guard is taken out, $changed files changed"
 	exit 0
 fi
-mkdir -p "$state" 2>/dev/null || die "cannot write $state: make the tree writable for you, or work on a copy"
-cp "$patch" "$state/patch"
-cp "$work/glue" "$state/glue"
+{ rm -rf "$state" && mkdir "$state"; } 2>/dev/null || die "cannot write $state: make the tree writable for you, or work on a copy"
+mv "$work/orig" "$work/new" "$state/"
+word=guarded
+[ "$what" = guard ] || word=mended
 if [ "$changed" = 0 ]; then
-	say "$(short "$tree"): guarded, nothing to change"
+	say "$(short "$tree"): $word, nothing to change"
 else
-	say "$(short "$tree"): guarded, $changed files changed"
+	say "$(short "$tree"): $word, $changed files changed"
 fi

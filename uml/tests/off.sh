@@ -3,10 +3,10 @@
 #
 # off.sh [VERSION]
 #
-# Without CONFIG_UML_STUBGUARD the patch leaves the kernel as it was: all objects of arch/um and
-# arch/x86/um are compiled from the tree with and without it, and compared byte for byte. (All
-# but the text of the configuration itself, which names the option, and local symbols, since an
-# initcall's has its line number.)
+# Without CONFIG_UML_STUBGUARD the guard's patch leaves the kernel as it was: all objects of arch/um and
+# arch/x86/um are compiled without the option from a guarded tree and from one that has the series of mends alone, and
+# compared byte for byte. (All but the text of the configuration itself, which names the option, and local symbols,
+# since an initcall's has its line number.)
 set -euo pipefail
 
 # shellcheck source=uml/common.sh
@@ -20,24 +20,35 @@ obj=$cache_dir/obj/$version-unguarded
 dir=$(mktemp -d "$cache_dir/off.XXXXXX")
 trap 'rm -rf "$dir"' EXIT
 
-# The tree as it was; what is not changed is shared with ours.
-cp -al "$src" "$dir/src"
-"$uml_dir/guard-tree.sh" --revert "$dir/src" >/dev/null
-! grep -rqsi stubguard "$dir/src/arch/um" || die "guard-tree.sh --revert has left something"
-cp -a "$obj" "$dir/obj"
-env -u MAKEFLAGS -u MAKELEVEL -u CFLAGS -u LDFLAGS make -s -C "$dir/src" ARCH=um O="$dir/obj" -j"$(nproc)" \
-	arch/um/ arch/x86/um/ </dev/null
+# Two trees that share what neither changes; each is built where the unguarded kernel's objects are a start.
+for tree in with without; do
+	cp -al "$src" "$dir/$tree-src"
+	cp -a "$obj" "$dir/$tree"
+done
+"$uml_dir/guard-tree.sh" "$dir/with-src" >/dev/null
+"$uml_dir/guard-tree.sh" --revert "$dir/with-src" >/dev/null
+! grep -rqsi stubguard "$dir/with-src/arch/um" || die "guard-tree.sh --revert has left something"
+"$uml_dir/guard-tree.sh" "$dir/with-src" >/dev/null
+"$uml_dir/guard-tree.sh" --mend "$dir/without-src" >/dev/null
+for tree in with without; do
+	# At one path, as objects name their sources
+	mv "$dir/$tree-src" "$dir/src"
+	env -u MAKEFLAGS -u MAKELEVEL -u CFLAGS -u LDFLAGS make -s -C "$dir/src" ARCH=um O="$dir/$tree" olddefconfig </dev/null
+	env -u MAKEFLAGS -u MAKELEVEL -u CFLAGS -u LDFLAGS make -s -C "$dir/src" ARCH=um O="$dir/$tree" -j"$(nproc)" \
+		arch/um/ arch/x86/um/ </dev/null
+	mv "$dir/src" "$dir/$tree-src"
+done
 
 compared=0 different=0
 while read -r object; do
 	case $object in arch/um/kernel/config.o | *.tmp_* | */built-in.a) continue ;; esac
 	compared=$((compared + 1))
-	strip --strip-unneeded -o "$dir/with.o" "$obj/$object"
-	strip --strip-unneeded -o "$dir/without.o" "$dir/obj/$object"
+	strip --strip-unneeded -o "$dir/with.o" "$dir/with/$object"
+	strip --strip-unneeded -o "$dir/without.o" "$dir/without/$object"
 	cmp -s "$dir/with.o" "$dir/without.o" && continue
 	different=$((different + 1))
 	echo "different: $object"
-done < <(cd "$dir/obj" && find arch/um arch/x86/um -name '*.o' | sort)
+done < <(cd "$dir/without" && find arch/um arch/x86/um -name '*.o' | sort)
 [ "$compared" -gt 30 ] || die "only $compared objects were compared"
 [ "$different" -eq 0 ] || die "$different of $compared objects differ with the option off"
 echo "$compared objects are the same, byte for byte, with the option off and without the patch"

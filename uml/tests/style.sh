@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# style.sh [VERSION]: the kernel's own checkpatch.pl over the patch and the glue.
+# style.sh [VERSION]: the kernel's own checkpatch.pl over the series, the patch and the glue.
 set -euo pipefail
 
 # shellcheck source=uml/common.sh
@@ -13,7 +13,10 @@ checkpatch=$cache_dir/src/linux-${1:-7.2}/scripts/checkpatch.pl
 # arch/um's host side says UM_KERN_ERR, which checkpatch does not know, has the C library's types, and
 # writes help texts at the left.
 ignore=PRINTK_WITHOUT_KERN_LEVEL,PREFER_KERNEL_TYPES,PARENTHESIS_ALIGNMENT,FILE_PATH_CHANGES,COMMIT_MESSAGE
+for patch in "$uml_dir"/series/*.patch; do
+	perl "$checkpatch" --no-tree --strict --no-signoff --quiet --no-summary --ignore FILE_PATH_CHANGES,ENOSYS "$patch"
+done
 perl "$checkpatch" --no-tree --no-signoff --quiet --no-summary --ignore "$ignore" - <"$uml_dir/stubguard.patch"
 find "$uml_dir/glue" -name '*.[ch]' -print0 |
 	xargs -0 -n 1 perl "$checkpatch" --no-tree --file --strict --quiet --no-summary --ignore "$ignore"
-echo "ok, checkpatch finds nothing in the patch and the glue"
+echo "ok, checkpatch finds nothing in the series, the patch and the glue"

@@ -5,7 +5,6 @@
  */
 
 #include <linux/gfp.h>
-#include <linux/hardirq.h>
 #include <linux/init.h>
 #include <linux/mm.h>
 #include <linux/proc_fs.h>
@@ -21,7 +20,6 @@
 #include <asm/pgtable.h>
 #include <asm/tlbflush.h>
 #include <as-layout.h>
-#include <kern_util.h>
 #include <os.h>
 #include <skas.h>
 #include <stub-data.h>
@@ -139,63 +137,6 @@ void stub_guard_flush(struct mm_struct *mm)
 		/* The CPU passes it on, as it does with its ticks */
 		smp_send_reschedule(READ_ONCE(guard->cpu));
 	} while (!os_stub_guard_await(guard, runs));
-}
-
-/* Each may be in vain if another CPU takes the page away again */
-#define MAP_TRIES 100
-
-/**
- * stub_guard_map() - Have a page of the current address space, for the kernel's own use
- * @virt:	Where the guest has it
- * @is_write:	The kernel is going to write to it
- *
- * Other CPUs can take it away, and give it to others, at any moment but while its
- * page table is locked.
- *
- * Return: its PTE, to be given to stub_guard_unmap(); NULL if the guest has no such page
- */
-pte_t *stub_guard_map(unsigned long virt, int is_write)
-{
-	struct mm_struct *mm = current->mm;
-	int tries, code;
-
-	for (tries = 0; tries < MAP_TRIES; tries++) {
-		pte_t *pte;
-
-		/* Page tables are freed by RCU, with nothing present in them */
-		rcu_read_lock();
-		pte = virt_to_pte(mm, virt);
-		if (pte) {
-			spinlock_t *lock = ptep_lockptr(mm, pte);
-
-			/* Nobody copies with the lock held, but may be interrupted */
-			if (!in_hardirq() && !in_serving_softirq()) {
-				spin_lock(lock);
-			} else if (!spin_trylock(lock)) {
-				rcu_read_unlock();
-				return NULL;
-			}
-			if (pte_present(*pte) && (!is_write || pte_write(*pte)))
-				return pte;
-			spin_unlock(lock);
-		}
-		rcu_read_unlock();
-
-		if (handle_page_fault(virt, 0, is_write, 1, &code))
-			return NULL;
-	}
-
-	return NULL;
-}
-
-/**
- * stub_guard_unmap() - Others may have that page
- * @pte:	From stub_guard_map()
- */
-void stub_guard_unmap(pte_t *pte)
-{
-	spin_unlock(ptep_lockptr(current->mm, pte));
-	rcu_read_unlock();
 }
 
 /**

@@ -94,10 +94,6 @@ void stub_guard_enter(struct mm_id *id);
 void stub_guard_flush(struct mm_struct *mm);
 
 #ifndef __UM_HOST__
-#include <asm/page.h>
-/* kernel: a page of the guest's, while the kernel uses it */
-pte_t *stub_guard_map(unsigned long virt, int is_write);
-void stub_guard_unmap(pte_t *pte);
 /* Of a task without a stub: its tracer could take a fatal signal back, not this */
 #define stub_guard_force_fatal_sig(sig) force_exit_sig(sig)
 #endif
@@ -151,7 +147,6 @@ struct stub_guard_init { };
 #define stub_guard_fetch(regs) ((void)(regs))
 #define stub_guard_enter(id) ((void)(id))
 #define stub_guard_flush(mm) ((void)(mm))
-#define stub_guard_unmap(pte) ((void)(pte))
 #define stub_guard_force_fatal_sig(sig) force_fatal_sig(sig)
 #define stub_guard_shared(id) ((void *)(id)->stack)
 #define stub_guard_fill_init(init) ((void)(init))
