@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The guard of seccomp stubs: pages that only lose the right to write
+ * The guard of seccomp stubs: what the page tables' helpers call
  *
- * To be synchronised, a page is mapped anew. But what a fork or mprotect() takes
+ * This is all that <asm/pgtable.h> and <asm/tlbflush.h> see of the guard, as a
+ * change here recompiles the whole kernel.
+ *
+ * Pages that only lose the right to write: to be synchronised, a page is mapped anew. But what a fork or mprotect() takes
  * from many pages at once is the right to write. A page that is up to date is in
  * the stub already, so one call does for a range of them: their PTEs have
  * _PAGE_WRPROT besides _PAGE_NEEDSYNC. Whatever else happens to such a PTE goes
@@ -13,7 +16,10 @@
 
 #ifdef CONFIG_UML_STUBGUARD
 
-#include <stub-guard.h>
+/* Window mode */
+extern int stub_guard_parked;
+/* What the page tables of an mm have lost is not used any longer */
+void stub_guard_flush(struct mm_struct *mm);
 
 #define __HAVE_ARCH_PTEP_SET_WRPROTECT
 static inline void ptep_set_wrprotect(struct mm_struct *mm, unsigned long addr,
@@ -58,6 +64,10 @@ static inline void ptep_modify_prot_commit(struct vm_area_struct *vma,
 	else
 		set_ptes(vma->vm_mm, addr, ptep, pte, 1);
 }
+
+#else
+
+#define stub_guard_flush(mm) ((void)(mm))
 
 #endif
 

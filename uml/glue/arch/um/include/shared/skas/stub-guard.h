@@ -10,7 +10,6 @@
 #define __STUB_GUARD_H
 
 struct mm_id;
-struct mm_struct;
 struct uml_pt_regs;
 struct stub_data;
 
@@ -72,7 +71,7 @@ struct stub_guard_init {
 void *stub_guard_shared(struct mm_id *id);
 
 /* os-Linux, window mode: stubs run the library's code, and park in it */
-extern int stub_guard_parked;
+extern int stub_guard_parked;	/* also in <asm/stub-guard-pgtable.h> */
 int stub_guard_start_userspace(struct mm_id *id, int stub_exe_fd);
 void stub_guard_sync(struct mm_id *id);
 int stub_guard_run(struct mm_id *id, struct uml_pt_regs *regs, void *siginfo);
@@ -86,12 +85,8 @@ int stub_guard_wait(struct mm_id *id, unsigned int *futex);
 int stub_guard_collect(struct mm_id *id);
 int stub_guard_abort(struct mm_id *id);
 
-/*
- * Around the guest's time in its stub; and on what its page tables lose, which others
- * may get thereafter: nobody uses it any longer then
- */
+/* Before the guest runs in its stub; see stub_guard_flush() */
 void stub_guard_enter(struct mm_id *id);
-void stub_guard_flush(struct mm_struct *mm);
 
 #ifndef __UM_HOST__
 /* Of a task without a stub: its tracer could take a fatal signal back, not this */
@@ -146,7 +141,6 @@ struct stub_guard_init { };
 #define stub_guard_run(id, regs, siginfo) 0
 #define stub_guard_fetch(regs) ((void)(regs))
 #define stub_guard_enter(id) ((void)(id))
-#define stub_guard_flush(mm) ((void)(mm))
 #define stub_guard_force_fatal_sig(sig) force_fatal_sig(sig)
 #define stub_guard_shared(id) ((void *)(id)->stack)
 #define stub_guard_fill_init(init) ((void)(init))
