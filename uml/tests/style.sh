@@ -14,7 +14,7 @@ checkpatch=$cache_dir/src/linux-${1:-7.2}/scripts/checkpatch.pl
 # writes help texts at the left.
 ignore=PRINTK_WITHOUT_KERN_LEVEL,PREFER_KERNEL_TYPES,PARENTHESIS_ALIGNMENT,FILE_PATH_CHANGES,COMMIT_MESSAGE
 for patch in "$uml_dir"/series/*.patch; do
-	perl "$checkpatch" --no-tree --strict --no-signoff --quiet --no-summary --ignore FILE_PATH_CHANGES,ENOSYS "$patch"
+	perl "$checkpatch" --no-tree --strict --no-signoff --quiet --no-summary --ignore FILE_PATH_CHANGES,ENOSYS - <"$patch"
 done
 perl "$checkpatch" --no-tree --no-signoff --quiet --no-summary --ignore "$ignore" - <"$uml_dir/stubguard.patch"
 find "$uml_dir/glue" -name '*.[ch]' -print0 |

@@ -5,11 +5,11 @@
  * This is all that <asm/pgtable.h> and <asm/tlbflush.h> see of the guard, as a
  * change here recompiles the whole kernel.
  *
- * Pages that only lose the right to write: to be synchronised, a page is mapped anew. But what a fork or mprotect() takes
- * from many pages at once is the right to write. A page that is up to date is in
- * the stub already, so one call does for a range of them: their PTEs have
- * _PAGE_WRPROT besides _PAGE_NEEDSYNC. Whatever else happens to such a PTE goes
- * through set_pte(), after which it is mapped anew.
+ * To be synchronised, a page is mapped anew. But fork() and mprotect() take the
+ * right to write from many pages at once. The stub has mapped such a page
+ * already, so one mprotect() does for a range of them: their PTEs have
+ * _PAGE_WRPROT besides _PAGE_NEEDSYNC. Every other change of such a PTE goes
+ * through set_pte(), after which the page is mapped anew.
  */
 #ifndef __UM_STUB_GUARD_PGTABLE_H
 #define __UM_STUB_GUARD_PGTABLE_H

@@ -88,13 +88,8 @@ int stub_guard_abort(struct mm_id *id);
 /* Before the guest runs in its stub; see stub_guard_flush() */
 void stub_guard_enter(struct mm_id *id);
 
-#ifndef __UM_HOST__
-/* Of a task without a stub: its tracer could take a fatal signal back, not this */
-#define stub_guard_force_fatal_sig(sig) force_exit_sig(sig)
-#endif
-
 /* A hijacked stub may leave messages in its socket until that is full. */
-#define STUB_GUARD_SEND_FLAGS	MSG_DONTWAIT
+#define STUB_GUARD_SEND_FLAGS	(stub_guard_on ? MSG_DONTWAIT : 0)
 
 /* kernel: the life of an address space */
 int stub_guard_alloc(struct mm_id *id);
@@ -141,7 +136,6 @@ struct stub_guard_init { };
 #define stub_guard_run(id, regs, siginfo) 0
 #define stub_guard_fetch(regs) ((void)(regs))
 #define stub_guard_enter(id) ((void)(id))
-#define stub_guard_force_fatal_sig(sig) force_fatal_sig(sig)
 #define stub_guard_shared(id) ((void *)(id)->stack)
 #define stub_guard_fill_init(init) ((void)(init))
 #define stub_guard_publish(id) 0
