@@ -1,10 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# build.sh VERSION VARIANT...        builds UML kernels of our own under .cache/obj/VERSION-VARIANT,
-#                                    VARIANT being unguarded, guarded or guarded-static
+# build.sh VERSION VARIANT...        builds UML kernels of our own under .cache/obj/VERSION-VARIANT
 # build.sh --kdir DIR [--kbuild DIR] [--form shared|static]
 #                                    guards and builds somebody's own kernel, with his configuration
+#
+# VARIANT is unguarded, guarded or guarded-static, and may be followed by fragments of uml/config: unguarded-up,
+# guarded-debug, guarded-static-up. All variants begin with base.config.
 #
 # JOBS: how many compilers at a time (all CPUs). KMAKE: more arguments for the kernel's make, e.g. LLVM=1.
 # FIXES=1: kernels of our own with the patches of uml/fixes, which mend arch/um itself, all variants alike; they
@@ -14,7 +16,7 @@ set -euo pipefail
 # shellcheck source=uml/common.sh
 . "$(dirname "$0")/common.sh"
 
-usage="usage: build.sh 7.2|7.3 unguarded|guarded|guarded-static..., or build.sh --kdir DIR [--kbuild DIR] [--form shared|static]"
+usage="usage: build.sh 7.2|7.3 VARIANT..., or build.sh --kdir DIR [--kbuild DIR] [--form shared|static]"
 lib_dir=${STUBGUARD_DIR:-$top_dir/build}
 jobs=${JOBS:-$(nproc)}
 read -ra kmake_args <<<"${KMAKE:-}"
@@ -69,6 +71,56 @@ report() {
 
 # ---- kernels of our own
 
+# Splits guarded-static-debug: $kind is guarded, $form is static (nothing if unguarded), $flavours is (debug).
+parse_variant() {
+	local words word
+	IFS=- read -ra words <<<"$1"
+	kind=${words[0]:-} form='' flavours=()
+	case $kind in
+	unguarded) ;;
+	guarded) form=shared ;;
+	*) die "unknown variant $1; $usage" ;;
+	esac
+	for word in "${words[@]:1}"; do
+		if [ "$word" = static ] && [ "$form" = shared ]; then
+			form=static
+		elif [ "$word" != base ] && [ -f "$uml_dir/config/$word.config" ]; then
+			flavours+=("$word")
+		else
+			die "unknown variant $1: $word is not a fragment in $(short "$uml_dir")/config"
+		fi
+	done
+}
+
+# fragments VERSION: the configuration of a variant. Of two lines for one option the later one counts.
+fragments() {
+	local name f
+	for name in base ${flavours[0]+"${flavours[@]}"}; do
+		for f in "$uml_dir/config/$name.config" "$uml_dir/config/$name-$1.config"; do
+			[ ! -f "$f" ] || cat "$f"
+		done
+	done
+	[ "$form" != static ] || echo CONFIG_UML_STUBGUARD_STATIC=y
+	[ -z "$form" ] || printf 'CONFIG_UML_STUBGUARD=y\nCONFIG_UML_STUBGUARD_DIR="%s"\n' "$lib_dir"
+}
+
+# lost OBJECTS: what the fragments ask for and .config does not have. Kconfig itself says nothing about it.
+lost() {
+	awk '
+	match($0, /CONFIG_[A-Za-z0-9_]+/) && /^(# )?CONFIG_[A-Za-z0-9_]+(=| is not set$)/ {
+		name = substr($0, RSTART, RLENGTH)
+		if (FILENAME == ARGV[1]) want[name] = $0
+		else have[name] = $0
+	}
+	END {
+		for (name in want) {
+			if (want[name] == have[name]) continue
+			if (want[name] ~ /not set$/ && !(name in have)) continue
+			print want[name]
+		}
+	}' "$1/.stubguard-fragment" "$1/.config" | sort | paste -s -d , -
+}
+
 # All that a configuration is made from, and what it became.
 config_key() {
 	{ cat "$2/.stubguard-fragment" "$1/arch/um/Kconfig" "$2/.config" 2>/dev/null || true; } | sha256sum
@@ -77,20 +129,17 @@ config_key() {
 # Variants of one source tree share objects: the later ones begin as a copy of the first one's.
 build_variant() {
 	local version=$1 variant=$2 src=$3 obj=$cache_dir/obj/$1-$2 other tmp
-	local form='' lines=''
-	case $variant in
-	guarded) form=shared ;;
-	guarded-static) form=static lines=$'CONFIG_UML_STUBGUARD_STATIC=y\n' ;;
-	esac
-	[ -z "$form" ] || lines+=$'CONFIG_UML_STUBGUARD=y\n'"CONFIG_UML_STUBGUARD_DIR=\"$lib_dir\""
+	local kind form flavours missing
+	parse_variant "$variant"
 	[ -z "$form" ] || lib_present "$form"
 
 	if [ ! -d "$obj" ]; then
 		tmp=$obj.new
 		rm -rf "$tmp"
 		mkdir -p "$cache_dir/obj" "$tmp"
-		for other in guarded-static guarded; do
-			[ "$variant" != unguarded ] || continue
+		# The two forms differ in the last step only
+		for other in "${variant/#guarded-static/guarded}" "${variant/#guarded/guarded-static}"; do
+			[ "$other" != "$variant" ] || continue
 			[ -e "$cache_dir/obj/$version-$other/linux" ] || continue
 			say "$version-$variant starts as a copy of $version-$other"
 			cp -a --reflink=auto "$cache_dir/obj/$version-$other/." "$tmp/"
@@ -102,10 +151,7 @@ build_variant() {
 
 	# The configuration is made anew when anything that it comes from is another one, or when it
 	# was edited; and it is put in place only if it differs: an unchanged .config starts nothing.
-	{
-		cat "$uml_dir/stubguard.config"
-		printf '%s\n' "$lines"
-	} >"$obj/.stubguard-fragment"
+	fragments "${version%-fixes}" >"$obj/.stubguard-fragment"
 	if [ "$(cat "$obj/.stubguard-config" 2>/dev/null)" != "$(config_key "$src" "$obj")" ]; then
 		kmake "$src" "$obj" KCONFIG_ALLCONFIG="$obj/.stubguard-fragment" KCONFIG_CONFIG=.config.stubguard -s allnoconfig \
 			>"$log_dir/config-$version-$variant.log" 2>&1 ||
@@ -113,8 +159,9 @@ build_variant() {
 		cmp -s "$obj/.config.stubguard" "$obj/.config" || mv "$obj/.config.stubguard" "$obj/.config"
 		config_key "$src" "$obj" >"$obj/.stubguard-config"
 	fi
-	[ -z "$form" ] || has "$obj" CONFIG_UML_STUBGUARD=y ||
-		die "CONFIG_UML_STUBGUARD could not be switched on in $(short "$obj")/.config: does the patch in $(short "$src") still define it?"
+	missing=$(lost "$obj")
+	[ -z "$missing" ] ||
+		die "$version-$variant has lost options, see what they depend on in $(short "$src"): $missing"
 
 	lib_now=
 	[ -z "$form" ] || relink_if_changed "$obj" "$form"
@@ -126,11 +173,11 @@ build_variant() {
 	report "$obj"
 }
 
-# The sources of a variant. "unguarded" is the kernel as it comes; the others share a second tree, with the mends of
+# The sources of a variant. Unguarded ones are of the kernel as it comes; the others share a second tree, with the mends of
 # arch/um (uml/series) and the guard in it. With FIXES=1 both have uml/fixes besides.
 variant_source() {
 	local src=$cache_dir/src/linux-$1
-	case $2 in unguarded) ;; *) src+=-guarded ;; esac
+	case $2 in unguarded*) ;; *) src+=-guarded ;; esac
 	printf '%s' "$src${FIXES:+-fixes}"
 }
 
@@ -155,10 +202,10 @@ fix() {
 }
 
 build_own() {
-	local version=$1 src=$cache_dir/src/linux-$1 variant from
+	local version=$1 src=$cache_dir/src/linux-$1 variant from kind form flavours
 	shift
 	for variant; do
-		case $variant in unguarded | guarded | guarded-static) ;; *) die "unknown variant $variant; $usage" ;; esac
+		parse_variant "$variant"
 	done
 	lock "$version"
 	mkdir -p "$log_dir"
@@ -171,7 +218,7 @@ build_own() {
 		else
 			[ "$from" = "$src" ] || copy_tree "$src" "$from"
 		fi
-		[ "$variant" = unguarded ] || "$uml_dir/guard-tree.sh" "$from"
+		case $variant in unguarded*) ;; *) "$uml_dir/guard-tree.sh" "$from" ;; esac
 		build_variant "$version${FIXES:+-fixes}" "$variant" "$from"
 	done
 }
