@@ -70,7 +70,7 @@ static _Noreturn void live(struct worker *w, int ready)
 	}
 	if (write(ready, "r", 1) != 1)
 		_exit(1);
-	run_some(w, below(w, 40));
+	run_some(w, below(w, 30));
 	check_all(w);
 	_exit(0);
 }
@@ -82,7 +82,7 @@ bool family_fork(struct worker *w)
 	pid_t pid;
 	char c;
 
-	if (w->depth > 2 || pipe(ready))
+	if (pipe(ready))
 		return false;
 	say(w, "fork");
 	pid = fork_worker(w);
@@ -91,8 +91,11 @@ bool family_fork(struct worker *w)
 	close(ready[1]);
 	if (pid > 0) {
 		/* The files stay as they are until it has seen them. */
-		if (read(ready[0], &c, 1) == 1)
+		if (read(ready[0], &c, 1) == 1) {
+			w->borrowed = true;
 			run_some(w, below(w, 20));
+			w->borrowed = false;
+		}
 		reap(w, pid, "fork");
 		check_all(w);
 	}

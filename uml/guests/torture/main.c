@@ -128,14 +128,14 @@ static void run_one(struct worker *w)
 			if (runs(&operations[i]))
 				at -= operations[i].weight;
 		o = &operations[i];
-	} while (w->borrowed && o->alone);
+	} while (o->alone && (w->borrowed || w->depth > 1));
 	w->done++;
 	atomic_fetch_add(o->run(w) ? &control->done[i] : &control->refused[i], 1);
 }
 
 void run_some(struct worker *w, unsigned int n)
 {
-	while (n-- && !atomic_load(&control->stop))
+	while (n-- && !atomic_load(&control->stop) && !(n % 8 == 0 && out_of_time()))
 		run_one(w);
 }
 

@@ -23,7 +23,8 @@
 #define BLOCK	16U	/* pages of one copy at most */
 
 static uint8_t *at;
-static unsigned int pages;
+static unsigned int pages;	/* Of the first half the mapping stays: no copy may fail there. */
+static uint8_t *reused;		/* what the thread that takes away has got instead */
 static atomic_bool over;
 
 static void want_own(struct worker *w, const void *page, const volatile uint64_t *copy, const char *what)
@@ -65,6 +66,25 @@ static bool goes_on(struct worker *w)
 	return !atomic_load(&over);
 }
 
+static void run_on(unsigned int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	if (sysconf(_SC_NPROCESSORS_ONLN) > 1)
+		sched_setaffinity(0, sizeof(set), &set);
+}
+
+static void want_copied(struct worker *w, ssize_t got, unsigned int first, unsigned int n, const char *what)
+{
+	if (got < 0 && errno != EFAULT)
+		fail(w, "%s: %s", what, strerror(errno));
+	if (got != (ssize_t)(n * PAGE) && first + n <= pages / 2)
+		fail(w, "%s: page %p and %u more gives %zd, %s, but all is mapped and writable", what,
+		     (void *)(at + first * PAGE), n - 1, got, got < 0 ? strerror(errno) : "too little");
+}
+
 /* read(2) and the like into the range */
 static void *copies_in(void *arg)
 {
@@ -75,12 +95,13 @@ static void *copies_in(void *arg)
 		fill_page(w->buffer + i * PAGE, new_tag(w));
 	if (pwrite(w->data, w->buffer, BUFFER_PAGES * PAGE, 0) != (ssize_t)(BUFFER_PAGES * PAGE))
 		fail(w, "pwrite: %s", strerror(errno));
+	run_on(1);
 	while (goes_on(w)) {
 		unsigned int n = 1 + below(w, BLOCK), first = below(w, pages - n + 1);
 
 		say(w, "copy %u+%u in", first, n);
-		if (pread(w->data, at + first * PAGE, n * PAGE, below(w, BUFFER_PAGES - n + 1) * PAGE) < 0 && errno != EFAULT)
-			fail(w, "pread: %s", strerror(errno));
+		want_copied(w, pread(w->data, at + first * PAGE, n * PAGE, below(w, BUFFER_PAGES - n + 1) * PAGE), first, n,
+			    "read(2)");
 		if (one_in(w, 8))
 			load_page(w, at + below(w, pages) * PAGE, "loaded by the thread that copies in");
 	}
@@ -93,6 +114,7 @@ static void *copies_out(void *arg)
 	struct worker *w = self = arg;
 	int fd = memfd_create("out", MFD_CLOEXEC);
 
+	run_on(1);
 	if (fd < 0)
 		fail(w, "memfd: %s", strerror(errno));
 	while (goes_on(w)) {
@@ -101,8 +123,7 @@ static void *copies_out(void *arg)
 
 		say(w, "copy %u+%u out", first, n);
 		got = pwrite(fd, at + first * PAGE, n * PAGE, 0);
-		if (got < 0 && errno != EFAULT)
-			fail(w, "pwrite: %s", strerror(errno));
+		want_copied(w, got, first, n, "write(2)");
 		if (got <= 0)
 			continue;
 		if (pread(fd, w->buffer, got, 0) != got)
@@ -164,6 +185,26 @@ static void fresh_mapping(struct worker *w, uint8_t *first, unsigned int n)
 		fail(w, "mmap: %s", strerror(errno));
 }
 
+/*
+ * Takes frames that were given back the moment before, in all likelihood, fills them with what only this thread has,
+ * and sees that they stay so.
+ */
+static void reuse(struct worker *w, unsigned int n)
+{
+	unsigned int rounds = 2, i;
+	uint64_t tag;
+
+	w->who ^= 0xff;
+	tag = new_tag(w);
+	w->who ^= 0xff;
+	for (i = 0; i < n; i++)
+		fill_page(reused + i * PAGE, tag);
+	while (rounds--)
+		for (i = 0; i < n; i++)
+			want_page(w, reused + i * PAGE, tag, false, "the private page of the thread that gives pages back");
+	madvise(reused, n * PAGE, MADV_DONTNEED);
+}
+
 static void take_away(struct worker *w)
 {
 	unsigned int n = one_in(w, 8) ? pages : 1 + below(w, BLOCK), first = below(w, pages - n + 1), way = below(w, 9);
@@ -172,11 +213,15 @@ static void take_away(struct worker *w)
 	unsigned int still = n > BUFFER_PAGES ? BUFFER_PAGES : n;
 	pid_t pid;
 
+	if (first < pages / 2 && way != 4 && way != 8)
+		way = 0;
 	say(w, "take away %u+%u, way %u", first, n, way);
 	switch (way) {
 	case 0:
 	case 1:
 		madvise(from, size, MADV_DONTNEED);
+		if (one_in(w, 2))
+			reuse(w, n);
 		break;
 	case 2:
 		munmap(from, size);
@@ -243,6 +288,7 @@ static void *takes_away(void *arg)
 {
 	struct worker *w = self = arg;
 
+	run_on(0);
 	while (goes_on(w))
 		take_away(w);
 	return NULL;
@@ -262,6 +308,8 @@ int race(struct worker *w, unsigned int threads)
 		pages = 700;
 	at = (uint8_t *)(ARENA_BASE + GIGABYTE - 100 * PAGE);
 	fresh_mapping(w, at, pages);
+	reused = at + 32 * GIGABYTE;
+	fresh_mapping(w, reused, pages);
 	/* The first of them takes away, alone: mappings that two change have no model. */
 	for (i = 0; i < threads; i++) {
 		each = mmap(NULL, sizeof(*each), RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -64,7 +64,7 @@ struct worker {
 	uint64_t random;
 	uint64_t done;
 	unsigned int depth;	/* of forks */
-	bool borrowed;		/* by another task in the same address space */
+	bool borrowed;		/* no forks now: by a task that shares the address space, or with a child at work */
 	uint8_t *base;
 	uint8_t *zone;
 	uint8_t *buffer;
