@@ -385,6 +385,7 @@ bool protect(struct worker *w)
 bool fill(struct worker *w)
 {
 	struct range r = mapped_range(w);
+	uint64_t same = one_in(w, 8) ? new_tag(w) : 0;	/* for KSM */
 	unsigned int i, n = 0;
 
 	if (over_budget(w, r.count))
@@ -396,7 +397,7 @@ bool fill(struct worker *w)
 
 		if (fault_of(w, p, true))
 			continue;
-		tag = new_tag(w);
+		tag = same ? same : new_tag(w);
 		fill_page(address(w, i), tag);
 		wrote(w, p, tag);
 		n++;

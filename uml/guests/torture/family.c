@@ -4,15 +4,17 @@
  */
 #include "torture.h"
 
-#include <errno.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#define STACK	(128UL << 10)
 
 /* What fork() does to the model of the child */
 static void inherit(struct worker *w)
@@ -176,6 +178,94 @@ int fresh(char **argv)
 	return 0;
 }
 
+/*
+ * Takes all away but the program itself and a stack far below, in one call: stacks, the vdso, all tables of the upper
+ * half. What is left must run on, at the end of the address space too.
+ */
+#define LOW	0x10000000000UL
+
+static _Noreturn void end_bare(int status, const char *what, const void *at)
+{
+	char line[160];
+	int n;
+
+	if (status) {
+		n = snprintf(line, sizeof(line), "torture: FAIL: all taken away: %s at %p\n", what, at);
+		syscall(SYS_write, 1, line, n);
+	}
+	syscall(SYS_exit_group, status);
+	__builtin_unreachable();
+}
+
+static int live_bare(void *arg)
+{
+	unsigned long end = 0, step;
+	uint8_t *at, *again = arg;
+	uint64_t word, i;
+
+	/* Where the address space ends */
+	for (step = 1UL << 46; step >= PAGE; step /= 2)
+		if (syscall(SYS_munmap, end + step, PAGE) == 0)
+			end += step;
+	end += PAGE;
+	if (syscall(SYS_munmap, 2 * LOW, end - 2 * LOW))
+		end_bare(1, "munmap() of the upper half fails", NULL);
+	if (probe_load(again, &word) != SIGSEGV)
+		end_bare(1, "the old stack can be read", again);
+	for (i = 0; i < 64; i++)
+		if (probe_load((void *)(end - PAGE - i * 7 * PAGE), &word) != SIGSEGV)
+			end_bare(1, "something can be read", (void *)(end - PAGE - i * 7 * PAGE));
+	/* The last pages that there are */
+	at = (void *)(end - 3 * PAGE);
+	for (i = 0; i < 2; i++) {
+		if (syscall(SYS_mmap, at, 3 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) !=
+		    (long)at)
+			break;
+		if (probe_load(at + PAGE, &word) || word)
+			end_bare(1, "a new page is not zero", at + PAGE);
+		fill_page(at, 0x1234);
+		fill_page(at + 2 * PAGE, 0x5678);
+		if (((volatile uint64_t *)at)[0] != 0x1234 || ((volatile uint64_t *)(at + 2 * PAGE))[0] != 0x5678)
+			end_bare(1, "a page does not keep what it has", at);
+		if (syscall(SYS_munmap, 2 * LOW, end - 2 * LOW))
+			end_bare(1, "munmap() fails", NULL);
+		if (probe_load(at, &word) != SIGSEGV || probe_load(at + 2 * PAGE, &word) != SIGSEGV)
+			end_bare(1, "an unmapped page can be read", at);
+	}
+	end_bare(0, "", NULL);
+}
+
+int bare(void)
+{
+	uint8_t here = 1, *stack = mmap((void *)LOW, STACK, PROT_READ | PROT_WRITE,
+					MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+
+	catch_faults();
+	if (stack == MAP_FAILED || (uintptr_t)sbrk(0) > LOW)
+		return 0;
+	/* A thread, so that its end is everybody's */
+	if (clone(live_bare, stack + STACK, CLONE_VM | CLONE_SIGHAND | CLONE_THREAD | CLONE_FS | CLONE_FILES, &here) < 0)
+		return 0;
+	for (;;)
+		pause();
+}
+
+bool family_bare(struct worker *w)
+{
+	pid_t pid;
+
+	say(w, "exec, and all taken away");
+	pid = vfork();
+	if (pid == 0) {
+		execl(self_path, "torture", "--bare", (char *)NULL);
+		_exit(9);
+	}
+	if (pid < 0)
+		return false;
+	reap(w, pid, "all taken away");
+	return true;
+}
+
 static int borrow(void *arg)
 {
 	struct worker *w = arg;
@@ -185,8 +275,6 @@ static int borrow(void *arg)
 	w->borrowed = false;
 	return 0;
 }
-
-#define STACK	(128UL << 10)
 
 /* Another task in the same address space, with a stack at a table's end */
 bool family_clone(struct worker *w)

@@ -8,7 +8,7 @@
  * refuse; one process fills free frames with a pattern; one has threads that race on the same pages. What
  * is wrong is told with the seed and the last operations; then the exit code is 1.
  *
- * Modules: maps, files, copies, family, peer, tables, ring, race. The plainest mappings are always there.
+ * Modules: maps, files, copies, family, peer, tables, ring, race, faults. The plainest mappings are always there.
  * The same seed gives each thread the same operations; how they interleave is the kernel's.
  */
 #include "torture.h"
@@ -48,14 +48,15 @@ bool out_of_time(void)
 	return now.tv_sec > end.tv_sec || (now.tv_sec == end.tv_sec && now.tv_nsec >= end.tv_nsec);
 }
 
-enum { BASE = 1, MAPS = 2, OF_FILES = 4, COPIES = 8, FAMILY = 16, PEER = 32, TABLES = 64, RING = 128, RACE = 256 };
+enum { BASE = 1, MAPS = 2, OF_FILES = 4, COPIES = 8, FAMILY = 16, PEER = 32, TABLES = 64, RING = 128, RACE = 256,
+       FAULTS = 512 };
 
 static const struct {
 	const char *name;
 	unsigned int bit;
 } modules[] = {
 	{ "maps", MAPS }, { "files", OF_FILES }, { "copies", COPIES }, { "family", FAMILY },
-	{ "peer", PEER }, { "tables", TABLES }, { "ring", RING }, { "race", RACE },
+	{ "peer", PEER }, { "tables", TABLES }, { "ring", RING }, { "race", RACE }, { "faults", FAULTS },
 };
 
 static const struct operation {
@@ -97,6 +98,9 @@ static const struct operation {
 	{ "fork", family_fork, FAMILY, 6, true },
 	{ "exec", family_exec, FAMILY, 2, true },
 	{ "clone", family_clone, FAMILY, 6, true },
+	{ "bare", family_bare, FAMILY, 1, true },
+	{ "fault-user", fault_user, FAULTS, 4, false },
+	{ "fault-grow", fault_grow, FAULTS, 4, false },
 	{ "peer-vm", peer_vm, PEER, 5, true },
 	{ "peer-trace", peer_trace, PEER, 5, true },
 	{ "peer-mem", peer_mem, PEER, 10, false },
@@ -214,7 +218,7 @@ static unsigned int choose(char *names)
 		for (i = 0; i < ARRAY_SIZE(modules) && strcmp(modules[i].name, name); i++)
 			;
 		if (i == ARRAY_SIZE(modules))
-			errx(2, "no module %s: maps, files, copies, family, peer, tables, ring, race", name);
+			errx(2, "no module %s: maps, files, copies, family, peer, tables, ring, race, faults", name);
 		bits |= modules[i].bit;
 	}
 	return bits;
@@ -258,6 +262,8 @@ int main(int argc, char **argv)
 
 	if (argc == 4 && strcmp(argv[1], "--fresh") == 0)
 		return fresh(argv + 2);
+	if (argc == 2 && strcmp(argv[1], "--bare") == 0)
+		return bare();
 	clock_gettime(CLOCK_REALTIME, &now);
 	seed = (uint64_t)now.tv_nsec << 8 ^ now.tv_sec ^ getpid();
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {

@@ -178,11 +178,17 @@ bool copy_string(struct worker *w);
 bool copy_futex(struct worker *w);
 bool copy_frame(struct worker *w);
 
+/* faults.c */
+bool fault_user(struct worker *w);
+bool fault_grow(struct worker *w);
+
 /* family.c */
 bool family_fork(struct worker *w);
 bool family_exec(struct worker *w);
 bool family_clone(struct worker *w);
+bool family_bare(struct worker *w);
 int fresh(char **argv);
+int bare(void);
 void run_some(struct worker *w, unsigned int n);
 
 /* peer.c */
