@@ -1,0 +1,91 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# torture.sh LINUX [MODULE...]
+#
+# Tortures a guest's memory management (guests/torture), with all modules at once or with each of those
+# named by itself. TAP: a run fails if the guest finds a page that is not what it has to be, panics or warns, does
+# not end, or if the guard has counted a kill, a breach, a stall or a denial.
+#
+# MINUTES, or SECONDS_EACH: how long, for each run (30 s). SEED: repeats a run (chosen anew each time).
+# NCPUS (1), MEM: the guest's CPUs and memory (256 MiB). PROCESSES (2), THREADS (2): of the torturer.
+# GUARDED_ARGS: more boot parameters.
+#
+# If the kernel has them, there are swap (on a disk of its own), KSM and compaction besides.
+set -euo pipefail
+
+# shellcheck source=uml/common.sh
+. "$(dirname "$0")/../common.sh"
+
+[ $# -ge 1 ] || die "usage: torture.sh LINUX [MODULE...]"
+linux=$1
+shift
+[ $# -gt 0 ] || set -- all
+busybox=$(command -v busybox) || die "busybox is missing: apt-get install busybox-static"
+seconds=${SECONDS_EACH:-30}
+[ -z "${MINUTES:-}" ] || seconds=$((MINUTES * 60))
+mkdir -p "$cache_dir"
+dir=$(mktemp -d "$cache_dir/torture.XXXXXX")
+trap 'rm -rf "$dir"' EXIT
+make -s -C "$uml_dir/guests" OUT="$dir" "$dir/torture"
+mkdir "$dir/dev" "$dir/sys"
+
+# run MODULE: one guest with its console in $dir/log
+run() {
+	local only='' status=0
+	[ "$1" = all ] || only="--only $1"
+	cat >"$dir/init" <<-INIT
+		#!$busybox sh
+		$busybox mount -t proc proc /proc
+		$busybox mount -t devtmpfs devtmpfs $dir/dev
+		$busybox mount -t sysfs sysfs $dir/sys
+		if [ -e /proc/swaps ]; then $busybox swapon $dir/dev/ubda && echo "torture: with swap"; fi
+		if [ -e $dir/sys/kernel/mm/ksm/run ]; then
+			echo 2000 >$dir/sys/kernel/mm/ksm/pages_to_scan
+			echo 20 >$dir/sys/kernel/mm/ksm/sleep_millisecs
+			echo 1 >$dir/sys/kernel/mm/ksm/run && echo "torture: with KSM"
+		fi
+		while $busybox sleep 1; do
+			[ ! -e /proc/sys/vm/compact_memory ] || echo 1 >/proc/sys/vm/compact_memory
+			[ ! -e /proc/sys/vm/drop_caches ] || echo 7 >/proc/sys/vm/drop_caches
+		done &
+		$dir/torture --seconds $seconds --processes ${PROCESSES:-2} --threads ${THREADS:-2} $only ${SEED:+--seed $SEED}
+		status=\$?
+		if [ -e /proc/stubguard ]; then $busybox cat /proc/stubguard; fi
+		echo exit-status \$status
+		$busybox poweroff -f
+	INIT
+	chmod +x "$dir/init"
+	# A disk that is empty each time
+	rm -f "$dir/swap"
+	truncate -s 128M "$dir/swap"
+	"$busybox" mkswap "$dir/swap" >/dev/null
+	# The end of a run is not its last second: each operation is finished, and all is checked.
+	# shellcheck disable=SC2086 # a list of parameters
+	TIMEOUT=$((seconds * 2 + 180)) MEM=${MEM:-256} NCPUS=${NCPUS:-1} "$uml_dir/boot.sh" "$linux" "$dir/init" \
+		"ubd0=$dir/swap" ${GUARDED_ARGS:-} >"$dir/log" 2>&1 || status=$?
+	why=
+	[ "$status" -eq 0 ] || why="exit status $status"
+	grep -q '^torture: passed' "$dir/log" || why=${why:-no verdict}
+	! grep -qE 'BUG: |WARNING: |Bad page|Kernel panic|Out of memory|bad p[mu]d|Bad rss' "$dir/log" ||
+		why=$(grep -m 1 -E 'BUG: |WARNING: |Bad page|Kernel panic|Out of memory|bad p[mu]d|Bad rss' "$dir/log")
+	! grep -qE '^(kills|breaches|stalls|denied)[_a-z-]* [1-9]' "$dir/log" ||
+		why="the guard has counted: $(grep -E '^(kills|breaches|stalls|denied)[_a-z-]* [1-9]' "$dir/log" | paste -s -d ,)"
+	! grep -qE '^torture: FAIL' "$dir/log" || why=$(grep -m 1 '^torture: FAIL' "$dir/log")
+	[ -z "$why" ]
+}
+
+number=0 failed=0
+for module; do
+	number=$((number + 1))
+	if run "$module"; then
+		printf 'ok %d - %s: %s\n' "$number" "$module" "$(grep '^torture: passed' "$dir/log")"
+		sed -n 's/^torture: note: /# not there: /p; s/^torture: with /# with /p; s/^  \([a-z-]* [0-9].*\)/# \1/p' "$dir/log"
+	else
+		failed=$((failed + 1))
+		printf 'not ok %d - %s: %s\n' "$number" "$module" "$why"
+		sed 's/^/# /' "$dir/log" | tail -n 150
+	fi
+done
+printf '1..%d\n' "$number"
+[ "$failed" -eq 0 ]
