@@ -92,7 +92,7 @@ attackers() {
 	# shellcheck disable=SC2046 # several words
 	set -- $($bb cat "$TMPDIR/attacks")
 	while left; do
-		echo "attack $1 $(HOSTILE_PATIENCE=10 "$DIR/hostile" "$1" 2>&1 | $bb grep -aE '^(BLOCKED|BREACHED|INCONCLUSIVE)')"
+		echo "attack $1 $(HOSTILE_PATIENCE=10 "$DIR/hostile" "$1" 2>&1 | $bb grep -aE '^(BLOCKED|BREACHED|INCONCLUSIVE|SKIPPED)')"
 		name=$1
 		shift
 		set -- "$@" "$name"

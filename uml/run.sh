@@ -6,7 +6,8 @@
 # Boots the kernels called "unguarded" and "guarded" for honest work, and each kernel once for each attack
 # of guests/hostile, and prints a table of each (Markdown's). Fails if a workload fails or has another
 # result on the guarded one, or if an attack there is neither BLOCKED nor known to be OPEN in its mode. Without one
-# called "guarded", attacks are judged on all.
+# called "guarded", attacks are judged on all. An attack is SKIPPED, which is no failure, if the kernel was built without
+# what it needs, as io_uring.
 #
 # ATTACKS, WORKLOADS: names to run instead of all. ATTACKED: kernels to attack (all). NCPUS: CPUs of a guest (1). JOBS: attacks at a
 # time (all CPUs). GUARDED_ARGS: more boot parameters for the guarded kernel, as
@@ -253,8 +254,8 @@ run_attack() {
 	log=$(guest_log "$name")
 	write_init "$name" "${HOSTILE_FULL:+HOSTILE_FULL=1 }'$programs/hostile' $attack"
 	boot "$name" "$which" "$limit"
-	wait_for_line "$name" '^(BLOCKED|BREACHED|INCONCLUSIVE) ' || true
-	verdict=$(grep -aE '^(BLOCKED|BREACHED|INCONCLUSIVE) ' "$log" | head -n 1 | tr -d '\r') || true
+	wait_for_line "$name" '^(BLOCKED|BREACHED|INCONCLUSIVE|SKIPPED) ' || true
+	verdict=$(grep -aE '^(BLOCKED|BREACHED|INCONCLUSIVE|SKIPPED) ' "$log" | head -n 1 | tr -d '\r') || true
 	finish_guest "$name"
 	[ -n "$verdict" ] || verdict=$(judge_silence "$log" $((SECONDS - start)) "$limit")
 	printf '%s\n' "$verdict" >"$run_dir/$name.verdict"
@@ -287,7 +288,8 @@ judge() {
 		word=OPEN
 		open+=("$1: ${known_open[$mode $1]}")
 	fi
-	case $word in BLOCKED | OPEN) ;; *) failures+=("attack $1 on $2") ;; esac
+	[ "$word" != SKIPPED ] || skipped=$((skipped + 1))
+	case $word in BLOCKED | OPEN | SKIPPED) ;; *) failures+=("attack $1 on $2") ;; esac
 }
 
 attack_table() {
@@ -320,7 +322,7 @@ attack_table() {
 # ----
 
 start=$SECONDS
-failures=() open=()
+failures=() open=() skipped=0
 mkdir -p "$log_dir"
 rm -f "$log_dir"/run-*-guarded.log
 run_dir=$(mktemp -d "$cache_dir/run.XXXXXX")
@@ -344,5 +346,7 @@ if [ "${#failures[@]}" -gt 0 ]; then
 	printf 'run.sh: FAILED: %s\n' "$(IFS=,; printf '%s' "${failures[*]}")" >&2
 	exit 1
 fi
+skips=''
+[ "$skipped" -eq 0 ] || skips=" ($skipped skipped)"
 [ -z "${kernel[guarded]:-}" ] ||
-	say "mode $mode: every attack was blocked${open:+ but ${#open[@]} known ones}, every workload has the same result"
+	say "mode $mode: every attack was blocked${open:+ but ${#open[@]} known ones}$skips, every workload has the same result"

@@ -16,6 +16,8 @@
  *	kernel.c	attacks with forged reports
  *	time.c		attacks on time
  *	crowd.c		attacks by several processes
+ *	tables.c	attacks on page tables, without the stub
+ *	copies.c	attacks on the kernel's copies, without the stub
  */
 #ifndef HOSTILE_H
 #define HOSTILE_H
@@ -49,7 +51,7 @@
 
 /* ---- main.c: the verdict, memory shared by the attacker and its judge */
 
-enum kind { PENDING, BLOCKED, BREACHED, INCONCLUSIVE };
+enum kind { PENDING, BLOCKED, BREACHED, INCONCLUSIVE, SKIPPED };
 
 /*
  * An attacker may lose its stub at any instruction. So it reports with plain
@@ -57,7 +59,7 @@ enum kind { PENDING, BLOCKED, BREACHED, INCONCLUSIVE };
  */
 struct shared {
 	volatile enum kind kind;
-	char text[256];		/* with the verdict */
+	char text[512];		/* with the verdict */
 	char step[128];		/* what the attacker was doing last */
 	unsigned char claim[32];	/* the secret it says it has read, */
 	bool claimed;			/* if any */
@@ -314,5 +316,10 @@ void copy_race(void);
 void traced_death(void);
 void collude(void);
 void fork_bomb(void);
+/* tables.c */
+void ring_fork(void);
+void remap_stale(void);
+/* copies.c */
+void copy_rights(void);
 
 #endif

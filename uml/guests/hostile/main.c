@@ -20,6 +20,7 @@
  *	BLOCKED what was seen		0
  *	BREACHED what was seen		1
  *	INCONCLUSIVE why		2
+ *	SKIPPED what is not there	3
  *
  * On a kernel without a guard some attacks panic or hang the whole guest. Then
  * there is no such line, and whoever booted the guest has to tell (run.sh).
@@ -154,6 +155,12 @@ static const struct attack {
 	  fork_bomb, NULL, NULL, 60, false },
 	{ "storm", "keep the kernel busy with broken stubs, beside a sleeper",
 	  storm, NULL, NULL, 60, false },
+	{ "ring-fork", "read pages that fork() puts where the process's own were",
+	  ring_fork, start_victim, judge_claim, 60, false },
+	{ "remap-stale", "keep pages whose page table is freed and made anew in one call",
+	  remap_stale, start_victim, judge_claim, 120, false },
+	{ "copy-rights", "have the kernel copy without the rights that are needed",
+	  copy_rights, NULL, NULL, 60, false },
 };
 
 static bool reap(pid_t pid, int *status, int seconds)
@@ -244,12 +251,15 @@ static int print_verdict(void)
 {
 	static const char *const names[] = {
 		[BLOCKED] = "BLOCKED", [BREACHED] = "BREACHED",
-		[INCONCLUSIVE] = "INCONCLUSIVE",
+		[INCONCLUSIVE] = "INCONCLUSIVE", [SKIPPED] = "SKIPPED",
+	};
+	static const int codes[] = {
+		[BLOCKED] = 0, [BREACHED] = 1, [INCONCLUSIVE] = 2, [SKIPPED] = 3,
 	};
 	enum kind kind = shared->kind;
 
 	printf("%s %s (%s)\n", names[kind], shared->text, shared->step);
-	return kind == BLOCKED ? 0 : kind == BREACHED ? 1 : 2;
+	return codes[kind];
 }
 
 static void print_stub(void)
