@@ -82,7 +82,7 @@ build_variant() {
 	guarded) form=shared ;;
 	guarded-static) form=static lines=$'CONFIG_UML_STUBGUARD_STATIC=y\n' ;;
 	esac
-	[ -z "$form" ] || lines+=$'CONFIG_UML_STUBGUARD=y\n'"CONFIG_UML_STUBGUARD_DIR=\"$lib_dir\""
+	[ -z "$form" ] || lines+=$'CONFIG_UML_STUBGUARD=y\nCONFIG_UML_STUBGUARD_AUDIT=y\n'"CONFIG_UML_STUBGUARD_DIR=\"$lib_dir\""
 	[ -z "$form" ] || lib_present "$form"
 
 	if [ ! -d "$obj" ]; then
