@@ -215,7 +215,7 @@ class Audit:
             return
         for call in mm.calls:
             self.queued(stub, mm, call)
-        self.check_own(stub, str(mm), mm.data, mm.starting and not mm.calls)
+        self.check_own(stub, str(mm), mm.data, mm.starting)
         if mm.users == 0:
             # Its page tables are gone. It is about to be washed or killed, and does not run again before.
             self.count["dying"] += sum(to - at for at, to, _, _ in stub.map.pieces) // PAGE
