@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The mapping oracle, host side: does each stub have exactly the pages that its guest's page table grants?
 
-audit.py DIR            serves guests until it is killed: answers each DIR/NAME/snapshot of uml/guests/audit by DIR/NAME/verdict
+audit.py DIR            serves guests as long as DIR is there: answers each DIR/NAME/snapshot of uml/guests/audit by DIR/NAME/verdict
 audit.py --check FILE   one snapshot of a guest that stands still; the verdict goes to stdout
 
 The snapshot is what the guest's kernel says (/proc/stubguard_audit, the format is in stubguard_audit.c). The host's word
@@ -392,12 +392,12 @@ def answer(folder):
 
 def serve(base):
     while base.is_dir():
-        for folder in base.iterdir():
-            try:
+        try:
+            for folder in base.iterdir():
                 answer(folder)
-            except OSError as error:
-                # The guest has gone
-                print(f"{folder.name}: {error}", file=sys.stderr)
+        except OSError:
+            # The guest has gone, or all have
+            pass
         time.sleep(0.03)
 
 

@@ -63,6 +63,10 @@ struct audit {
 	/* The first round counts, the second one prints */
 	bool counting;
 	struct run run;
+	/* What is to be synchronised, and the first page of it that is gone */
+	unsigned long due_from;
+	unsigned long due_to;
+	unsigned long lost;
 	unsigned long stale_from;
 	unsigned long stale_to;
 	unsigned long pages;
@@ -113,6 +117,8 @@ static void add_stale(struct audit *audit, unsigned long addr, unsigned long end
 	if (audit->counting)
 		return;
 
+	if (!audit->lost && addr < audit->due_to && end > audit->due_from)
+		audit->lost = max(addr, audit->due_from);
 	if (!audit->stale_to || audit->stale_to != addr) {
 		print_stale(audit);
 		audit->stale_from = addr;
@@ -374,14 +380,21 @@ static void print_calls(struct audit *audit)
 	}
 }
 
-static void print_mm(struct audit *audit, bool lives)
+/* The number of the guest's run in its stub, which is odd while that lasts */
+static unsigned int runs_of(struct mm_struct *mm)
+{
+	/* Before the page table, which may be another one for the next run */
+	return stub_guard_on ?
+	       smp_load_acquire(&stub_guard(&mm->context.id)->runs) : 0;
+}
+
+static void print_mm(struct audit *audit, bool lives, bool runs)
 {
 	struct mm_struct *mm = audit->mm;
 	struct mm_id *id = &mm->context.id;
 	char comm[TASK_COMM_LEN] = "-", *c;
-	unsigned long from, to;
 	struct task_struct *task;
-	int pid = 0, starting = 0, runs = 0;
+	int pid = 0, starting = 0;
 
 	scoped_guard(rcu) {
 		for_each_process(task) {
@@ -395,33 +408,34 @@ static void print_mm(struct audit *audit, bool lives)
 	for (c = comm; *c; c++)
 		if (*c <= ' ' || *c > '~')
 			*c = '?';
-	if (stub_guard_on) {
+	if (stub_guard_on)
 		starting = stub_guard(id)->starting;
-		runs = READ_ONCE(stub_guard(id)->runs) & 1;
-	}
 	scoped_guard(spinlock_irqsave, &mm->context.sync_tlb_lock) {
-		from = mm->context.sync_tlb_range_from;
-		to = mm->context.sync_tlb_range_to;
+		audit->due_from = mm->context.sync_tlb_range_from;
+		audit->due_to = mm->context.sync_tlb_range_to;
 	}
 	/* The auditor has a reference as well */
 	seq_printf(audit->m, "mm %d %d %d %s %lx %d %d %lx %lx\n", id->pid,
 		   lives ? atomic_read(&mm->mm_users) - 1 : 0, pid,
 		   comm[0] ? comm : "-", __pa(stub_guard_shared(id)), starting,
-		   runs, from, to);
+		   runs, audit->due_from, audit->due_to);
 	print_calls(audit);
 }
 
 static void audit_mm(struct audit *audit, struct mm_struct *mm)
 {
+	unsigned int runs;
 	bool lives;
 
 	if (!mm)
 		return;
 
 	lives = mmget_not_zero(mm);
+	runs = runs_of(mm);
 	audit->mm = mm;
+	audit->lost = 0;
 	if (!audit->counting)
-		print_mm(audit, lives);
+		print_mm(audit, lives, runs & 1);
 	/* Else its page tables are gone, and its stub never runs again */
 	if (!lives)
 		return;
@@ -431,6 +445,10 @@ static void audit_mm(struct audit *audit, struct mm_struct *mm)
 	mmap_read_unlock(mm);
 	print_run(audit);
 	print_stale(audit);
+	/* Whoever took it away has flushed, after which no run is the old one */
+	if (audit->lost && (runs & 1) && runs_of(mm) == runs)
+		add_bad(audit, audit->lost, 0,
+			"the guest runs with what its page table has lost");
 	mmput(mm);
 }
 
