@@ -35,6 +35,7 @@ LIBS := $(addprefix $(BUILD)/lib/,$(SO) libstubguard.so.$(SOVERSION) libstubguar
 ## make check              the quality checks: symbols, panics, stack, lints, licences, models
 ## make soak               stress-ng, honest work and attacks at once in a guest, for MINUTES=10
 ## make disturb            a guest at work while its processes are stopped, frozen, traced, signalled, killed on the host
+## make audit              does each stub have what its page table grants? LINUX=linux; make audit-mutants: does it notice?
 ## make suite              test suites of others in guests, with and without the guard, case by case
 ## make mutants            breaks what the guard rests on, line by line; a test has to notice
 ## make fuzz               what takes a guest's bytes, fuzzed for SECONDS=60 each

@@ -101,7 +101,7 @@ fragments() {
 		done
 	done
 	[ "$form" != static ] || echo CONFIG_UML_STUBGUARD_STATIC=y
-	[ -z "$form" ] || printf 'CONFIG_UML_STUBGUARD=y\nCONFIG_UML_STUBGUARD_DIR="%s"\n' "$lib_dir"
+	[ -z "$form" ] || printf 'CONFIG_UML_STUBGUARD=y\nCONFIG_UML_STUBGUARD_AUDIT=y\nCONFIG_UML_STUBGUARD_DIR="%s"\n' "$lib_dir"
 }
 
 # lost OBJECTS: what the fragments ask for and .config does not have. Kconfig itself says nothing about it.

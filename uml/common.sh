@@ -84,3 +84,13 @@ tree_version() {
 	sed -n -e 's/^VERSION *= *//p' -e 's/^PATCHLEVEL *= *//p' "$1/Makefile" |
 		head -n 2 | paste -s -d . -
 }
+
+# serve_audits DIR: the host's side of the mapping oracle (docs/audit.md), for guests that run `audit DIR/NAME`. It ends
+# when DIR is gone.
+serve_audits() {
+	mkdir -p "$1"
+	(python3 -B "$uml_dir/audit.py" "$1" &)
+}
+
+# audited LOG: has the oracle found all right, or the guest's kernel no oracle?
+audited() { grep -aqE '^audit: (ok|skipped)' "$1" && ! grep -aq '^audit: FAILED' "$1"; }

@@ -7,7 +7,7 @@
 # of guests/hostile, and prints a table of each (Markdown's). Fails if a workload fails or has another
 # result on the guarded one, or if an attack there is neither BLOCKED nor known to be OPEN in its mode. Without one
 # called "guarded", attacks are judged on all. An attack is SKIPPED, which is no failure, if the kernel was built without
-# what it needs, as io_uring.
+# what it needs, as io_uring. Each guest ends with a look of the mapping oracle (docs/audit.md).
 #
 # ATTACKS, WORKLOADS: names to run instead of all. ATTACKED: kernels to attack (all). NCPUS: CPUs of a guest (1). JOBS: attacks at a
 # time (all CPUs). GUARDED_ARGS: more boot parameters for the guarded kernel, as
@@ -60,6 +60,7 @@ guest_log() { printf '%s' "$log_dir/run-$1.log"; }
 write_init() {
 	local name=$1 tmp=$run_dir/tmp
 	shift
+	mkdir -p "$run_dir/audit/$name"
 	cat >"$run_dir/$name.init" <<-INIT
 		#!$busybox sh
 		export PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin BUSYBOX='$busybox' TMPDIR='$tmp' VECTOR_SECONDS='${VECTOR_SECONDS:-2}'
@@ -68,6 +69,7 @@ write_init() {
 		echo 'guest $name runs'
 		\$BUSYBOX sed -n 's/^mode/guest mode/p' /proc/stubguard 2>/dev/null
 		$*
+		'$programs/audit' '$run_dir/audit/$name'
 		\$BUSYBOX cat /proc/stubguard 2>/dev/null
 		\$BUSYBOX poweroff -f
 	INIT
@@ -163,6 +165,7 @@ run_workloads() {
 	case " $workloads " in *' fdcount '*) serve_fdcount "$name" ;; esac
 	wait_for_line "$name" 'reboot: Power down' || true
 	finish_guest "$name"
+	[ "$which" != guarded ] || audited "$(guest_log "$name")" || failures+=("oracle after the workloads")
 	say "workloads, $which: done, $((SECONDS - start)) s"
 }
 
@@ -256,6 +259,7 @@ run_attack() {
 	boot "$name" "$which" "$limit"
 	wait_for_line "$name" '^(BLOCKED|BREACHED|INCONCLUSIVE|SKIPPED) ' || true
 	verdict=$(grep -aE '^(BLOCKED|BREACHED|INCONCLUSIVE|SKIPPED) ' "$log" | head -n 1 | tr -d '\r') || true
+	[ "$which" != guarded ] || wait_for_line "$name" '^audit: ' || true
 	finish_guest "$name"
 	[ -n "$verdict" ] || verdict=$(judge_silence "$log" $((SECONDS - start)) "$limit")
 	printf '%s\n' "$verdict" >"$run_dir/$name.verdict"
@@ -289,7 +293,10 @@ judge() {
 		open+=("$1: ${known_open[$mode $1]}")
 	fi
 	[ "$word" != SKIPPED ] || skipped=$((skipped + 1))
-	case $word in BLOCKED | OPEN | SKIPPED) ;; *) failures+=("attack $1 on $2") ;; esac
+	case $word in
+	BLOCKED | OPEN | SKIPPED) audited "$(guest_log "$1-$2")" || failures+=("oracle after $1 on $2") ;;
+	*) failures+=("attack $1 on $2") ;;
+	esac
 }
 
 attack_table() {
@@ -327,6 +334,7 @@ mkdir -p "$log_dir"
 rm -f "$log_dir"/run-*-guarded.log
 run_dir=$(mktemp -d "$cache_dir/run.XXXXXX")
 mkdir "$run_dir/tmp" "$run_dir/uml"
+serve_audits "$run_dir/audit"
 trap 'kill_guests "$run_dir"/*.pid; rm -rf "$run_dir"' EXIT
 mkdir -p "$programs"
 step "guest programs" make -s -C "$uml_dir/guests" OUT="$programs"

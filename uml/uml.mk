@@ -9,6 +9,8 @@
 #	make attacks			the attacks alone; PEERS="name=/path/to/linux": on more kernels besides
 #	make attacks LINUX=/path/to/linux	on that UML kernel alone
 #	make disturb			guests at work while the host disturbs their processes: both modes, without the pool too, 1 and 2 CPUs
+#	make audit LINUX=/path/to/linux	the mapping oracle in guests at work on that kernel (7.2, guarded)
+#	make audit-mutants		breaks what the oracle looks at, and sees whether it notices
 #	make uml-clean			kernel objects and sources away (downloads stay)
 
 KVER ?= 7.2
@@ -18,7 +20,7 @@ UML_CACHE := $(if $(STUBGUARD_CACHE),$(abspath $(STUBGUARD_CACHE)),$(patsubst %/
 UML_OBJ = $(UML_CACHE)/obj/$(KVER)$(if $(FIXES),-fixes)
 
 export FIXES
-.PHONY: uml uml-deps uml-lib where run attacks disturb uml-clean
+.PHONY: uml uml-deps uml-lib where run attacks disturb audit audit-mutants uml-clean
 
 uml-deps:
 	@$(UML)/deps.sh
@@ -57,6 +59,19 @@ disturb: uml-lib
 	@for cpus in 1 2; do for mode in window window,pool=0 notify; do \
 		NCPUS=$$cpus GUARDED_ARGS=stubguard=$$mode $(UML)/tests/disturbed.sh $(UML_OBJ)-guarded/linux || exit 1; \
 	done; done
+
+ifneq ($(LINUX),)
+audit:
+	@$(UML)/audit.sh $(LINUX)
+else
+audit: uml-lib
+	@$(UML)/build.sh $(KVER) guarded
+	@$(UML)/audit.sh $(UML_OBJ)-guarded/linux
+endif
+
+audit-mutants: uml-lib
+	@$(UML)/build.sh $(KVER) guarded
+	@python3 -B $(UML)/tests/audit-mutants.py $(KVER)
 
 uml-clean:
 	rm -rf $(UML_CACHE)/obj $(UML_CACHE)/src $(UML_CACHE)/log

@@ -22,6 +22,7 @@
 #include <as-layout.h>
 #include <os.h>
 #include <skas.h>
+#include <stub-audit.h>
 #include <stub-data.h>
 
 /* mmap() counts bytes, mmap2() pages */
@@ -241,13 +242,15 @@ static int __init stub_guard_proc(void)
 }
 fs_initcall(stub_guard_proc);
 
+void *stub_guard_code;
+
 /* Before anything could start a process, and while there is one CPU */
 static int __init stub_guard_start(void)
 {
-	/* What the stubs of window mode run */
 	void *code = (void *)get_zeroed_page(GFP_KERNEL);
 	int err = code ? os_stub_guard_start(code, TASK_SIZE) : -ENOMEM;
 
+	stub_guard_code = code;
 	if (err)
 		panic("stubguard: cannot guard userspace, err = %d (see stubguard= in --help)\n",
 		      err);

@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * audit - stops all other tasks of the guest, takes a snapshot of the page tables, and waits for the host's verdict
+ *
+ *	audit DIR
+ *
+ * DIR is a folder of the host. The snapshot goes there; uml/audit.py answers by a file `verdict`, which is shown on
+ * stdout. Needs root, /proc and a writable $TMPDIR. Says in its first line "audit: ok ...", "audit: FAILED ..." or
+ * "audit: skipped ...". Returns 0, 1 if something is wrong, 2 if there was no verdict.
+ *
+ * Tasks are stopped by the freezer of control groups if there is one, else by SIGSTOP, which their parents and tracers
+ * may notice. What was stopped before stays stopped.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define TABLES		"/proc/stubguard_audit"
+#define MAX_TASKS	32768
+#define PATIENCE	300	/* looks, of 20 ms, until all tasks stand still */
+
+static char mnt[256], group[256], path[6][300];
+enum { REHEARSED, PART, SNAPSHOT, VERDICT, PROCS, EVENTS };
+
+static pid_t stopped[MAX_TASKS];
+static int stopped_count;
+static char busy[400];
+
+static void nap(void)
+{
+	static const struct timespec slice = { .tv_nsec = 20 * 1000 * 1000 };
+
+	nanosleep(&slice, NULL);
+}
+
+static long long seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec;
+}
+
+static int write_file(const char *name, const char *text)
+{
+	int fd = open(name, O_WRONLY), ret;
+
+	if (fd < 0)
+		return -1;
+	ret = write(fd, text, strlen(text)) == (ssize_t)strlen(text) ? 0 : -1;
+	close(fd);
+	return ret;
+}
+
+static bool read_file(const char *name, char *text, size_t size)
+{
+	int fd = open(name, O_RDONLY);
+	ssize_t len;
+
+	if (fd < 0)
+		return false;
+	len = read(fd, text, size - 1);
+	close(fd);
+	text[len > 0 ? len : 0] = '\0';
+	return len > 0;
+}
+
+/* PF_IO_WORKER and PF_USER_WORKER: a thread that never leaves the kernel */
+#define WORKER	0x4010
+
+/* The state of a task and whether it may run in userspace, from its stat file */
+static char state_of(const char *stat_file, bool *user)
+{
+	char text[1024], *at;
+	unsigned long vsize = 0;
+	unsigned int flags;
+	char state = 'X';
+
+	*user = false;
+	if (!read_file(stat_file, text, sizeof(text)))
+		return state;
+	at = strrchr(text, ')');
+	if (!at || sscanf(at + 1, " %c %*d %*d %*d %*d %*d %u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %*u %lu",
+			  &state, &flags, &vsize) != 3)
+		return 'X';
+	*user = vsize != 0 && !(flags & WORKER);
+	return state;
+}
+
+/* Does the task stand still? One in `D` waits in the kernel, for a child of its vfork() say. */
+static bool is_quiet(char state, bool frozen)
+{
+	return strchr(frozen ? "TtZXDSI" : "TtZXDI", state);
+}
+
+/* Calls what() for each process but this one and the first */
+static void for_processes(void (*what)(pid_t pid))
+{
+	DIR *dir = opendir("/proc");
+	struct dirent *entry;
+
+	while (dir && (entry = readdir(dir))) {
+		pid_t pid = atoi(entry->d_name);
+
+		if (pid > 1 && pid != getpid())
+			what(pid);
+	}
+	if (dir)
+		closedir(dir);
+}
+
+static bool frozen;
+
+static void look_at(pid_t pid)
+{
+	char name[64];
+	struct dirent *entry;
+	DIR *dir;
+	bool user;
+
+	snprintf(name, sizeof(name), "/proc/%d/task", pid);
+	dir = opendir(name);
+	while (dir && (entry = readdir(dir))) {
+		char stat_file[400], state;
+
+		if (entry->d_name[0] == '.')
+			continue;
+		snprintf(stat_file, sizeof(stat_file), "/proc/%d/task/%s/stat", pid, entry->d_name);
+		state = state_of(stat_file, &user);
+		if (user && !is_quiet(state, frozen))
+			snprintf(busy, sizeof(busy), "task %s is in state %c", entry->d_name, state);
+	}
+	if (dir)
+		closedir(dir);
+}
+
+static void stop_one(pid_t pid)
+{
+	char name[64];
+	bool user;
+	char state;
+	int i;
+
+	snprintf(name, sizeof(name), "/proc/%d/stat", pid);
+	state = state_of(name, &user);
+	if (!user || strchr("TtZX", state))
+		return;
+	for (i = 0; i < stopped_count; i++)
+		if (stopped[i] == pid)
+			return;
+	if (stopped_count < MAX_TASKS && kill(pid, SIGSTOP) == 0)
+		stopped[stopped_count++] = pid;
+}
+
+static void move_one(pid_t pid)
+{
+	char name[64], text[16];
+	bool user;
+
+	snprintf(name, sizeof(name), "/proc/%d/stat", pid);
+	if (strchr("ZX", state_of(name, &user)) || !user)
+		return;
+	snprintf(text, sizeof(text), "%d", pid);
+	write_file(path[PROCS], text);
+}
+
+/* Return: whether all are stopped; else `busy` tells who is not */
+static bool stop_others(void)
+{
+	char text[256];
+	int i;
+
+	if (mkdir(group, 0700) == 0 && mount("none", group, "cgroup2", 0, NULL) == 0) {
+		char name[300];
+
+		snprintf(name, sizeof(name), "%s/audited", group);
+		mkdir(name, 0700);
+		snprintf(path[PROCS], sizeof(path[0]), "%s/audited/cgroup.procs", group);
+		snprintf(path[EVENTS], sizeof(path[0]), "%s/audited/cgroup.events", group);
+		snprintf(name, sizeof(name), "%s/audited/cgroup.freeze", group);
+		frozen = write_file(name, "1") == 0;
+	}
+	for (i = 0; i < PATIENCE; i++) {
+		for_processes(frozen ? move_one : stop_one);
+		busy[0] = '\0';
+		for_processes(look_at);
+		if (frozen && read_file(path[EVENTS], text, sizeof(text)) && !strstr(text, "frozen 1") &&
+		    strstr(text, "populated 1"))
+			strcpy(busy, "the freezer has not done");
+		if (!busy[0])
+			return true;
+		nap();
+	}
+	return false;
+}
+
+static void leave_one(pid_t pid)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "%d", pid);
+	write_file(path[PROCS], text);
+}
+
+static void let_go(void)
+{
+	char name[300];
+
+	while (stopped_count)
+		kill(stopped[--stopped_count], SIGCONT);
+	if (frozen) {
+		snprintf(name, sizeof(name), "%s/audited/cgroup.freeze", group);
+		write_file(name, "0");
+		snprintf(path[PROCS], sizeof(path[0]), "%s/cgroup.procs", group);
+		for_processes(leave_one);
+		snprintf(name, sizeof(name), "%s/audited", group);
+		rmdir(name);
+	}
+	umount2(group, MNT_DETACH);
+	rmdir(group);
+}
+
+/*
+ * The tables go to the host without passing through this process's memory, which is one of those audited. All that it
+ * needs until the verdict is there has been used before, in a rehearsal.
+ */
+static int take(const char *to)
+{
+	int in = open(TABLES, O_RDONLY), out = open(to, O_WRONLY | O_CREAT | O_TRUNC, 0600), ret = -1;
+	ssize_t sent = -1;
+
+	if (in >= 0 && out >= 0)
+		do {
+			sent = sendfile(out, in, NULL, 1 << 20);
+		} while (sent > 0);
+	if (sent == 0 && fsync(out) == 0)
+		ret = 0;
+	close(in);
+	close(out);
+	return ret;
+}
+
+static bool await(int tries)
+{
+	while (access(path[VERDICT], R_OK) != 0) {
+		if (tries-- <= 0)
+			return false;
+		nap();
+	}
+	return true;
+}
+
+int main(int argc, char **argv)
+{
+	const char *tmp = getenv("TMPDIR"), *text = NULL;
+	long long start = seconds();
+	static char verdict[65536];
+	bool answered = false;
+
+	setvbuf(stdout, NULL, _IOFBF, 0);
+	if (argc != 2 || argv[1][0] != '/' || !tmp)
+		return 2;
+	if (access(TABLES, R_OK) != 0) {
+		printf("audit: skipped, this kernel has no %s\n", TABLES);
+		return 0;
+	}
+	snprintf(mnt, sizeof(mnt), "%s/audit.host", tmp);
+	snprintf(group, sizeof(group), "%s/audit.cgroup", tmp);
+	snprintf(path[REHEARSED], sizeof(path[0]), "%s/rehearsed", mnt);
+	snprintf(path[PART], sizeof(path[0]), "%s/snapshot.part", mnt);
+	snprintf(path[SNAPSHOT], sizeof(path[0]), "%s/snapshot", mnt);
+	snprintf(path[VERDICT], sizeof(path[0]), "%s/verdict", mnt);
+	if ((mkdir(mnt, 0700) != 0 && errno != EEXIST) || mount("none", mnt, "hostfs", 0, argv[1]) != 0) {
+		printf("audit: FAILED, cannot mount %s: %s\n", argv[1], strerror(errno));
+		return 2;
+	}
+	if (!stop_others()) {
+		let_go();
+		printf("audit: FAILED, a task does not stop: %s\n", busy);
+		goto out;
+	}
+
+	mlockall(MCL_CURRENT | MCL_FUTURE);
+	if (take(path[PART]) != 0 || rename(path[PART], path[REHEARSED]) != 0 || await(1))
+		text = "cannot write the snapshot";
+	unlink(path[REHEARSED]);
+	if (!text) {
+		if (take(path[PART]) != 0 || rename(path[PART], path[SNAPSHOT]) != 0)
+			text = "cannot write the snapshot";
+		else
+			answered = await(6000);
+	}
+	let_go();
+
+	if (!text && !answered)
+		text = "no verdict; does uml/audit.py run on the host?";
+	if (text)
+		printf("audit: FAILED, %s\n", text);
+	else if (read_file(path[VERDICT], verdict, sizeof(verdict)))
+		printf("%s", verdict);
+	if (answered)
+		printf("audit-time %lld s, others stopped by %s\n", seconds() - start, frozen ? "the freezer" : "SIGSTOP");
+	unlink(path[SNAPSHOT]);
+	unlink(path[VERDICT]);
+out:
+	umount2(mnt, MNT_DETACH);
+	rmdir(mnt);
+	fflush(stdout);
+	if (!answered)
+		return 2;
+	return strncmp(verdict, "audit: ok", 9) == 0 ? 0 : 1;
+}

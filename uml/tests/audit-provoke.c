@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * audit-provoke WHAT: what the mutants of audit-mutants.py break, done once
+ *
+ * Says "ready" when the oracle is to look, and sleeps then. "flush" looks itself: the guest must not be stopped for
+ * that. Nothing here is hostile; on a kernel that is right the oracle finds nothing.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <linux/io_uring.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define PAGE	4096UL
+#define TABLE	(2UL << 20)
+#define AT	((char *)0x200000000000UL)
+
+static void die(const char *text)
+{
+	perror(text);
+	exit(2);
+}
+
+static void ready(void)
+{
+	puts("ready");
+	fflush(stdout);
+	for (;;)
+		pause();
+}
+
+static char *map(char *at, size_t size, int more, int fd)
+{
+	char *p = mmap(at, size, PROT_READ | PROT_WRITE, MAP_FIXED | more, fd, 0);
+
+	if (p == MAP_FAILED)
+		die("mmap");
+	return p;
+}
+
+static char *map_own(char *at, size_t size)
+{
+	return map(at, size, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+}
+
+/* Each page of a range in one call: a child looks at its copy of an io_uring's mapping */
+static void ring(void)
+{
+	struct io_uring_params params = { 0 };
+	int fd = syscall(__NR_io_uring_setup, 4096, &params);
+	size_t size = params.sq_entries * sizeof(struct io_uring_sqe);
+	char *p;
+
+	if (fd < 0)
+		die("io_uring_setup");
+	p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, IORING_OFF_SQES);
+	if (p == MAP_FAILED)
+		die("mmap");
+	if (fork() == 0) {
+		for (size_t i = 0; i < size; i += PAGE)
+			(void)*(volatile char *)(p + i);
+		ready();
+	}
+	wait(NULL);
+}
+
+/* A page table that is freed and made anew before the guest runs again */
+static void remap(void)
+{
+	char *other = AT + 16 * TABLE;
+
+	map_own(AT, TABLE);
+	memset(AT, 'a', TABLE);
+	map_own(other, TABLE);
+	*other = 'b';
+	if (mremap(other, TABLE, TABLE, MREMAP_MAYMOVE | MREMAP_FIXED, AT) == MAP_FAILED)
+		die("mremap");
+	ready();
+}
+
+/* Pages that are written, and shared with a child then */
+static void do_fork(void)
+{
+	map_own(AT, 16 * PAGE);
+	memset(AT, 'a', 16 * PAGE);
+	if (fork() == 0)
+		ready();
+	wait(NULL);
+}
+
+static void unmap(void)
+{
+	map_own(AT, 64 * PAGE);
+	memset(AT, 'a', 64 * PAGE);
+	if (munmap(AT + 16 * PAGE, 16 * PAGE))
+		die("munmap");
+	ready();
+}
+
+/* Address spaces that end, whose stubs are kept */
+static void pool(void)
+{
+	for (int i = 0; i < 8; i++) {
+		if (fork() == 0) {
+			map_own(AT, 4 * PAGE);
+			memset(AT, 'a', 4 * PAGE);
+			_exit(0);
+		}
+		wait(NULL);
+	}
+	ready();
+}
+
+static void pin(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	if (sched_setaffinity(0, sizeof(set), &set))
+		die("sched_setaffinity");
+}
+
+/* What /proc/stubguard_audit says of a process that runs on another CPU while its file is cut off */
+static bool is_caught(char *text, size_t size)
+{
+	int fd = open("/proc/stubguard_audit", O_RDONLY);
+	size_t len = 0;
+	ssize_t n;
+	char *bad;
+
+	if (fd < 0)
+		die("/proc/stubguard_audit");
+	while ((n = read(fd, text + len, size - 1 - len)) > 0)
+		len += n;
+	close(fd);
+	text[len] = '\0';
+	bad = strstr(text, "runs with what its page table has lost");
+	if (!bad)
+		return false;
+	while (bad > text && bad[-1] != '\n')
+		bad--;
+	printf("audit: FAILED\naudit-wrong %.*s\n", (int)strcspn(bad, "\n"), bad);
+	return true;
+}
+
+static void flush(void)
+{
+	const size_t size = 64 * PAGE, space = 4 << 20;
+	char *text = map_own(AT + 16 * TABLE, space);
+	volatile char *word;
+	int fd = memfd_create("cut", 0);
+	bool caught = false;
+
+	memset(text, 0, space);
+	if (fd < 0 || ftruncate(fd, size))
+		die("memfd");
+	map(AT, size, MAP_SHARED, fd);
+	word = map(AT + TABLE, PAGE, MAP_SHARED | MAP_ANONYMOUS, -1);
+	word[0] = word[1] = 0;
+	if (fork() == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		pin(1);
+		for (;;) {
+			for (size_t i = 0; i < size; i += PAGE)
+				(void)*(volatile char *)(AT + i);
+			word[0]++;
+			while (word[0] != word[1])
+				;
+		}
+	}
+	pin(0);
+	/* The child has had a new number and all pages when it has counted up to it */
+	for (int i = 0; i < 100 && !caught; i++) {
+		if (ftruncate(fd, size))
+			die("ftruncate");
+		if (i)
+			word[1]++;
+		while (word[0] != (char)(word[1] + 1))
+			sched_yield();
+		if (ftruncate(fd, 0))
+			die("ftruncate");
+		caught = is_caught(text, space);
+	}
+	if (!caught)
+		puts("audit: ok, no process runs with what its page table has lost");
+	fflush(stdout);
+}
+
+static const struct {
+	const char *name;
+	void (*what)(void);
+} things[] = {
+	{ "ring", ring }, { "remap", remap }, { "fork", do_fork }, { "unmap", unmap }, { "pool", pool }, { "flush", flush },
+};
+
+int main(int argc, char **argv)
+{
+	for (size_t i = 0; argc == 2 && i < sizeof(things) / sizeof(things[0]); i++)
+		if (strcmp(argv[1], things[i].name) == 0) {
+			things[i].what();
+			return 0;
+		}
+	fprintf(stderr, "usage: audit-provoke ring|remap|fork|unmap|pool|flush\n");
+	return 2;
+}
