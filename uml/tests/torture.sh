@@ -69,11 +69,18 @@ run() {
 	grep -q '^torture: passed' "$dir/log" || why=${why:-no verdict}
 	! grep -qE 'BUG: |WARNING: |Bad page|Kernel panic|Out of memory|bad p[mu]d|Bad rss' "$dir/log" ||
 		why=$(grep -m 1 -E 'BUG: |WARNING: |Bad page|Kernel panic|Out of memory|bad p[mu]d|Bad rss' "$dir/log")
-	! grep -qE '^(kills|breaches|stalls|denied)[_a-z-]* [1-9]' "$dir/log" ||
-		why="the guard has counted: $(grep -E '^(kills|breaches|stalls|denied)[_a-z-]* [1-9]' "$dir/log" | paste -s -d ,)"
+	counted=$(grep -E '^(kills|breaches|stalls|denied)[_a-z-]* [1-9]' "$dir/log" | grep -vE "$expected" | paste -s -d ,) || true
+	[ -z "$counted" ] || why="the guard has counted: $counted"
 	! grep -qE '^torture: FAIL' "$dir/log" || why=$(grep -m 1 '^torture: FAIL' "$dir/log")
 	[ -z "$why" ]
 }
+
+# In notify mode a page table may change on another CPU after a call was queued (src/monitor/notification.rs).
+expected='^$'
+case ${NCPUS:-1},${GUARDED_ARGS:-} in
+1,*) ;;
+*notify*) expected='^denied_page_table ' ;;
+esac
 
 number=0 failed=0
 for module; do

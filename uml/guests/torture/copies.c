@@ -262,14 +262,31 @@ bool copy_denied(struct worker *w)
 {
 	unsigned int i, tries, word = below(w, WORDS);
 	bool write_to = one_in(w, 2);
+	int found;
 	struct page *p;
 	struct iovec far, near = { w->buffer, PAGE };
 	uint8_t *at;
 	ssize_t n;
 	int sig;
 
+	/* What has its contents, but not the right: its page is there, but not for copies. */
+	found = page_for(w, true);
+	if (found >= 0 && one_in(w, 2)) {
+		p = &w->page[found];
+		if (!over_budget(w, 1) && one_in(w, 2)) {
+			uint64_t tag = new_tag(w);
+
+			fill_page(address(w, found), tag);
+			wrote(w, p, tag);
+		}
+		p->prot = write_to && one_in(w, 2) ? PROT_READ : PROT_NONE;
+		if (mprotect(address(w, found), PAGE, p->prot))
+			fail(w, "mprotect: %s", strerror(errno));
+	} else {
+		found = -1;
+	}
 	for (tries = 0; tries < 64; tries++) {
-		i = below(w, ARENA_PAGES);
+		i = found >= 0 ? (unsigned int)found : below(w, ARENA_PAGES);
 		sig = fault_of(w, &w->page[i], write_to);
 		if (sig)
 			break;
@@ -475,14 +492,15 @@ bool copy_futex(struct worker *w)
 		*at = 77;
 	}
 	expected = operand;
-	if (syscall(SYS_futex, w->buffer, FUTEX_WAKE_OP, 0, 0, at,
+	/* Private ones, of which no key is made by looking up the page */
+	if (syscall(SYS_futex, w->buffer, FUTEX_WAKE_OP | FUTEX_PRIVATE_FLAG, 0, 0, at,
 		    FUTEX_OP(FUTEX_OP_SET, operand, FUTEX_OP_CMP_EQ, 1)) < 0)
 		fail(w, "FUTEX_WAKE_OP: %s", strerror(errno));
 	if (one_in(w, 2))
 		madvise(address(w, i), PAGE, MADV_PAGEOUT);
 	if (*at != expected)
 		fail(w, "futex at %p: FUTEX_OP_SET left %#x, not %#x", (void *)at, *at, expected);
-	if (syscall(SYS_futex, w->buffer, FUTEX_WAKE_OP, 0, 0, at,
+	if (syscall(SYS_futex, w->buffer, FUTEX_WAKE_OP | FUTEX_PRIVATE_FLAG, 0, 0, at,
 		    FUTEX_OP(FUTEX_OP_ADD, operand, FUTEX_OP_CMP_EQ, 1)) < 0)
 		fail(w, "FUTEX_WAKE_OP: %s", strerror(errno));
 	expected += operand;

@@ -8,7 +8,8 @@
  * refuse; one process fills free frames with a pattern; one has threads that race on the same pages. What
  * is wrong is told with the seed and the last operations; then the exit code is 1.
  *
- * Modules: maps, files, copies, family, peer, tables, ring, race, faults. The plainest mappings are always there.
+ * Modules: maps, files, copies, family, peer, tables, ring, race, faults; or operations by the names in the report. The
+ * plainest mappings are always there.
  * The same seed gives each thread the same operations; how they interleave is the kernel's.
  */
 #include "torture.h"
@@ -114,10 +115,11 @@ static const struct operation {
 };
 
 static unsigned int chosen = ~0U;
+static uint64_t chosen_operations;
 
 static bool runs(const struct operation *o)
 {
-	return o->module & (chosen | BASE);
+	return (o->module & (chosen | BASE)) || (chosen_operations & 1ULL << (o - operations));
 }
 
 static void run_one(struct worker *w)
@@ -209,19 +211,24 @@ static unsigned long number(const char *text)
 	return n;
 }
 
-static unsigned int choose(char *names)
+/* Modules, or operations by the names that the report has */
+static void choose(char *names)
 {
-	unsigned int bits = 0, i;
+	unsigned int i, found;
 	char *name;
 
+	chosen = 0;
 	for (name = strtok(names, ","); name; name = strtok(NULL, ",")) {
-		for (i = 0; i < ARRAY_SIZE(modules) && strcmp(modules[i].name, name); i++)
-			;
-		if (i == ARRAY_SIZE(modules))
-			errx(2, "no module %s: maps, files, copies, family, peer, tables, ring, race, faults", name);
-		bits |= modules[i].bit;
+		found = 0;
+		for (i = 0; i < ARRAY_SIZE(modules); i++)
+			if (strcmp(modules[i].name, name) == 0)
+				found = chosen |= modules[i].bit;
+		for (i = 0; i < ARRAY_SIZE(operations); i++)
+			if (strcmp(operations[i].name, name) == 0)
+				found = !!(chosen_operations |= 1ULL << i);
+		if (!found)
+			errx(2, "no module or operation %s", name);
 	}
-	return bits;
 }
 
 /* Returns how many operations there were. */
@@ -287,10 +294,11 @@ int main(int argc, char **argv)
 			memory = number(optarg);
 			break;
 		case 'o':
-			chosen = choose(optarg);
+			choose(optarg);
 			break;
 		default:
-			errx(2, "see the head of main.c for the options");
+			errx(2,
+			     "options: --seed --seconds --operations --processes --threads --memory (MiB) --only (modules, operations)");
 		}
 	}
 	if (optind != argc || processes < 1 || processes > MAX_PROCESSES || threads < 1 || threads > MAX_THREADS)
@@ -310,7 +318,7 @@ int main(int argc, char **argv)
 			weights += operations[i].weight;
 
 	/* Half for the filler. A thread may have as much again in a child, in tables, and in files. */
-	control->only_race = chosen == RACE;
+	control->only_race = chosen == RACE && !chosen_operations;
 	total = memory * (1UL << 20) / PAGE;
 	budget = total / 2 / (processes * threads * 3);
 	if (budget > 2 * TABLE_PAGES)
