@@ -26,11 +26,17 @@ seconds=${SECONDS_EACH:-20}
 stressors=${STRESSORS-fork vforkmany clone pthread mmap vm mremap madvise mprotect futex signal sigsegv ptrace exec}
 workloads="pipelines files compile forks maps signals threads floats vectors steps handlers bases calls everycall"
 
-mkdir -p "$cache_dir" "$log_dir"
+if [ -n "$stressors" ] && ! command -v stress-ng >/dev/null; then
+	echo "# stress-ng is not installed, so it is left out: uml/deps.sh --soak"
+	stressors=
+fi
+
+programs=$top_dir/build/guests
+mkdir -p "$cache_dir" "$log_dir" "$programs"
+make -s -C "$uml_dir/guests" OUT="$programs"
 dir=$(mktemp -d "$cache_dir/debug.XXXXXX")
 trap 'rm -rf "$dir"' EXIT
 chmod 755 "$dir"
-make -s -C "$uml_dir/guests" OUT="$dir"
 mkdir "$dir/tmp" "$dir/sys" "$dir/go"
 cp "$uml_dir/guests/workload.sh" "$dir/"
 
@@ -47,7 +53,7 @@ bb=\$BUSYBOX
 status=0
 
 echo "debug: workloads"
-\$bb sh '$dir/workload.sh' '$dir/work' '$dir/go' $workloads >'$dir/tmp/log' 2>&1
+\$bb sh '$dir/workload.sh' '$programs/work' '$dir/go' $workloads >'$dir/tmp/log' 2>&1
 \$bb sed -n 's/^result forks //p' '$dir/tmp/log' >'$dir/tmp/forks'
 \$bb grep -a '^result [a-z]* failed' '$dir/tmp/log' && status=1
 [ "\$(\$bb grep -ac '^result ' '$dir/tmp/log')" = $(wc -w <<<"$workloads") ] || { echo "debug: workloads are missing"; status=1; }
@@ -79,18 +85,18 @@ if [ -e "\$inject" ] && \$bb mount -t debugfs debugfs '$dir/sys/kernel/debug'; t
 		end=\$((\$(\$bb date +%s) + $seconds))
 		echo 1 >\$inject
 		while [ "\$(\$bb date +%s 2>/dev/null || echo 0)" -lt \$end ]; do
-			\$bb true; '$dir/work' forks; '$dir/work' maps; '$dir/work' threads
+			\$bb true; '$programs/work' forks; '$programs/work' maps; '$programs/work' threads
 		done
 	) >/dev/null 2>&1 &
 	# It may end early: its own memory fails, too
 	wait \$!
 	# Nobody else is hurt
-	[ "\$('$dir/work' forks 2>&1)" = "\$(\$bb cat '$dir/tmp/forks')" ] || { echo "debug: forks differ"; status=1; }
+	[ "\$('$programs/work' forks 2>&1)" = "\$(\$bb cat '$dir/tmp/forks')" ] || { echo "debug: forks differ"; status=1; }
 fi
 
-if [ -x '$dir/torture' ]; then
+if [ -x '$programs/torture' ]; then
 	echo "debug: torture"
-	'$dir/torture' --seconds $seconds --processes 2 --threads 2 || status=1
+	'$programs/torture' --seconds $seconds --processes 2 --threads 2 || status=1
 fi
 
 \$bb cat /proc/stubguard 2>/dev/null
