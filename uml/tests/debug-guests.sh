@@ -116,7 +116,8 @@ splats() {
 	local log
 	for log; do
 		[ ! -f "$log" ] || tr -d '\r' <"$log" | sed 's/^\[ *[0-9.]*\] //' | awk -v splat="$splat" '
-		title != "" && match($0, /\(\(?[^ )]*\)/) { print title " " substr($0, RSTART, RLENGTH); title = "" }
+		title ~ /RCU/ { print title " " $0; title = "" }
+		title != "" && match($0, /\(\(?[^ )]+\)/) { print title " " substr($0, RSTART, RLENGTH); title = "" }
 		$0 ~ splat {
 			if (title != "") print title
 			if ($0 ~ /^WARNING: possible|inconsistent lock|suspicious RCU|held lock/) { title = $0; next }
@@ -124,7 +125,7 @@ splats() {
 			print
 		}
 		END { if (title != "") print title }'
-	done | sed -E 's/0x[0-9a-f]+|[0-9a-f]{12,}/ADDR/g; s/(pid|PID|CPU)[:#]? ?[0-9]+/\1/g; s/\[#[0-9]+\]//
+	done | sed -E 's/0x[0-9a-f]+|[0-9a-f]{12,}/ADDR/g; s/(pid|PID|CPU)[:#]? ?[0-9]+/\1/g; s/\[#[0-9]+\]//; s/pfn:[0-9a-f]+/pfn/
 		s/\b(comm|by task|task) .*//; s#/[0-9]+$##; s/: [^ ]*\/[0-9]+$//' | sort -u
 }
 
