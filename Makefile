@@ -28,8 +28,10 @@ LIBS := $(addprefix $(BUILD)/lib/,$(SO) libstubguard.so.$(SOVERSION) libstubguar
 ## make install            to DESTDIR, PREFIX; make uninstall takes it away
 ## make run                everything from nothing; attacks and workloads on both kernels, as tables
 ## make test               everything as tests
+## make test-more          kernels that make test leaves out: 7.2 without SMP and preemptible, 7.3 with SMP
+## make debug-guests       guests at work on kernels that check themselves: lockdep, KASAN, failing allocations
 ## make attacks            the attacks alone; PEERS="name=linux": on more kernels; LINUX=linux: on that one alone
-## make uml                kernels: unguarded, guarded, guarded-static; KVER=7.3, or KDIR= for your own
+## make uml                kernels: unguarded, guarded, guarded-static, unguarded-up, guarded-up; KVER=7.3, or KDIR= for your own
 ## make bench              what the guard costs: many operations on both kernels; make bench-scale: many processes; make bench-build: a real build
 ## make -s where           where these kernels are
 ## make check              the quality checks: symbols, panics, stack, lints, licences, models
@@ -132,12 +134,15 @@ include checks/checks.mk
 include uml/uml.mk
 include bench/bench.mk
 
-.PHONY: test rust-test
+.PHONY: test test-more rust-test
 rust-test:
 	$(CARGO) test --locked
 
 test:
 	@uml/tests/all.sh
+
+test-more: uml-lib
+	@uml/tests/all.sh more
 
 help:
 	@sed -n 's/^#\{2\} *\(make .*\)/\1/p' $(MAKEFILE_LIST)

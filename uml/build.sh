@@ -92,11 +92,12 @@ parse_variant() {
 	done
 }
 
-# fragments VERSION: the configuration of a variant. Of two lines for one option the later one counts.
+# fragments VERSION: the configuration of a variant. NAME-VERSION.config is for that version only, NAME-guarded.config for
+# what the series and the guard add. Of two lines for one option the later one counts.
 fragments() {
 	local name f
 	for name in base ${flavours[0]+"${flavours[@]}"}; do
-		for f in "$uml_dir/config/$name.config" "$uml_dir/config/$name-$1.config"; do
+		for f in "$uml_dir/config/$name.config" "$uml_dir/config/$name-$1.config" "$uml_dir/config/$name-$kind.config"; do
 			[ ! -f "$f" ] || cat "$f"
 		done
 	done
@@ -114,9 +115,8 @@ lost() {
 	}
 	END {
 		for (name in want) {
-			if (want[name] == have[name]) continue
-			if (want[name] ~ /not set$/ && !(name in have)) continue
-			print want[name]
+			if (!(name in have) ? want[name] !~ /not set$/ : have[name] != want[name])
+				print want[name]
 		}
 	}' "$1/.stubguard-fragment" "$1/.config" | sort | paste -s -d , -
 }

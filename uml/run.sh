@@ -12,7 +12,7 @@
 # ATTACKS, WORKLOADS: names to run instead of all. ATTACKED: kernels to attack (all). NCPUS: CPUs of a guest (1). JOBS: attacks at a
 # time (all CPUs). GUARDED_ARGS: more boot parameters for the guarded kernel, as
 # stubguard=notify. BASELINE: a folder for what the unguarded one made of the workloads; if it is there already, that is
-# compared with instead of running them again. VECTOR_SECONDS: how long "vectors" takes (2). HOSTILE_FULL: try everything that can
+# compared with instead of running them again. MEM: the guest's memory in MiB (128). VECTOR_SECONDS: how long "vectors" takes (2). HOSTILE_FULL: try everything that can
 # be tried, for minutes.
 set -euo pipefail
 
@@ -85,7 +85,7 @@ boot() {
 	: >"$(guest_log "$name")"
 	# shellcheck disable=SC2016,SC2086 # for the inner shell; several words
 	setsid timeout -s KILL "$limit" sh -c 'echo $$ >"$1"; shift; exec "$@"' sh "$run_dir/$name.pid" \
-		"${kernel[$which]}" mem=128M seccomp=on ncpus="$ncpus" uml_dir="$run_dir/uml" \
+		"${kernel[$which]}" mem="${MEM:-128}M" seccomp=on ncpus="$ncpus" uml_dir="$run_dir/uml" \
 		rootfstype=hostfs rootflags=/ ro init="$run_dir/$name.init" con=null con0=fd:0,fd:1 $more \
 		</dev/null >"$(guest_log "$name")" 2>&1 &
 	guest=$!

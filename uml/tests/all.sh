@@ -1,7 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# all.sh [STEP...]: what `make test` runs: each step with its output in a log, then how long each took.
+# all.sh [more]: what `make test` runs, or `make test-more`: each step with its output in a log, then how long each took.
+#
+# What costs most is to build kernels, so each one of `make test` stands for several kinds: the one for 7.3 has no SMP,
+# the one with debug options is preemptible. `make test-more` has the kinds one by one.
 set -euo pipefail
 
 # shellcheck source=uml/common.sh
@@ -34,45 +37,79 @@ kernel() { printf '%s/obj/%s/linux' "$cache_dir" "$1"; }
 start=$SECONDS
 "$uml_dir/deps.sh" --test
 check "library" "$make" --no-print-directory lib
-check "kernels 7.2" "$uml_dir/build.sh" 7.2 unguarded guarded guarded-static
-check "kernel 7.3" "$uml_dir/build.sh" 7.3 unguarded guarded
-check "cargo tests" "$make" --no-print-directory rust-test
-check "C harness" "$make" --no-print-directory c-test
-check "quality" "$make" --no-print-directory check
-check "option off" "$uml_dir/tests/off.sh" 7.2
-check "kernel style" "$uml_dir/tests/style.sh" 7.2
-# Beside the guests, in time that nobody else wants
-chrt --idle 0 "$make" --no-print-directory fuzz SECONDS=180 >"$log_dir/fuzzing.log" 2>&1 </dev/null &
-fuzzing=$!
-check "boots shared" "$uml_dir/tests/boots.sh" "$(kernel 7.2-guarded)"
-check "boots static" "$uml_dir/tests/boots.sh" "$(kernel 7.2-guarded-static)"
-check "disturbed" env NCPUS=2 SECONDS_EACH=2 "$uml_dir/tests/disturbed.sh" "$(kernel 7.2-guarded)" freeze-stub trace-all kill-stub
-# guests VERSION VARIANT CPUS MODE [ATTACKED]: what attacks do without a guard is seen once for each number of CPUs,
-# and what workloads do once for each kernel besides
-rm -rf "$cache_dir/baseline"
+
+# guests VERSION VARIANT CPUS MODE [ATTACKED [UNGUARDED]]: what attacks do without a guard is seen once for each number of
+# CPUs, and what workloads do once for each kernel besides
 guests() {
+	local unguarded=${6:-$1-unguarded}
 	check "guests $1 $2 $3 CPU $4" env NCPUS="$3" GUARDED_ARGS="stubguard=$4" ATTACKED="${5:-guarded}" \
-		BASELINE="$cache_dir/baseline/$1-$3" \
-		"$uml_dir/run.sh" unguarded="$(kernel "$1-unguarded")" guarded="$(kernel "$1-$2")"
+		BASELINE="$cache_dir/baseline/$unguarded-$3" \
+		"$uml_dir/run.sh" unguarded="$(kernel "$unguarded")" guarded="$(kernel "$1-$2")"
 }
-for cpus in 1 2; do
-	guests 7.2 guarded "$cpus" window "unguarded guarded"
-done
-# Each of what makes window mode fast can be turned off.
-guests 7.2 guarded-static 1 window,calls=trap
-guests 7.2 guarded-static 2 window,pool=0,memory=pass
-guests 7.2 guarded 1 notify
-guests 7.2 guarded-static 2 notify
-guests 7.3 guarded 2 window
-guests 7.3 guarded 1 window,calls=trap,pool=0,memory=pass
-guests 7.3 guarded 1 notify
+rm -rf "$cache_dir/baseline"
+
+test_all() {
+	local cpus
+	check "kernels 7.2" "$uml_dir/build.sh" 7.2 unguarded guarded guarded-static
+	check "kernel 7.3, no SMP" "$uml_dir/build.sh" 7.3 guarded-up
+	check "kernel 7.2, debug" "$uml_dir/build.sh" 7.2 guarded-debug
+	check "cargo tests" "$make" --no-print-directory rust-test
+	check "C harness" "$make" --no-print-directory c-test
+	check "quality" "$make" --no-print-directory check
+	check "option off" "$uml_dir/tests/off.sh" 7.2
+	check "kernel style" "$uml_dir/tests/style.sh" 7.2
+	# Beside the guests, in time that nobody else wants
+	chrt --idle 0 "$make" --no-print-directory fuzz SECONDS=180 >"$log_dir/fuzzing.log" 2>&1 </dev/null &
+	fuzzing=$!
+	check "boots shared" "$uml_dir/tests/boots.sh" "$(kernel 7.2-guarded)"
+	check "boots static" "$uml_dir/tests/boots.sh" "$(kernel 7.2-guarded-static)"
+	check "disturbed" env NCPUS=2 SECONDS_EACH=2 "$uml_dir/tests/disturbed.sh" "$(kernel 7.2-guarded)" freeze-stub trace-all kill-stub
+	check "debug guests" env CPUS=2 MODES=window SECONDS_EACH=5 STRESSORS= \
+		ATTACKS="stale-page copy-race left-behind ring-fork remap-stale corrupt-data traced-death" \
+		"$uml_dir/tests/debug-guests.sh" "$(kernel 7.2-guarded-debug)"
+	for cpus in 1 2; do
+		guests 7.2 guarded "$cpus" window "unguarded guarded"
+	done
+	# Each of what makes window mode fast can be turned off.
+	guests 7.2 guarded-static 1 window,calls=trap
+	guests 7.2 guarded-static 2 window,pool=0,memory=pass
+	guests 7.2 guarded 1 notify
+	guests 7.2 guarded-static 2 notify
+	# Which errors all system calls give differs between versions
+	export WORKLOADS="pipelines files compile forks maps signals threads floats vectors steps handlers bases calls fdcount"
+	guests 7.3 guarded-up 1 window guarded 7.2-unguarded
+	guests 7.3 guarded-up 1 notify guarded 7.2-unguarded
+	unset WORKLOADS
+
+	wait "$fuzzing" && fuzzing=0 || fuzzing=$?
+	check "fuzz, beside the guests" fuzzed
+}
+
+test_more() {
+	local cpus
+	check "kernels 7.2" "$uml_dir/build.sh" 7.2 unguarded guarded unguarded-up guarded-up guarded-preempt
+	check "kernels 7.3" "$uml_dir/build.sh" 7.3 unguarded guarded
+	guests 7.2 guarded-up 1 window "unguarded guarded" 7.2-unguarded-up
+	guests 7.2 guarded-up 1 notify guarded 7.2-unguarded-up
+	for cpus in 1 2; do
+		guests 7.2 guarded-preempt "$cpus" window
+		guests 7.2 guarded-preempt "$cpus" notify
+	done
+	guests 7.3 guarded 2 window "unguarded guarded"
+	guests 7.3 guarded 1 window,calls=trap,pool=0,memory=pass "unguarded guarded"
+	guests 7.3 guarded 1 notify
+}
 
 fuzzed() {
 	cat "$log_dir/fuzzing.log"
 	return "$fuzzing"
 }
-wait "$fuzzing" && fuzzing=0 || fuzzing=$?
-check "fuzz, beside the guests" fuzzed
+
+case ${1:-all} in
+all) test_all ;;
+more) test_more ;;
+*) die "usage: all.sh [more]" ;;
+esac
 
 printf '\n'
 printf '%s\n' "${rows[@]}"

@@ -7,6 +7,7 @@
 #include <linux/gfp.h>
 #include <linux/init.h>
 #include <linux/mm.h>
+#include <linux/preempt.h>
 #include <linux/proc_fs.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
@@ -110,6 +111,27 @@ int stub_guard_is_stale(void)
 }
 
 /**
+ * stub_guard_pin() - Keep the current task on this CPU, and others off it
+ *
+ * For the host side, which has things per CPU: the watchdog's slot, the stack
+ * on which stubs are started, and the CPU that stub_guard_flush() interrupts.
+ * It calls the kernel back (locks, RCU, printk), which may preempt the task
+ * there if CONFIG_PREEMPTION is set. Interrupts are handled as usual.
+ */
+void stub_guard_pin(void)
+{
+	preempt_disable();
+}
+
+/**
+ * stub_guard_unpin() - Undo stub_guard_pin(); may schedule
+ */
+void stub_guard_unpin(void)
+{
+	preempt_enable();
+}
+
+/**
  * stub_guard_flush() - See that what page tables have lost is not used any longer
  * @mm:		The address space, its loss marked for synchronisation
  *
@@ -131,6 +153,11 @@ void stub_guard_flush(struct mm_struct *mm)
 	smp_mb();
 	/* The CPU was stored before */
 	runs = smp_load_acquire(&guard->runs);
+	/*
+	 * Who runs a guest is pinned. So if its CPU is ours, either we interrupt
+	 * it, or it has ended and we were preempted meanwhile. A run that began
+	 * later has seen the mark.
+	 */
 	if (!(runs & 1) || READ_ONCE(guard->cpu) == raw_smp_processor_id())
 		return;
 

@@ -342,7 +342,7 @@ int __init os_stub_guard_start(void *code, unsigned long task_size)
 	return 0;
 }
 
-/* The guest does not run any longer */
+/* The guest does not run any longer; undoes stub_guard_enter() */
 static void leave(struct stub_guard *guard)
 {
 	if (!(guard->runs & 1))
@@ -354,6 +354,7 @@ static void leave(struct stub_guard *guard)
 		syscall(__NR_futex, &guard->runs, FUTEX_WAKE_PRIVATE, INT_MAX,
 			NULL, NULL, 0);
 	}
+	stub_guard_unpin();
 }
 
 /**
@@ -460,6 +461,8 @@ void os_stub_guard_detach(struct mm_id *id)
 /**
  * stub_guard_enter() - The guest is going to run
  * @id:		Its stub, which is synchronised
+ *
+ * The task is pinned to this CPU until leave().
  */
 void stub_guard_enter(struct mm_id *id)
 {
@@ -469,6 +472,7 @@ void stub_guard_enter(struct mm_id *id)
 		return;
 
 	for (;;) {
+		stub_guard_pin();
 		__atomic_store_n(&guard->cpu, uml_curr_cpu(), __ATOMIC_RELAXED);
 		__atomic_store_n(&guard->runs, guard->runs + 1, __ATOMIC_SEQ_CST);
 		/* Pairs with stub_guard_flush() */
@@ -614,10 +618,11 @@ int stub_guard_collect(struct mm_id *id)
 		ret = stubguard_collect((void *)guard->shared,
 					(void *)id->stack, guard->calls);
 	guard->pending = 0;
+	if (ret == 0)
+		leave(guard);
 	print_log();
 	if (ret < 0)
 		return ret;
-	leave(guard);
 
 	/* The stub has restored it. */
 	if (!batch_only)
@@ -633,7 +638,9 @@ static void stub_guard_kill(struct mm_id *id)
 	struct stub_guard *guard = stub_guard(id);
 
 	if (guard->listener >= 0) {
+		stub_guard_pin();
 		seccomp_wd_exit(uml_curr_cpu());
+		stub_guard_unpin();
 		if (id->pid > 0)
 			stubguard_kill_stub(id->pid, guard->identity);
 	}
@@ -752,18 +759,8 @@ out:
 	return 1;
 }
 
-/**
- * stub_guard_start_userspace() - Start a stub that parks
- * @id:			The address space
- * @stub_exe_fd:	The program that makes a process a stub
- *
- * It parks for the first time whenever it gets there: its first resume waits.
- *
- * Return: 0, or a negative error
- */
-int stub_guard_start_userspace(struct mm_id *id, int stub_exe_fd)
+static int start_stub(struct mm_id *id, int stub_exe_fd, int cpu)
 {
-	int cpu = uml_curr_cpu();
 	struct starter starter = { .id = id, .stub_exe_fd = stub_exe_fd };
 	int err;
 
@@ -808,6 +805,26 @@ no_stub:
 	return err;
 }
 
+/**
+ * stub_guard_start_userspace() - Start a stub that parks
+ * @id:			The address space
+ * @stub_exe_fd:	The program that makes a process a stub
+ *
+ * It parks for the first time whenever it gets there: its first resume waits.
+ *
+ * Return: 0, or a negative error
+ */
+int stub_guard_start_userspace(struct mm_id *id, int stub_exe_fd)
+{
+	int ret;
+
+	/* Until the stub runs its program, it is on the stack of this CPU */
+	stub_guard_pin();
+	ret = start_stub(id, stub_exe_fd, uml_curr_cpu());
+	stub_guard_unpin();
+	return ret;
+}
+
 static int kept;
 
 /**
@@ -848,8 +865,15 @@ int stub_guard_take(struct mm_id *id)
  */
 int stub_guard_put(struct mm_id *id)
 {
-	if (!stub_guard_parked || id->pid <= 0 || stub_guard(id)->starting ||
-	    stubguard_stub_put(parked(id), id, uml_curr_cpu()) < 0)
+	int ret;
+
+	if (!stub_guard_parked || id->pid <= 0 || stub_guard(id)->starting)
+		return 0;
+
+	stub_guard_pin();
+	ret = stubguard_stub_put(parked(id), id, uml_curr_cpu());
+	stub_guard_unpin();
+	if (ret < 0)
 		return 0;
 
 	__atomic_add_fetch(&kept, 1, __ATOMIC_RELAXED);
@@ -885,7 +909,10 @@ unsigned long os_stub_guard_drop(void)
 	return (unsigned long)stub.shared;
 }
 
-/* Waits for a park; -ESRCH if there is none to come, -EPROTO for a bad one */
+/*
+ * Waits for a park; -ESRCH if there is none to come, -EPROTO for a bad one. The
+ * task is pinned: the watchdog's slot of this CPU is used.
+ */
 static int wait_parked(struct mm_id *id, struct stubguard_event *event,
 		       struct uml_pt_regs *regs, void *siginfo)
 {
@@ -974,9 +1001,11 @@ void stub_guard_fetch(struct uml_pt_regs *regs)
 		return;
 
 	enter_turnstile(id);
+	stub_guard_pin();
 	/* Another thread may have needed the stub meanwhile */
 	if (stub_guard(id)->caller == regs && fetch(id) < 0)
 		stub_guard_kill(id);
+	stub_guard_unpin();
 	exit_turnstile(id);
 	print_log();
 }
@@ -1019,8 +1048,8 @@ static int go_on(struct mm_id *id, struct stubguard_event *event,
  * stub_guard_sync() - Have a parked stub run what is queued
  * @id:		The stub
  *
- * Page tables are being synchronised, so no task can be ended here. An error is
- * left where do_syscall_stub() looks for it.
+ * Page tables are being synchronised under a spinlock. So the task is pinned, and
+ * cannot be ended here. An error is left where do_syscall_stub() looks for it.
  */
 void stub_guard_sync(struct mm_id *id)
 {

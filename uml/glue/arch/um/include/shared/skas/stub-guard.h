@@ -109,6 +109,8 @@ int stub_guard_is_watched(void);
 int stub_guard_is_shared(void);
 int stub_guard_is_stale(void);
 int os_stub_guard_await(struct stub_guard *guard, unsigned int runs);
+void stub_guard_pin(void);
+void stub_guard_unpin(void);
 void os_stub_guard_prepare(struct mm_id *id);
 int os_stub_guard_attach(struct mm_id *id);
 void os_stub_guard_detach(struct mm_id *id);
