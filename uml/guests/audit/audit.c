@@ -99,9 +99,9 @@ static char state_of(const char *stat_file, bool *user)
 }
 
 /* Does the task stand still? One in `D` waits in the kernel, for a child of its vfork() say. */
-static bool is_quiet(char state, bool frozen)
+static bool is_quiet(char state, bool may_sleep)
 {
-	return strchr(frozen ? "TtZXDSI" : "TtZXDI", state);
+	return strchr(may_sleep ? "TtZXDSI" : "TtZXDI", state);
 }
 
 /* Calls what() for each process but this one and the first */
@@ -138,7 +138,7 @@ static void look_at(pid_t pid)
 			continue;
 		snprintf(stat_file, sizeof(stat_file), "/proc/%d/task/%s/stat", pid, entry->d_name);
 		state = state_of(stat_file, &user);
-		if (user && !is_quiet(state, frozen))
+		if (user && !is_quiet(state, frozen || pid == 1))
 			snprintf(busy, sizeof(busy), "task %s is in state %c", entry->d_name, state);
 	}
 	if (dir)
@@ -179,7 +179,7 @@ static void move_one(pid_t pid)
 static bool stop_others(void)
 {
 	char text[256];
-	int i;
+	int i, quiet = 0;
 
 	if (mkdir(group, 0700) == 0 && mount("none", group, "cgroup2", 0, NULL) == 0) {
 		char name[300];
@@ -195,10 +195,13 @@ static bool stop_others(void)
 		for_processes(frozen ? move_one : stop_one);
 		busy[0] = '\0';
 		for_processes(look_at);
+		/* Not stopped, but it may have to hear that its children are */
+		look_at(1);
 		if (frozen && read_file(path[EVENTS], text, sizeof(text)) && !strstr(text, "frozen 1") &&
 		    strstr(text, "populated 1"))
 			strcpy(busy, "the freezer has not done");
-		if (!busy[0])
+		quiet = busy[0] ? 0 : quiet + 1;
+		if (quiet == 3)
 			return true;
 		nap();
 	}
