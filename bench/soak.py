@@ -83,6 +83,7 @@ class Log:
     def __init__(self, place, mem):
         self.place, self.mem = place, mem
         self.samples, self.idle, self.memory, self.counters = [], {}, {"before": {}, "after": {}}, ""
+        self.looks = {"ok": 0, "skipped": 0}
         self.attacks, self.victims, self.passed, self.wrong, self.killed = {}, 0, set(), [], []
 
     def take(self, free, slab):
@@ -108,6 +109,10 @@ class Log:
             self.victims += 1
             if match[2] != "same":
                 self.wrong.append(text)
+        elif match := re.match(r"audit: (ok|skipped),", text):
+            self.looks[match[1]] += 1
+        elif text.startswith(("audit: ", "audit-wrong ")):
+            self.wrong.append(text)
         elif match := re.match(r"stress-ng (\S+): status 0$", text):
             self.passed.add(match[1])
         elif text.startswith("stress-ng "):
@@ -132,9 +137,15 @@ def main():
         attacks = [] if os.environ.get("ATTACKS") == "no" else \
             words("ATTACKS", [name for name in place.attacks() if name not in TIMED])
         settings["ATTACKS"] = " ".join(attacks)
+        settings["LOOKS"] = place.dir / "looks/guest"
+        settings["LOOKS"].mkdir(parents=True)
         mode = Mode("soak", sys.argv[1], os.environ.get("GUARD", "").split())
         log = Log(place, mem)
+        auditor = subprocess.Popen([sys.executable, "-B", TOP / "uml/audit.py", place.dir / "looks"])
         lines, failure = place.boot(mode, '"$BUSYBOX" sh', limit=minutes * 60 + 600, mem=mem, cpus=cpus, watch=log.line)
+
+        auditor.kill()
+        auditor.wait()
 
     wrong = log.wrong
     if failure:
@@ -142,6 +153,8 @@ def main():
     wrong += [f"stress-ng {name} has not passed" for name in stressors if name not in log.passed]
     if not log.victims:
         wrong.append("no honest work was done")
+    if not any(log.looks.values()):
+        wrong.append("the mapping oracle has not looked")
     wrong += [f"no attack {name}" for name in attacks if name not in log.attacks]
     if not attacks:
         wrong += [f"without attackers: {text}" for text in [*INNOCENT.findall(log.counters), *log.killed]]
@@ -161,7 +174,7 @@ def main():
     grown = {name: kib - log.memory["before"].get(name, 0) for name, kib in log.memory["after"].items()}
     most = sorted(grown, key=grown.get, reverse=True)[:12]
     print("\nguest's memory, idle after - before, KiB: " + ", ".join(f"{name} {grown[name]:+d}" for name in most))
-    print(f"\nstress-ng: {' '.join(sorted(log.passed)) or 'none'} passed\nhonest work: {log.victims} rounds")
+    print(f"\nstress-ng: {' '.join(sorted(log.passed)) or 'none'} passed\nhonest work: {log.victims} rounds\nmapping oracle: {log.looks['ok']} looks, {log.looks['skipped']} skipped")
     for name, verdicts in log.attacks.items():
         print(f"attack {name}: " + ", ".join(f"{verdicts.count(word)} {word}" for word in sorted(set(verdicts))))
     print(f"counters:{' '.join(['', *(c for c in log.counters.split() if not c.endswith('=0'))])}")

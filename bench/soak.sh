@@ -13,6 +13,7 @@
 #	stress-ng NAME: TEXT		its own words
 #	victim ROUND same|TEXT
 #	attack NAME VERDICT
+#	audit: VERDICT		what the mapping oracle says, once a minute
 set -u
 
 bb=$BUSYBOX
@@ -100,10 +101,19 @@ attackers() {
 	done
 }
 
+# The mapping oracle, on the host's side soak.py's. SIGSTOP would be noticed, by ptrace's stressor for one.
+audits() {
+	while left; do
+		"$DIR/audit" -f "$LOOKS"
+		$bb sleep 60
+	done
+}
+
 # load SECONDS: all of it
 load() {
 	end=$(($($bb date +%s) + $1))
 	samples &
+	audits &
 	for s in $STRESSORS; do
 		stress "$s" &
 	done

@@ -2,17 +2,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Breaks what the mapping oracle looks at, and sees whether it notices (docs/audit.md).
 
-audit-mutants.py KERNEL [NAME...]   all of them, or those whose names begin so; KERNEL is a guarded one, built by build.sh
+audit-mutants.py VERSION [NAME...]   all of them, or those whose names begin so; build.sh VERSION guarded comes before
 
 All changes of the kernel are in one kernel, .cache/obj/VERSION-mutants, where the boot parameter mutant=N selects one.
 The library's are in a library of its own, build/audit-mutants. A first run is without any: nothing may be found then.
 """
 
 import os
-import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parent.parent.parent
@@ -62,17 +62,11 @@ def change(path, old, new):
     path.write_text(text.replace(old, new))
 
 
-def copy(source, target):
-    """Hard links; what was copied before and is the same stays, with its time."""
-    subprocess.run(["rsync", "-a", "--delete", f"{source}/", f"{target}/"], check=True)
-
-
 def build_kernel(version):
     """The guarded tree's copy, with all changes in it."""
     tree, objects = CACHE / "src" / f"linux-{version}-mutants", CACHE / "obj" / f"{version}-mutants"
     fresh = tree.with_name(tree.name + ".new")
     guarded = CACHE / "src" / f"linux-{version}-guarded"
-    names = {m[4] for m in MUTANTS} | {"arch/um/kernel/tlb.c"}
     if not tree.exists():
         shutil.rmtree(fresh, ignore_errors=True)
         subprocess.run(["cp", "-al", guarded, fresh], check=True)
@@ -125,5 +119,98 @@ struct vm_ops {
     return objects / "linux"
 
 
+def build_library():
+    """The library with all its changes, of which there is one so far, in a copy of what it is made from."""
+    tree = TOP / "build/audit-mutants"
+    names = subprocess.run(["git", "ls-files", "-z", "src", "include", "Cargo*", "build.rs", "Makefile", "stubguard.map", "cbindgen.toml", "*.mk"],
+                           cwd=TOP, check=True, capture_output=True, text=True).stdout.split("\0")
+    for name in filter(None, names):
+        source, target = TOP / name, tree / name
+        text = source.read_bytes()
+        for _, _, _, _, file, old, new in LIBRARY:
+            if name == file:
+                if text.decode().count(old) != 1:
+                    die(f"{name}: not once there: {old.strip()}")
+                text = text.decode().replace(old, new).encode()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.exists() or target.read_bytes() != text:
+            target.write_bytes(text)
+    done = subprocess.run(["make", "-s", "lib"], cwd=tree, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode:
+        die(f"the library does not compile:\n{done.stdout[-1000:]}{done.stderr[-2000:]}")
+    return tree / "build/lib"
+
+
+class Guest:
+    """Boots a kernel, has one thing done there, and has the oracle look."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.busybox = shutil.which("busybox") or die("busybox is missing: apt-get install busybox-static")
+        (folder / "tmp").mkdir()
+        (folder / "looks/guest").mkdir(parents=True)
+        self.programs = TOP / "build/guests"
+        subprocess.run(["make", "-s", "-C", UML / "guests", f"OUT={self.programs}"], check=True)
+        subprocess.run(["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-o", folder / "provoke", UML / "tests/audit-provoke.c"], check=True)
+        self.auditor = subprocess.Popen([sys.executable, "-B", UML / "audit.py", folder / "looks"])
+
+    def run(self, kernel, what, cpus, mutant, library=None):
+        """What the oracle says, and whether it found something."""
+        look = "" if what == "flush" else f"""
+while ! $bb grep -q ready $TMPDIR/said; do $bb usleep 50000; done
+{self.programs}/audit {self.folder}/looks/guest"""
+        end = "$bb cat $TMPDIR/said" if what == "flush" else ""
+        init = self.folder / "init"
+        init.write_text(f"""#!{self.busybox} sh
+bb={self.busybox}
+export TMPDIR={self.folder}/tmp
+$bb mount -t proc proc /proc
+$bb mount -t tmpfs tmpfs $TMPDIR
+{self.folder}/provoke {what} >$TMPDIR/said 2>&1 {"" if what == "flush" else "&"}{look}
+{end}
+echo exit-status 0
+$bb poweroff -f
+""")
+        init.chmod(0o755)
+        environment = os.environ | {"NCPUS": str(cpus), "TIMEOUT": "120"} | ({"LD_LIBRARY_PATH": str(library)} if library else {})
+        done = subprocess.run([UML / "boot.sh", kernel, init, f"mutant={mutant}"], stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True, errors="replace", env=environment)
+        lines = [line for line in done.stdout.splitlines() if line.startswith("audit")]
+        for name in ("snapshot", "verdict"):
+            (self.folder / "looks/guest" / name).unlink(missing_ok=True)
+        if not lines:
+            print("\n".join(done.stdout.splitlines()[-15:] + done.stderr.splitlines()[-5:]))
+        return lines
+
+
+def main():
+    if len(sys.argv) < 2:
+        die("one argument at least: the version of a guarded kernel")
+    names = tuple(sys.argv[2:])
+    kernel, library = build_kernel(sys.argv[1]), build_library()
+    runs = [(*m[:4], n, None) for n, m in enumerate(MUTANTS, 1)] + [(*m[:4], 0, library) for m in LIBRARY]
+    runs = [run for run in runs if not names or run[0].startswith(names)]
+    failed = 0
+    with tempfile.TemporaryDirectory(dir=CACHE, prefix="mutants.") as folder:
+        guest = Guest(Path(folder))
+        try:
+            for name, what, cpus, expected, number, lib in runs:
+                right, wrong = guest.run(kernel, what, cpus, 0), guest.run(kernel, what, cpus, number, lib)
+                found = [line for line in wrong if line.startswith("audit-wrong")]
+                if not any(line.startswith("audit: ok") for line in right):
+                    word = "FAILED: without it: " + " / ".join(right[:2] or ["no word"])
+                elif not any(expected in line for line in found):
+                    word = "SURVIVED: " + " / ".join(wrong[:2] or ["no word"])
+                else:
+                    word = "caught"
+                failed += word != "caught"
+                print(f"{word}: {name}" + "".join(f"\n    {line[12:]}" for line in found[:2]), flush=True)
+        finally:
+            guest.auditor.kill()
+            guest.auditor.wait()
+    print(f"audit-mutants: {'FAILED' if failed else 'ok'}, {len(runs) - failed} of {len(runs)} caught")
+    return failed > 0
+
+
 if __name__ == "__main__":
-    build_kernel(sys.argv[1])
+    sys.exit(main())

@@ -11,6 +11,8 @@
 # NCPUS (1), MEM: the guest's CPUs and memory (256 MiB). PROCESSES (2), THREADS (2): of the torturer.
 # GUARDED_ARGS: more boot parameters.
 #
+# The mapping oracle (docs/audit.md) looks every five seconds and at the end, if the kernel has it and a freezer.
+#
 # If the kernel has them, there are swap (on a disk of its own), KSM and compaction besides.
 set -euo pipefail
 
@@ -27,8 +29,10 @@ seconds=${SECONDS_EACH:-30}
 mkdir -p "$cache_dir"
 dir=$(mktemp -d "$cache_dir/torture.XXXXXX")
 trap 'rm -rf "$dir"' EXIT
-make -s -C "$uml_dir/guests" OUT="$dir" "$dir/torture"
-mkdir "$dir/dev" "$dir/sys"
+make -s -C "$uml_dir/guests" OUT="$dir" "$dir/torture" "$dir/audit"
+mkdir "$dir/dev" "$dir/sys" "$dir/tmp"
+serve_audits "$dir/looks"
+mkdir "$dir/looks/guest"
 
 # run MODULE: one guest with its console in $dir/log
 run() {
@@ -39,6 +43,8 @@ run() {
 		$busybox mount -t proc proc /proc
 		$busybox mount -t devtmpfs devtmpfs $dir/dev
 		$busybox mount -t sysfs sysfs $dir/sys
+		$busybox mount -t tmpfs tmpfs $dir/tmp
+		export TMPDIR=$dir/tmp
 		if [ -e /proc/swaps ]; then $busybox swapon $dir/dev/ubda && echo "torture: with swap"; fi
 		if [ -e $dir/sys/kernel/mm/ksm/run ]; then
 			echo 2000 >$dir/sys/kernel/mm/ksm/pages_to_scan
@@ -49,8 +55,11 @@ run() {
 			[ ! -e /proc/sys/vm/compact_memory ] || echo 1 >/proc/sys/vm/compact_memory
 			[ ! -e /proc/sys/vm/drop_caches ] || echo 7 >/proc/sys/vm/drop_caches
 		done &
+		while $busybox sleep 5; do $dir/audit -f $dir/looks/guest; done &
 		$dir/torture --seconds $seconds --processes ${PROCESSES:-2} --threads ${THREADS:-2} $only ${SEED:+--seed $SEED}
 		status=\$?
+		$busybox kill \$! && wait \$!
+		$dir/audit -f $dir/looks/guest
 		if [ -e /proc/stubguard ]; then $busybox cat /proc/stubguard; fi
 		echo exit-status \$status
 		$busybox poweroff -f
@@ -72,6 +81,7 @@ run() {
 	counted=$(grep -E '^(kills|breaches|stalls|denied)[_a-z-]* [1-9]' "$dir/log" | grep -vE "$expected" | paste -s -d ,) || true
 	[ -z "$counted" ] || why="the guard has counted: $counted"
 	! grep -qE '^torture: FAIL' "$dir/log" || why=$(grep -m 1 '^torture: FAIL' "$dir/log")
+	audited "$dir/log" || why="the mapping oracle: $(grep -m 2 '^audit.*wrong\|^audit: FAILED' "$dir/log" | paste -s -d ' ')"
 	[ -z "$why" ]
 }
 
