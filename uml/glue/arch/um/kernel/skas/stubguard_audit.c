@@ -288,11 +288,12 @@ static void audit_ptes(struct audit *audit, pmd_t *pmd, unsigned long addr,
 {
 	struct vm_area_struct *vma = NULL;
 	pte_t *start, *ptep;
-	spinlock_t *ptl;
+	spinlock_t *ptl;	/* the mm's page_table_lock on UML */
 
-	start = ptep = pte_offset_map_lock(audit->mm, pmd, addr, &ptl);
-	if (!ptep)
+	start = pte_offset_map_lock(audit->mm, pmd, addr, &ptl);
+	if (!start)
 		return;
+	ptep = start;
 	do {
 		if (!vma || addr >= vma->vm_end)
 			vma = find_vma(audit->mm, addr);
@@ -383,9 +384,11 @@ static void print_calls(struct audit *audit)
 /* The number of the guest's run in its stub, which is odd while that lasts */
 static unsigned int runs_of(struct mm_struct *mm)
 {
+	if (!stub_guard_on)
+		return 0;
+
 	/* Before the page table, which may be another one for the next run */
-	return stub_guard_on ?
-	       smp_load_acquire(&stub_guard(&mm->context.id)->runs) : 0;
+	return smp_load_acquire(&stub_guard(&mm->context.id)->runs);
 }
 
 static void print_mm(struct audit *audit, bool lives, bool runs)
