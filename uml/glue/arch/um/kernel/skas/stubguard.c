@@ -168,6 +168,34 @@ void stub_guard_flush(struct mm_struct *mm)
 }
 
 /**
+ * stub_guard_refault() - See that userspace does not fault at this page again
+ * @addr:	Where it has faulted; the fault is handled
+ *
+ * In notify mode the monitor can only allow or deny a queued mmap as a whole.
+ * If another thread has taken one of its pages away since, the stub gets none
+ * of them, though the PTEs of the others say that it has them. So what is there
+ * and faults nevertheless is mapped once more.
+ */
+void stub_guard_refault(unsigned long addr)
+{
+	struct mm_struct *mm = current->mm;
+	pte_t *pte;
+
+	if (!stub_guard_on || stub_guard_parked)
+		return;
+
+	addr &= PAGE_MASK;
+	guard(spinlock)(&mm->page_table_lock);
+
+	pte = virt_to_pte(mm, addr);
+	if (!pte || !pte_present(*pte) || pte_needsync(*pte))
+		return;
+
+	*pte = pte_mkneedsync(*pte);
+	um_tlb_mark_sync(mm, addr, addr + PAGE_SIZE);
+}
+
+/**
  * stub_guard_alloc() - Make the memory that a new stub shares
  * @id:		The address space; its own copy is there already
  *

@@ -91,6 +91,9 @@ void stub_guard_enter(struct mm_id *id);
 /* A hijacked stub may leave messages in its socket until that is full. */
 #define STUB_GUARD_SEND_FLAGS	(stub_guard_on ? MSG_DONTWAIT : 0)
 
+/* kernel: userspace has faulted, and the fault is handled */
+void stub_guard_refault(unsigned long addr);
+
 /* kernel: the life of an address space */
 int stub_guard_alloc(struct mm_id *id);
 void stub_guard_free(struct mm_id *id);
@@ -147,6 +150,7 @@ struct stub_guard_init { };
 #define stub_guard_abort(id) 0
 #define STUB_GUARD_SEND_FLAGS 0
 #define stub_guard_may_print() 1
+#define stub_guard_refault(addr) ((void)(addr))
 #define stub_guard_alloc(id) 0
 #define stub_guard_reused(id) 0
 #define stub_guard_put(id) 0
