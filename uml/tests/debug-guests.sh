@@ -4,10 +4,10 @@
 # debug-guests.sh GUARDED [UNGUARDED]
 #
 # Runs guests on a kernel that checks itself (variants debug and kasan): workloads, stress-ng, allocations that fail, the
-# torturer and the attacks, for each number of CPUs and in each mode. TAP: a guest fails if it does not end well, or if
-# its console has a splat: a line by which the kernel reports a fault of its own. A splat that the unguarded kernel of
-# that configuration prints as well, from the same work, is arch/um's: it is shown and does not fail. The unguarded kernel
-# runs only if there is a splat to compare.
+# torturer and the attacks, for each number of CPUs and in each mode. TAP: a guest fails if it does not end well, if the
+# mapping oracle (docs/audit.md) finds a wrong page, or if its console has a splat: a line by which the kernel reports a
+# fault of its own. A splat that the unguarded kernel of that configuration prints as well, from the same work, is
+# arch/um's: it is shown and does not fail. The unguarded kernel runs only if there is a splat to compare.
 #
 # CPUS ("1 2"), MODES ("window notify"): what to try. SECONDS_EACH: of each stressor and of the torturer (20).
 # STRESSORS: of stress-ng, if it is installed; ATTACKS: names ("no": none). LIMIT: seconds for a guest (1200).
@@ -37,6 +37,7 @@ make -s -C "$uml_dir/guests" OUT="$programs"
 dir=$(mktemp -d "$cache_dir/debug.XXXXXX")
 trap 'rm -rf "$dir"' EXIT
 chmod 755 "$dir"
+serve_audits "$dir/looks"
 mkdir "$dir/tmp" "$dir/sys" "$dir/go"
 cp "$uml_dir/guests/workload.sh" "$dir/"
 
@@ -99,6 +100,7 @@ if [ -x '$programs/torture' ]; then
 	'$programs/torture' --seconds $seconds --processes 2 --threads 2 || status=1
 fi
 
+'$programs/audit' -f '$dir/looks/guest'
 \$bb cat /proc/stubguard 2>/dev/null
 echo exit-status \$status
 \$bb poweroff -f
@@ -184,7 +186,8 @@ for cpus in ${CPUS:-1 2}; do
 		status=0
 		boot "$guarded" "$cpus" "$log" "stubguard=$mode" || status=$?
 		compare "$name $cpus CPU $mode" "$cpus" "$log" || status=1
-		! grep -qE '^(kills|breaches|denied)[_a-z-]* [1-9]' "$log" || status=1
+		audited "$log" || status=1
+		! grep -qE '^(kills|breaches)[_a-z-]* [1-9]' "$log" || status=1
 		verdict "$status" "$name, $cpus CPU, $mode: workloads, stress-ng, failing allocations, torture" "$log"
 
 		[ "${ATTACKS:-}" != no ] || continue
