@@ -17,7 +17,9 @@ mkdir -p "$cache_dir"
 dir=$(mktemp -d "$cache_dir/boots.XXXXXX")
 trap 'rm -rf "$dir"' EXIT
 cc -O2 -Wall -Wextra -Werror -o "$dir/host" "$uml_dir/tests/host.c"
-cc -O2 -Wall -Wextra -Werror -static -o "$dir/forks" "$uml_dir/tests/forks.c"
+for program in forks exceptions; do
+	cc -O2 -Wall -Wextra -Werror -static -o "$dir/$program" "$uml_dir/tests/$program.c"
+done
 
 # A guest that shows the guard's file and makes a few hundred processes.
 cat >"$dir/init" <<INIT
@@ -159,6 +161,21 @@ for mode in window notify; do
 	MEM=64 boot real stubguard=$mode
 	{ guards $mode && [ "$(grep -c '^hog 137$' "$dir/log")" = 4 ]; } && r=0 || r=1
 	result "$r" "$mode, no memory left in the guest: who wants too much is killed, nobody else"
+done
+
+# What a process is told of its exceptions.
+cat >"$dir/init" <<INIT
+#!$busybox sh
+$busybox mount -t proc proc /proc
+$dir/exceptions && echo all as on the host
+$busybox cat /proc/stubguard
+echo exit-status 0
+$busybox poweroff -f
+INIT
+for arguments in stubguard=window stubguard=window,calls=trap stubguard=notify stubguard=off seccomp=off; do
+	boot real "$arguments"
+	{ [ "$status" -eq 0 ] && says '^all as on the host$' && says '^kills 0$'; } && r=0 || r=1
+	result "$r" "$arguments: each exception is the process's own signal"
 done
 
 printf '1..%d\n' "$number"
