@@ -9,6 +9,7 @@
 #include <linux/mm.h>
 #include <linux/preempt.h>
 #include <linux/proc_fs.h>
+#include <linux/ratelimit.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/seq_file.h>
@@ -129,6 +130,19 @@ void stub_guard_pin(void)
 void stub_guard_unpin(void)
 {
 	preempt_enable();
+}
+
+/**
+ * stub_guard_may_print() - Is there room in the log for one more line?
+ * @func:	The function that asks
+ *
+ * A guest may have stub after stub killed: ten lines a second are enough.
+ */
+int stub_guard_may_print(const char *func)
+{
+	static DEFINE_RATELIMIT_STATE(lines, HZ, 10);
+
+	return ___ratelimit(&lines, func);
 }
 
 /**
