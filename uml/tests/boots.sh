@@ -17,7 +17,7 @@ mkdir -p "$cache_dir"
 dir=$(mktemp -d "$cache_dir/boots.XXXXXX")
 trap 'rm -rf "$dir"' EXIT
 cc -O2 -Wall -Wextra -Werror -o "$dir/host" "$uml_dir/tests/host.c"
-for program in forks exceptions; do
+for program in forks exceptions blocked; do
 	cc -O2 -Wall -Wextra -Werror -static -o "$dir/$program" "$uml_dir/tests/$program.c"
 done
 
@@ -163,11 +163,11 @@ for mode in window notify; do
 	result "$r" "$mode, no memory left in the guest: who wants too much is killed, nobody else"
 done
 
-# What a process is told of its exceptions.
+# What a process is told of its exceptions, and what others are told of its calls. All in one boot.
 cat >"$dir/init" <<INIT
 #!$busybox sh
 $busybox mount -t proc proc /proc
-$dir/exceptions && echo all as on the host
+$dir/exceptions && $dir/blocked && echo all as on the host
 $busybox cat /proc/stubguard
 echo exit-status 0
 $busybox poweroff -f
@@ -175,7 +175,7 @@ INIT
 for arguments in stubguard=window stubguard=window,calls=trap stubguard=notify stubguard=off seccomp=off; do
 	boot real "$arguments"
 	{ [ "$status" -eq 0 ] && says '^all as on the host$' && says '^kills 0$'; } && r=0 || r=1
-	result "$r" "$arguments: each exception is the process's own signal"
+	result "$r" "$arguments: each exception is the process's own signal, and a blocked call can be looked at"
 done
 
 printf '1..%d\n' "$number"

@@ -1198,7 +1198,7 @@ fn of_a_guests_call_the_host_has_captured_some_registers() {
     assert_eq!(world.stub.state(), State::Calling);
     assert_eq!((world.stub.notification, world.stub.call_ip, world.stub.calls), (77, 0x40_1002, 0));
     let known = [(14, 1), (13, 2), (12, 3), (7, 4), (9, 5), (8, 6), (RAX, 0), (RIP, 0x40_1002)];
-    let untouched = [15, CS, SS, FS_BASE, GS_BASE, 23, 24, 25, 26];
+    let untouched = [15, CS, RSP, SS, FS_BASE, GS_BASE, 23, 24, 25, 26];
     for index in 0..STUBGUARD_REGISTERS {
         let expected = known.iter().find(|(known, _)| *known == index).map_or(0, |(_, value)| *value);
         let expected = if untouched.contains(&index) { 0xaa00 + index as u64 } else { expected };
