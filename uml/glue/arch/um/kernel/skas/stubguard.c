@@ -19,6 +19,7 @@
 #include <trace/events/ipi.h>
 
 #include <asm/mmu.h>
+#include <asm/mmu_context.h>
 #include <asm/pgtable.h>
 #include <asm/tlbflush.h>
 #include <as-layout.h>
@@ -130,6 +131,19 @@ void stub_guard_pin(void)
 void stub_guard_unpin(void)
 {
 	preempt_enable();
+}
+
+/**
+ * stub_guard_leave_mm() - Take over the registers that a task has left in its stub
+ * @tsk:	The current task, which leaves its address space
+ *
+ * A task that ends by a signal has fetched them before. One that the kernel ends
+ * inside of a system call has not (SECCOMP_RET_KILL_THREAD of a filter that a
+ * sibling has just set): who uses the stub next would write to a freed task.
+ */
+void stub_guard_leave_mm(struct task_struct *tsk)
+{
+	stub_guard_fetch(&tsk->thread.regs.regs);
 }
 
 /**
