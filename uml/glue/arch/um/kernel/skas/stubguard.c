@@ -23,6 +23,7 @@
 #include <asm/pgtable.h>
 #include <asm/tlbflush.h>
 #include <as-layout.h>
+#include <init.h>
 #include <os.h>
 #include <skas.h>
 #include <stub-audit.h>
@@ -283,7 +284,7 @@ static unsigned long kept_scan(struct shrinker *shrinker,
 		freed++;
 	}
 
-	return freed;
+	return freed ?: SHRINK_STOP;
 }
 
 /* Stubs that are kept for reuse are given back when memory is short */
@@ -304,6 +305,16 @@ static int __init stub_guard_shrinker(void)
 }
 fs_initcall(stub_guard_shrinker);
 
+/* A reboot runs another kernel in this process, which would not know them */
+static void stub_guard_stop(void)
+{
+	while (stub_guard_parked && os_stub_guard_drop())
+		;
+}
+
+__uml_exitcall(stub_guard_stop);
+
+#ifdef CONFIG_PROC_FS
 static int stub_guard_show(struct seq_file *m, void *v)
 {
 	const char *name, *reason;
@@ -324,6 +335,7 @@ static int __init stub_guard_proc(void)
 	return 0;
 }
 fs_initcall(stub_guard_proc);
+#endif
 
 void *stub_guard_code;
 

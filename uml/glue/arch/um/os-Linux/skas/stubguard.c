@@ -4,6 +4,7 @@
  * to and from the stubs through it.
  */
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -191,6 +192,10 @@ static void print_log(void)
  */
 static struct stubguard_stub *parked(struct mm_id *id)
 {
+	static_assert(sizeof(struct stubguard_stub) <=
+		      sizeof(((struct stub_data *)0)->sigstack),
+		      "the library's record does not fit into the signal stack");
+
 	return (void *)((struct stub_data *)id->stack)->sigstack;
 }
 

@@ -147,7 +147,7 @@ struct stub_guard_init { };
 #define stub_guard_wait(id, futex) ((void)(id), \
 	syscall(__NR_futex, futex, FUTEX_WAIT, FUTEX_IN_CHILD, NULL, NULL, 0))
 #define stub_guard_collect(id) 0
-#define stub_guard_abort(id) 0
+#define stub_guard_abort(id) ({ (void)(id); 0; })
 #define STUB_GUARD_SEND_FLAGS 0
 #define stub_guard_refault(addr) ((void)(addr))
 #define stub_guard_alloc(id) 0
