@@ -18,6 +18,7 @@
  *	crowd.c		attacks by several processes
  *	tables.c	attacks on page tables, without the stub
  *	copies.c	attacks on the kernel's copies, without the stub
+ *	log.c		attacks on the kernel's log
  */
 #ifndef HOSTILE_H
 #define HOSTILE_H
@@ -327,5 +328,7 @@ void ring_fork(void);
 void remap_stale(void);
 /* copies.c */
 void copy_rights(void);
+/* log.c */
+void log_flood(void);
 
 #endif

@@ -228,6 +228,8 @@ static const struct attack {
 	  collude, start_victim, judge_claim, 60, false },
 	{ "fork-bomb", "break stubs in a crowd that doubles",
 	  fork_bomb, NULL, NULL, 60, false },
+	{ "log-flood", "fill the log with lines, by all that is worth one",
+	  log_flood, NULL, NULL, 120, false },
 	{ "storm", "keep the kernel busy with broken stubs, beside a sleeper",
 	  storm, NULL, NULL, 60, false },
 	{ "ring-fork", "read pages that fork() puts where the process's own were",

@@ -61,7 +61,7 @@ static void forge(struct forgery f)
 #define genuine(signal, ...) \
 	((struct forgery){ .what = (uint64_t)(signal), .pointers = true, __VA_ARGS__ })
 
-static const int signals[] = { SIGSYS, SIGSEGV, SIGALRM, SIGTRAP, SIGILL, SIGFPE };
+static const int signals[] = { SIGSYS, SIGSEGV, SIGALRM, SIGTRAP, SIGILL, SIGFPE, SIGBUS };
 
 static const uint64_t strange[] = {
 	0, 1, 0xff, 0x1000, 0x7fffffff, 0x80000000, 0xffffffff, 0x7fffffffffff,
