@@ -340,7 +340,8 @@ void mm_wait_dead(struct mm_id *mm)
 static _Noreturn void become_stub(struct mm_id *mm, int sock, const struct sock_fprog *program,
 				  unsigned int flags)
 {
-	static const int signals[] = { SIGSEGV, SIGSYS, SIGALRM, SIGTRAP, SIGILL, SIGFPE };
+	static const int signals[] = { SIGSEGV, SIGSYS, SIGALRM, SIGTRAP, SIGILL, SIGFPE,
+				      SIGBUS };
 	stack_t stack = { .ss_sp = (void *)STUB_DATA, .ss_size = STUB_DATA_PAGES * PAGE };
 	struct {
 		unsigned long handler, flags, restorer, mask;

@@ -129,7 +129,7 @@ static void arguments_of_a_stub_work(void)
 
 static void every_other_call_kills(void)
 {
-	/* uretprobe and uprobe pass by all filters (Linux 6.14), and raise SIGILL. */
+	/* uretprobe and uprobe pass by all filters (Linux 6.14): SIGILL, and ENXIO. */
 	static const long known[] = { SYS_futex,   SYS_mmap, SYS_munmap, SYS_rt_sigreturn,
 				      SYS_recvmsg, 335,	     336 };
 	static const unsigned long zeros[6];

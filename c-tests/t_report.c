@@ -67,7 +67,8 @@ static unsigned char *fpstate(struct stub_data *data)
 /* Whatever a guest has written: that is what a monitor may rely on after a 0. */
 static void own_is_sound(int calls, bool has_frame)
 {
-	static const int signals[] = { SIGSEGV, SIGSYS, SIGALRM, SIGTRAP, SIGILL, SIGFPE };
+	static const int signals[] = { SIGSEGV, SIGSYS, SIGALRM, SIGTRAP, SIGILL, SIGFPE,
+				      SIGBUS };
 	unsigned long at;
 	unsigned int words[2], magic2;
 	size_t i;
@@ -150,7 +151,8 @@ static void a_real_report_is_taken_over(void)
 
 static void only_signals_of_stubs_are_reported(void)
 {
-	static const int good[] = { SIGSEGV, SIGSYS, SIGALRM, SIGTRAP, SIGILL, SIGFPE };
+	static const int good[] = { SIGSEGV, SIGSYS, SIGALRM, SIGTRAP, SIGILL, SIGFPE,
+				      SIGBUS };
 	static const int bad[] = { INT_MIN, INT_MAX, -SIGSYS, SIGSYS + 256, SIGSYS + 65536, 1000 };
 	int sig, expected;
 	size_t i;

@@ -120,6 +120,13 @@ static void signals_are_reported(void)
 	report_once("fault", 0);
 	check_eq(mm.own.signal, SIGILL);
 
+	/* The host maps it, but there is nothing */
+	mm_set_pte(&mm, GUEST_FREE, FRAMES + 1, PROT_READ);
+	mm_queue_map(&mm, GUEST_FREE, PAGE, FRAMES + 1, PROT_READ);
+	check_eq(mm_sync(&mm), 0);
+	report_once("read", GUEST_FREE);
+	check_eq(mm.own.signal, SIGBUS);
+
 	mm_guest(&mm, "spin", GUEST_STACK);
 	mm_resume(&mm);
 	while (!*(volatile unsigned long *)mm_frame(&mm, FRAME_GUEST_STACK))

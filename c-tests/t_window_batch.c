@@ -348,13 +348,17 @@ static void offsets_beyond_the_file(void)
 	start();
 	mm_set_pte(&w.mm, GUEST_FREE, FRAMES + 1, READ);
 	mm_queue_map(&w.mm, GUEST_FREE, PAGE, FRAMES + 1, READ);
-	/* The host maps it, but there is nothing: SIGBUS, which no stub handles. */
+	/* The host maps it, but there is nothing: SIGBUS, the guest's. */
 	check_eq(window_sync(&w), 0);
 	window_is_sound(&w);
 	window_guest(&w, "read", GUEST_FREE);
-	check_eq(window_run(&w), -ESRCH);
-	window_is_lost(&w);
-	check_eq(WTERMSIG(mm_reap(&w.mm)), SIGBUS);
+	check_eq(window_run(&w), 0);
+	check_eq(w.event.signal, SIGBUS);
+	check_eq(w.event.again, 0);
+	check_eq(w.info.si_code, BUS_ADRERR);
+	check_eq((unsigned long)w.info.si_addr, GUEST_FREE);
+	check_eq(w.regs.rip, mm_guest_code("read"));
+	window_is_sound(&w);
 }
 
 static bool say_sent(const long *arg, long *result)

@@ -96,7 +96,8 @@ static void what_the_host_has_captured_is_known(void)
 	check_eq(w.event.again, 0);
 	check_eq(w.event.error, 0);
 	is_known_of_the_call(SYS_read);
-	check_eq(w.regs.rsp, 0);
+	/* As it was resumed: who looks at a blocked process sees it on its stack. */
+	check_eq(w.regs.rsp, GUEST_STACK + PAGE - 64);
 	check_eq(w.regs.eflags, 0);
 	/* r15 to rbx, r11, rcx */
 	for (i = 0; i < 7; i++)

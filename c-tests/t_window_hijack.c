@@ -886,7 +886,7 @@ static void is_a_breach(const struct forged *row)
 static const struct forged of_a_running_stub[] = {
 	{ "no signal", "signal", P(0, KEEP, KEEP) },
 	{ "SIGHUP", "signal", P(1, KEEP, KEEP) },
-	{ "SIGBUS", "signal", P(7, KEEP, KEEP) },
+	{ "SIGUSR1", "signal", P(10, KEEP, KEEP) },
 	{ "SIGKILL", "signal", P(9, KEEP, KEEP) },
 	{ "signal 64", "signal", P(64, KEEP, KEEP) },
 	{ "signal -1", "signal", P(-1UL, KEEP, KEEP) },
@@ -914,6 +914,7 @@ static const struct forged of_a_running_stub[] = {
 	{ "SIGTRAP at iretq", "signal", P(SIGTRAP, KEEP, KEEP), .rip = IRET },
 	{ "SIGILL there", "signal", P(SIGILL, KEEP, KEEP), .rip = IRET },
 	{ "SIGFPE there", "signal", P(SIGFPE, KEEP, KEEP), .rip = IRET },
+	{ "SIGBUS there", "signal", P(SIGBUS, KEEP, KEEP), .rip = IRET },
 	{ "another call", "system call", ARGS, .nr = SYS_getpid },
 	{ "munmap", "system call", ARGS, .nr = SYS_munmap },
 	{ "recvmsg", "system call", ARGS, .nr = SYS_recvmsg },

@@ -555,6 +555,41 @@ static void other_signals(void)
 	window_is_sound(&w);
 }
 
+/* Exceptions that are SIGBUS: an alignment check, and a push where no address is */
+static void a_bus_error(void)
+{
+	/* push %rax */
+	static const unsigned char push = 0x50;
+
+	start();
+	window_guest(&w, "read", GUEST_STACK + 1);
+	w.regs.eflags = 0x40202;
+	check_eq(window_run(&w), 0);
+	check_eq(w.event.signal, SIGBUS);
+	check_eq(w.event.again, 0);
+	check_eq(w.info.si_code, BUS_ADRALN);
+	check_eq(w.regs.rip, mm_guest_code("read"));
+	check_eq(w.regs.eflags & 0x40000, 0x40000);
+	/* Aligned it goes on, and the stub's code does not mind the flag. */
+	w.regs.rdi = GUEST_STACK;
+	check_eq(window_run(&w), 0);
+	check_eq(window_result(&w), *(long *)mm_frame(&w.mm, FRAME_GUEST_STACK));
+	check_eq(w.regs.eflags & 0x40000, 0x40000);
+	w.regs.eflags = 0x202;
+	window_is_sound(&w);
+
+	memcpy(mm_frame(&w.mm, FRAME_FREE), &push, 1);
+	window_map(&w, GUEST_FREE, FRAME_FREE, PROT_READ | PROT_EXEC);
+	window_call_at(&w, GUEST_FREE, 1, 0);
+	w.regs.rsp = 0x8000000000000000;
+	check_eq(window_run(&w), 0);
+	check_eq(w.event.signal, SIGBUS);
+	check_eq(w.event.again, 0);
+	check_eq(w.regs.rip, GUEST_FREE);
+	check_eq(w.regs.rsp, 0x8000000000000000);
+	window_is_sound(&w);
+}
+
 static void wait_for_rounds(void)
 {
 	volatile unsigned long *rounds = mm_frame(&w.mm, FRAME_GUEST_STACK);
@@ -740,6 +775,7 @@ static const struct test tests[] = {
 	TEST(a_page_fault),
 	TEST(a_single_step),
 	TEST(other_signals),
+	TEST(a_bus_error),
 	TEST(a_timer_signal),
 	TEST(a_running_guest_has_its_socket_and_nothing_else),
 	TEST(many_rounds),

@@ -68,7 +68,8 @@ void window_init_calls(unsigned int flags)
 static _Noreturn void become_stub(struct window *w, int sock, int report,
 				  const struct sock_fprog *program, unsigned int flags)
 {
-	static const int signals[] = { SIGSEGV, SIGSYS, SIGALRM, SIGTRAP, SIGILL, SIGFPE };
+	static const int signals[] = { SIGSEGV, SIGSYS, SIGALRM, SIGTRAP, SIGILL, SIGFPE,
+				      SIGBUS };
 	stack_t stack = { .ss_sp = (void *)SIGSTACK, .ss_size = PAGE };
 	struct {
 		unsigned long handler, flags, restorer, mask;

@@ -12,7 +12,7 @@
 # Returns the number of the last exit-status line (0..123), 124 when the time was up, 125 when the guest
 # ended otherwise, by a panic for example.
 #
-# TIMEOUT: seconds (60). MEM: the guest's memory in MiB (512). NCPUS: its CPUs (1).
+# TIMEOUT: seconds (60) that the guest computes or sleeps; what it waits for a CPU of the host does not count. MEM: the guest's memory in MiB (512). NCPUS: its CPUs (1).
 set -euo pipefail
 
 # shellcheck source=uml/common.sh
@@ -69,9 +69,10 @@ set -m
 guest=$!
 # The guest alone is waited for: of several, bash's `wait -n` can miss one that ends beside another.
 {
-	sleep "$limit"
-	: >"$dir/late"
-	kill -KILL -- "-$guest"
+	own_time "$guest" "$limit" || {
+		: >"$dir/late"
+		kill -KILL -- "-$guest"
+	}
 } &
 timer=$!
 set +m

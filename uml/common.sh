@@ -78,6 +78,55 @@ lock() {
 	export STUBGUARD_LOCK=$1
 }
 
+# What the process $1 and its descendants are at: $tree_cpu is the CPU time that they have used so far, in microseconds,
+# that of the dead among them included; $tree_waits is set if one of them runs or waits for a CPU or a disk. No process is made.
+look_at_tree() {
+	local pids=("$1") field=() children=() i task text
+	tree_cpu=0 tree_waits=
+	for ((i = 0; i < ${#pids[@]}; i++)); do
+		{ read -r text <"/proc/${pids[i]}/stat"; } 2>/dev/null || continue
+		# The second field is the program's name, which may have blanks.
+		read -ra field <<<"${text##*) }"
+		tree_cpu=$((tree_cpu + (field[11] + field[12] + field[13] + field[14]) * 10000))
+		for task in "/proc/${pids[i]}/task"/*; do
+			{ read -r text <"$task/stat" && read -ra children <"$task/children"; } 2>/dev/null || true
+			case ${text##*) } in [RD]*) tree_waits=1 ;; esac
+			pids+=(${children[0]+"${children[@]}"})
+			children=()
+		done
+	done
+}
+
+# own_time PID LIMIT [DIR]: returns when the process PID has ended, or fails when it and its descendants have had LIMIT
+# seconds to themselves: what they computed and what they slept, but not what they waited for a CPU. So a limit is
+# the same on a busy host. As the limits are for guests, which know wall time only: the files DIR/1, DIR/2... tell of
+# each quarter of such a second that is over.
+own_time() {
+	local pid=$1 limit=$2 dir=${3:-} own=0 quarters=0 cpu=0 at=${EPOCHREALTIME/[.,]/} before=0 passed nap look=0
+	while kill -0 "$pid" 2>/dev/null; do
+		# Of many processes the look itself takes long: at most a thirtieth of the time.
+		nap=$((look * 30))
+		[ "$nap" -ge 100000 ] || nap=100000
+		[ -n "$dir" ] || [ "$nap" -ge 1000000 ] || nap=1000000
+		printf -v nap '%d.%06d' $((nap / 1000000)) $((nap % 1000000))
+		sleep "$nap"
+		before=$cpu look=${EPOCHREALTIME/[.,]/}
+		look_at_tree "$pid"
+		cpu=$tree_cpu look=$((${EPOCHREALTIME/[.,]/} - look))
+		passed=$((${EPOCHREALTIME/[.,]/} - at))
+		at=$((at + passed))
+		if [ -n "$tree_waits" ] && [ $((cpu - before)) -lt "$passed" ]; then
+			passed=$((cpu > before ? cpu - before : 0))
+		fi
+		own=$((own + passed))
+		while [ -n "$dir" ] && [ "$own" -ge $(((quarters + 1) * 250000)) ]; do
+			quarters=$((quarters + 1))
+			: >"$dir/$quarters" || return 0
+		done
+		[ "$own" -lt $((limit * 1000000)) ] || return 1
+	done 2>/dev/null
+}
+
 # VERSION.PATCHLEVEL of a kernel tree, as its Makefile has it.
 tree_version() {
 	[ -r "$1/Makefile" ] || return 0

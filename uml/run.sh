@@ -38,12 +38,13 @@ jobs=${JOBS:-$(nproc)}
 [ -n "${kernel[unguarded]:-}" ] && [ -n "${kernel[guarded]:-}" ] || WORKLOADS=
 workloads=${WORKLOADS-pipelines files compile forks maps signals threads floats vectors steps handlers bases calls everycall fdcount}
 
-# A guest without a guard hangs in some attacks. A guard needs 5 s of the attacker's CPU time, which
-# may take longer on a busy machine: a guarded guest gets more time before it is said to hang. It
-# also has more to do, as an attack that succeeds ends at once.
+# A guest without a guard hangs in some attacks. A guard needs 5 s of the attacker's CPU time: a guarded guest gets
+# more time before it is said to hang. It also has more to do, as an attack that succeeds ends at once. The limits
+# are seconds that the guest computes or sleeps (own_time); if even that is not to be had, it is killed much later.
 declare -A attack_limit=([unguarded]=20 [page-calls-unguarded]=120)
-attack_limit_else=180
-workload_limit=150
+attack_limit_else=400
+workload_limit=300
+last_resort=30	# times the limit
 
 # What a mode is known to leave open, and why: docs/trust.md. No failure, but never left unsaid.
 declare -A known_open=(
@@ -60,10 +61,10 @@ guest_log() { printf '%s' "$log_dir/run-$1.log"; }
 write_init() {
 	local name=$1 tmp=$run_dir/tmp
 	shift
-	mkdir -p "$run_dir/audit/$name"
+	mkdir -p "$run_dir/audit/$name" "$run_dir/$name.clock"
 	cat >"$run_dir/$name.init" <<-INIT
 		#!$busybox sh
-		export PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin BUSYBOX='$busybox' TMPDIR='$tmp' VECTOR_SECONDS='${VECTOR_SECONDS:-2}'
+		export PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin BUSYBOX='$busybox' TMPDIR='$tmp' VECTOR_SECONDS='${VECTOR_SECONDS:-2}' HOSTILE_CLOCK='$run_dir/$name.clock'
 		\$BUSYBOX mount -t proc proc /proc
 		\$BUSYBOX mount -t tmpfs tmpfs '$tmp'
 		echo 'guest $name runs'
@@ -76,20 +77,25 @@ write_init() {
 	chmod +x "$run_dir/$name.init"
 }
 
-# boot NAME WHICH LIMIT: starts the guest in a process group of its own. $guest is the process to
-# watch; the kernel's is in NAME.pid as soon as it runs.
+# boot NAME WHICH LIMIT: starts the guest in a process group of its own, and who ends it after the limit, with a file
+# NAME.late. $guest is the process to watch; the kernel's is in NAME.pid as soon as it runs.
 boot() {
 	local name=$1 which=$2 limit=$3 more=''
 	[ "$which" != guarded ] || more=${GUARDED_ARGS:-}
-	rm -f "$run_dir/$name.pid"
+	rm -f "$run_dir/$name.pid" "$run_dir/$name.late" "$run_dir/$name.clock"/*
 	: >"$(guest_log "$name")"
 	# shellcheck disable=SC2016,SC2086 # for the inner shell; several words
-	setsid timeout -s KILL "$limit" sh -c 'echo $$ >"$1"; shift; exec "$@"' sh "$run_dir/$name.pid" \
+	setsid timeout -s KILL $((limit * last_resort)) sh -c 'echo $$ >"$1"; shift; exec "$@"' sh "$run_dir/$name.pid" \
 		"${kernel[$which]}" mem="${MEM:-128}M" seccomp=on ncpus="$ncpus" uml_dir="$run_dir/uml" \
 		rootfstype=hostfs rootflags=/ ro init="$run_dir/$name.init" con=null con0=fd:0,fd:1 $more \
 		</dev/null >"$(guest_log "$name")" 2>&1 &
 	guest=$!
 	disown "$guest" # many of them crash: no word about that from the shell
+	own_time "$guest" "$limit" "$run_dir/$name.clock" || {
+		: >"$run_dir/$name.late"
+		kill_guests "$run_dir/$name.pid"
+	} &
+	disown $!
 }
 
 running() { kill -0 "$guest" 2>/dev/null; }
@@ -145,12 +151,16 @@ count_fds() {
 }
 
 serve_fdcount() {
-	local name=$1 before after
+	local name=$1 before after tries
 	wait_for_line "$name" '^fdcount before' || return 0
 	before=$(count_fds "$name")
 	touch "$run_dir/$name.d/go"
 	wait_for_line "$name" '^fdcount after' || return 0
-	after=$(count_fds "$name")
+	# On a busy host it takes longer until all is given back.
+	for ((tries = 0; tries < 20; tries++)); do
+		after=$(count_fds "$name")
+		[ "$after" -gt $((before + 2 * ncpus)) ] || break
+	done
 	echo "$before $after" >"$run_dir/$name.fds"
 	touch "$run_dir/$name.d/stop"
 }
@@ -236,16 +246,17 @@ work_table() {
 
 # ---- attacks
 
-# judge_silence LOG SECONDS LIMIT: what became of a guest that has given no verdict
+# judge_silence NAME LIMIT: what became of a guest that has given no verdict
 judge_silence() {
-	local log=$1 panic
+	local log panic
+	log=$(guest_log "$1")
 	panic=$(grep -aoE '(Kernel panic - not syncing: |Fatal glibc error: ).*' "$log" | head -n 1 | tr -d '\r') || true
 	if ! grep -aq '^guest .* runs' "$log"; then
 		echo "INCONCLUSIVE the guest did not boot"
 	elif [ -n "$panic" ]; then
 		echo "BREACHED the guest is down: ${panic#Kernel panic - not syncing: }"
-	elif [ "$2" -ge "$3" ]; then
-		echo "BREACHED the guest hangs: no answer in $3 s"
+	elif [ -e "$run_dir/$1.late" ]; then
+		echo "BREACHED the guest hangs: no answer in $2 s"
 	else
 		echo "BREACHED the guest is down without a word"
 	fi
@@ -261,7 +272,7 @@ run_attack() {
 	verdict=$(grep -aE '^(BLOCKED|BREACHED|INCONCLUSIVE|SKIPPED) ' "$log" | head -n 1 | tr -d '\r') || true
 	[ "$which" != guarded ] || wait_for_line "$name" '^audit: ' || true
 	finish_guest "$name"
-	[ -n "$verdict" ] || verdict=$(judge_silence "$log" $((SECONDS - start)) "$limit")
+	[ -n "$verdict" ] || verdict=$(judge_silence "$name" "$limit")
 	printf '%s\n' "$verdict" >"$run_dir/$name.verdict"
 	say "$attack, $which: ${verdict%% *}, $((SECONDS - start)) s"
 }

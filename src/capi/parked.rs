@@ -342,7 +342,7 @@ pub unsafe extern "C" fn stubguard_stub_resume(
 /// wait. `event`: what has happened. `registers`: `STUBGUARD_REGISTERS` words, of which those that a guest
 /// can change are written (not orig_rax, the bases, and the selectors of data). `fp`: `fp_size` bytes.
 /// `siginfo`: a `siginfo_t`. These three are written if the guest was resumed, `event.signal` is not 0
-/// and `event.again` is 0 (with `event.notified` only `registers`: what is not the call's is 0); where no guest was resumed (the first park, a batch) they may be NULL. All
+/// and `event.again` is 0 (with `event.notified` only `registers`: what is not the call's is 0, but the stack pointer stays as it was); where no guest was resumed (the first park, a batch) they may be NULL. All
 /// are written only on success. The monitor's thread of that stub.
 ///
 /// Blocks until the stub parks, which it does at the latest when it is signalled (SIGALRM), dies, or a

@@ -216,6 +216,8 @@ const RAX: usize = 10;
 const RIP: usize = 16;
 /// `cs` in `struct user_regs_struct`.
 const CS: usize = 17;
+/// `rsp` in `struct user_regs_struct`.
+const RSP: usize = 19;
 /// `ss` in `struct user_regs_struct`.
 const SS: usize = 20;
 /// `fs_base` in `struct user_regs_struct`.
@@ -829,15 +831,16 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
             && calls::notifies(call.nr.cast_unsigned())
     }
 
-    /// Takes over what the host has captured of a guest's call. All other registers read as 0: they are not
-    /// known.
+    /// Takes over what the host has captured of a guest's call. The other registers are not known and read as 0,
+    /// except the stack pointer: it stays as the guest was resumed with it, which is near enough for
+    /// `/proc/PID/syscall`.
     fn call(&mut self, notification: &Notification, target: Option<&Target>) -> Option<Event> {
         let Notification { id, call } = notification;
         if let Some(target) = target {
             let store = |index: usize, value: u64| {
                 target.registers.store(u32::try_from(index.checked_mul(8)?).ok()?, value)
             };
-            for index in FROM_MCONTEXT {
+            for index in FROM_MCONTEXT.into_iter().filter(|index| *index != RSP) {
                 store(index, 0)?;
             }
             for (index, value) in ARGUMENTS.iter().zip(call.args) {

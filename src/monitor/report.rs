@@ -33,8 +33,15 @@ pub const MAX_ERRNO: i64 = 4095;
 /// What the stub has handlers for.
 ///
 /// cbindgen:ignore
-pub const SIGNALS: [c_int; 6] =
-    [libc::SIGSEGV, libc::SIGSYS, libc::SIGALRM, libc::SIGTRAP, libc::SIGILL, libc::SIGFPE];
+pub const SIGNALS: [c_int; 7] = [
+    libc::SIGSEGV,
+    libc::SIGSYS,
+    libc::SIGALRM,
+    libc::SIGTRAP,
+    libc::SIGILL,
+    libc::SIGFPE,
+    libc::SIGBUS,
+];
 
 /// Counts and logs a breach of the protocol.
 #[inline(never)]

@@ -17,7 +17,9 @@ mkdir -p "$cache_dir"
 dir=$(mktemp -d "$cache_dir/boots.XXXXXX")
 trap 'rm -rf "$dir"' EXIT
 cc -O2 -Wall -Wextra -Werror -o "$dir/host" "$uml_dir/tests/host.c"
-cc -O2 -Wall -Wextra -Werror -static -o "$dir/forks" "$uml_dir/tests/forks.c"
+for program in forks exceptions blocked; do
+	cc -O2 -Wall -Wextra -Werror -static -o "$dir/$program" "$uml_dir/tests/$program.c"
+done
 
 # A guest that shows the guard's file and makes a few hundred processes.
 cat >"$dir/init" <<INIT
@@ -159,6 +161,61 @@ for mode in window notify; do
 	MEM=64 boot real stubguard=$mode
 	{ guards $mode && [ "$(grep -c '^hog 137$' "$dir/log")" = 4 ]; } && r=0 || r=1
 	result "$r" "$mode, no memory left in the guest: who wants too much is killed, nobody else"
+done
+
+# What a process is told of its exceptions, and what others are told of its calls. All in one boot.
+cat >"$dir/init" <<INIT
+#!$busybox sh
+$busybox mount -t proc proc /proc
+$dir/exceptions && $dir/blocked && echo all as on the host
+$busybox cat /proc/stubguard
+echo exit-status 0
+$busybox poweroff -f
+INIT
+for arguments in stubguard=window stubguard=window,calls=trap stubguard=notify stubguard=off seccomp=off; do
+	boot real "$arguments"
+	{ [ "$status" -eq 0 ] && says '^all as on the host$' && says '^kills 0$'; } && r=0 || r=1
+	result "$r" "$arguments: each exception is the process's own signal, and a blocked call can be looked at"
+done
+
+# zombies PID: how many stubs of that process have ended and were not reaped
+zombies() {
+	local stat n=0 pid comm state parent
+	for stat in /proc/[0-9]*/stat; do
+		read -r pid comm state parent _ 2>/dev/null <"$stat" || continue
+		[ "$comm $state $parent" != "(uml-userspace) Z $1" ] || n=$((n + 1))
+	done
+	printf '%d' "$n"
+}
+
+# A reboot runs another kernel in the same process: what the first one kept for later has ended.
+mkdir "$dir/host-dir"
+cat >"$dir/init" <<INIT
+#!$busybox sh
+$busybox mount -t proc proc /proc
+$busybox mount -t hostfs -o $dir/host-dir none /mnt
+if [ ! -e /mnt/booted ]; then
+	i=0
+	while [ \$i -lt 12 ]; do $busybox sleep 0.2 & i=\$((i + 1)); done
+	wait
+	echo >/mnt/booted
+	$busybox reboot -f
+fi
+echo >/mnt/again
+while [ ! -e /mnt/counted ]; do $busybox usleep 10000; done
+echo exit-status 0
+$busybox poweroff -f
+INIT
+for mode in window notify; do
+	rm -f "$dir"/host-dir/*
+	boot real "stubguard=$mode" "boots_dir=$dir" &
+	while [ ! -e "$dir/host-dir/again" ] && kill -0 $! 2>/dev/null; do sleep 0.05; done
+	left=0
+	for pid in $(pgrep -f "boots_dir=$dir"); do left=$((left + $(zombies "$pid"))); done
+	: >"$dir/host-dir/counted"
+	wait $! || true
+	{ says '^exit-status 0$' && [ -e "$dir/host-dir/again" ] && [ "$left" -eq 0 ]; } && r=0 || r=1
+	result "$r" "$mode, after a reboot of the guest: $left stubs of the kernel before are zombies"
 done
 
 printf '1..%d\n' "$number"

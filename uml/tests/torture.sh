@@ -97,6 +97,7 @@ for module; do
 	number=$((number + 1))
 	if run "$module"; then
 		printf 'ok %d - %s: %s\n' "$number" "$module" "$(grep '^torture: passed' "$dir/log")"
+		printf '# %d looks of the mapping oracle\n' "$(grep -c '^audit: ok' "$dir/log")"
 		sed -n 's/^torture: note: /# not there: /p; s/^torture: with /# with /p; s/^  \([a-z-]* [0-9].*\)/# \1/p' "$dir/log"
 	else
 		failed=$((failed + 1))

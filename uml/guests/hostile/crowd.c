@@ -70,14 +70,14 @@ static pid_t start_staring(bool thread)
 
 void stale_page(void)
 {
-	double end = now() + STALE_SECONDS;
+	double end = own_time() + STALE_SECONDS;
 	unsigned int i;
 	bool thread;
 	pid_t pid;
 	int fd;
 
 	run_on(0);
-	for (i = 0; i < STALE_TRIES && !shared->claimed && now() < end; i++) {
+	for (i = 0; i < STALE_TRIES && !shared->claimed && own_time() < end; i++) {
 		thread = i % 2;
 		step("giving back page %u", i);
 		shared->stop = shared->back = false;
@@ -149,7 +149,7 @@ void copy_race(void)
 	static char stack[8 * PAGE] __attribute__((aligned(16)));
 	static char text[COPY_PAGES * PAGE];
 	char *own = (char *)reserve(sizeof(text));
-	double end = now() + (getenv("HOSTILE_FULL") ? COPY_SECONDS_FULL : COPY_SECONDS);
+	double end = own_time() + (getenv("HOSTILE_FULL") ? COPY_SECONDS_FULL : COPY_SECONDS);
 	unsigned int foreign = 0, round = 0;
 	pid_t pid;
 
@@ -165,7 +165,7 @@ void copy_race(void)
 	while (!shared->back)
 		sched_yield();
 	step("giving back what is copied to");
-	for (; now() < end && !foreign; round++) {
+	for (; own_time() < end && !foreign; round++) {
 		madvise(target, sizeof(text), MADV_DONTNEED);
 		if (round % 8 == 0)
 			foreign = use_pages(own, sizeof(text));
@@ -260,7 +260,7 @@ static void hijack(unsigned int round)
 		prepare_call(&call, stub.site[round % stub.nsites] + (i % 4 ? 2 : 0), SYS_mmap, map);
 		if (control.back)
 			prefill(i & 1 ? control.with_fd : control.back, 0, &call);
-		alarm(1);
+		alarm_stretched(1);
 		host_call_raw(&call);
 		look();
 	}
@@ -400,7 +400,7 @@ static void count_honestly(int to)
 void fork_bomb(void)
 {
 	uint64_t n, next = 0;
-	double worst = 0, start = now(), last, t;
+	double worst = 0, start = own_time(), last, t;
 	unsigned int round;
 	int ends[2];
 
@@ -428,7 +428,7 @@ void fork_bomb(void)
 	}
 	shared->stop = true;
 	/* A stub that does not answer is let run for seconds in notify mode: the mean tells */
-	conclude((double)next < now() - start ? BREACHED : BLOCKED,
+	conclude((double)next < own_time() - start ? BREACHED : BLOCKED,
 		 "%lu processes broke their stubs, an honest one beside counted to %lu, the longest pause was %.0f ms",
 		 shared->counter, next, worst * 1e3);
 }

@@ -18,6 +18,7 @@
  *	crowd.c		attacks by several processes
  *	tables.c	attacks on page tables, without the stub
  *	copies.c	attacks on the kernel's copies, without the stub
+ *	log.c		attacks on the kernel's log
  */
 #ifndef HOSTILE_H
 #define HOSTILE_H
@@ -67,6 +68,7 @@ struct shared {
 	volatile bool stop;		/* what its judge says to it */
 	volatile bool back;		/* control has come back from the stub */
 	volatile unsigned int at;	/* how far it has got */
+	volatile unsigned int quarters;	/* of a second that the guest has had */
 };
 extern struct shared *shared;
 
@@ -83,6 +85,11 @@ void *map_shared(size_t size);
 /* Run @fn in a child of its own; the wait status tells how it ended. */
 int in_child(void (*fn)(void *), void *arg);
 double now(void);
+/* Seconds that the guest has had to itself: a limit is the same on a busy host. */
+double own_time(void);
+/* How long @seconds of it take at this load, and an alarm after so long. */
+double stretched(double seconds);
+void alarm_stretched(unsigned int seconds);
 /* A range of guest addresses with nothing in it yet. */
 uintptr_t reserve(size_t size);
 
@@ -321,5 +328,7 @@ void ring_fork(void);
 void remap_stale(void);
 /* copies.c */
 void copy_rights(void);
+/* log.c */
+void log_flood(void);
 
 #endif

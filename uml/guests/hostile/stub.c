@@ -205,7 +205,7 @@ void limit_child(void)
 {
 	signal(SIGALRM, SIG_DFL);
 	signal(SIGSEGV, SIG_DFL);
-	alarm(1);
+	alarm_stretched(1);
 }
 
 /*

@@ -9,6 +9,7 @@
 #include <linux/mm.h>
 #include <linux/preempt.h>
 #include <linux/proc_fs.h>
+#include <linux/ratelimit.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/seq_file.h>
@@ -18,9 +19,11 @@
 #include <trace/events/ipi.h>
 
 #include <asm/mmu.h>
+#include <asm/mmu_context.h>
 #include <asm/pgtable.h>
 #include <asm/tlbflush.h>
 #include <as-layout.h>
+#include <init.h>
 #include <os.h>
 #include <skas.h>
 #include <stub-audit.h>
@@ -129,6 +132,32 @@ void stub_guard_pin(void)
 void stub_guard_unpin(void)
 {
 	preempt_enable();
+}
+
+/**
+ * stub_guard_leave_mm() - Take over the registers that a task has left in its stub
+ * @tsk:	The current task, which leaves its address space
+ *
+ * A task that ends by a signal has fetched them before. One that the kernel ends
+ * inside of a system call has not (SECCOMP_RET_KILL_THREAD of a filter that a
+ * sibling has just set): who uses the stub next would write to a freed task.
+ */
+void stub_guard_leave_mm(struct task_struct *tsk)
+{
+	stub_guard_fetch(&tsk->thread.regs.regs);
+}
+
+/**
+ * stub_guard_may_print() - Is there room in the log for one more line?
+ * @func:	The function that asks
+ *
+ * A guest may have stub after stub killed: ten lines a second are enough.
+ */
+int stub_guard_may_print(const char *func)
+{
+	static DEFINE_RATELIMIT_STATE(lines, HZ, 10);
+
+	return ___ratelimit(&lines, func);
 }
 
 /**
@@ -255,7 +284,7 @@ static unsigned long kept_scan(struct shrinker *shrinker,
 		freed++;
 	}
 
-	return freed;
+	return freed ?: SHRINK_STOP;
 }
 
 /* Stubs that are kept for reuse are given back when memory is short */
@@ -276,6 +305,16 @@ static int __init stub_guard_shrinker(void)
 }
 fs_initcall(stub_guard_shrinker);
 
+/* A reboot runs another kernel in this process, which would not know them */
+static void stub_guard_stop(void)
+{
+	while (stub_guard_parked && os_stub_guard_drop())
+		;
+}
+
+__uml_exitcall(stub_guard_stop);
+
+#ifdef CONFIG_PROC_FS
 static int stub_guard_show(struct seq_file *m, void *v)
 {
 	const char *name, *reason;
@@ -296,6 +335,7 @@ static int __init stub_guard_proc(void)
 	return 0;
 }
 fs_initcall(stub_guard_proc);
+#endif
 
 void *stub_guard_code;
 

@@ -4,6 +4,7 @@
  * to and from the stubs through it.
  */
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -163,24 +164,6 @@ static void log_line(int level, const char *message)
 	/* Full: the counters still tell. */
 }
 
-/**
- * stub_guard_may_print() - Is there room in the log for one more line?
- *
- * A guest may have stub after stub killed: ten lines a second are enough.
- */
-int stub_guard_may_print(void)
-{
-	static long long second;
-	static int lines;
-	long long now = os_nsecs() / 1000000000LL;
-
-	if (now != second) {
-		second = now;
-		lines = 0;
-	}
-	return lines++ < 10;
-}
-
 static void print_log(void)
 {
 	int i, old;
@@ -197,7 +180,7 @@ static void print_log(void)
 			continue;
 		if (log_lines[i].level > STUBGUARD_LOG_WARNING)
 			printk(UM_KERN_INFO "%s\n", log_lines[i].text);
-		else if (stub_guard_may_print())
+		else if (stub_guard_may_print(__func__))
 			printk(UM_KERN_WARNING "%s\n", log_lines[i].text);
 		__atomic_store_n(&log_lines[i].state, LINE_FREE, __ATOMIC_RELEASE);
 	}
@@ -209,6 +192,10 @@ static void print_log(void)
  */
 static struct stubguard_stub *parked(struct mm_id *id)
 {
+	static_assert(sizeof(struct stubguard_stub) <=
+		      sizeof(((struct stub_data *)0)->sigstack),
+		      "the library's record does not fit into the signal stack");
+
 	return (void *)((struct stub_data *)id->stack)->sigstack;
 }
 
@@ -427,7 +414,7 @@ int os_stub_guard_attach(struct mm_id *id)
 					    (void *)guard->shared, kept_fd);
 		if (ret == 0)
 			guard->identity = parked(id)->identity;
-		else if (stub_guard_may_print())
+		else if (stub_guard_may_print(__func__))
 			printk(UM_KERN_ERR "stubguard: no listener, err = %d\n",
 			       guard->listener < 0 ? guard->listener : ret);
 		return ret;
@@ -435,8 +422,9 @@ int os_stub_guard_attach(struct mm_id *id)
 
 	ret = get_stub_listener(id->pid, &identity);
 	if (ret < 0) {
-		printk(UM_KERN_ERR "%s : no listener, pid = %d, err = %d\n",
-		       __func__, id->pid, ret);
+		if (stub_guard_may_print(__func__))
+			printk(UM_KERN_ERR "%s : no listener, pid = %d, err = %d\n",
+			       __func__, id->pid, ret);
 		return ret;
 	}
 
@@ -799,7 +787,7 @@ static int start_stub(struct mm_id *id, int stub_exe_fd, int cpu)
 	return 0;
 
 no_stub:
-	if (stub_guard_may_print())
+	if (stub_guard_may_print(__func__))
 		printk(UM_KERN_ERR "stubguard: no new stub, errno = %d%s\n",
 		       -err, err == -EMFILE ? " (see RLIMIT_NOFILE)" : "");
 	return err;
@@ -1128,7 +1116,7 @@ int stub_guard_run(struct mm_id *id, struct uml_pt_regs *regs, void *siginfo)
 		syscall_stub_dump_error(id);
 	}
 	if (ret < 0) {
-		if (stub_guard_may_print())
+		if (stub_guard_may_print(__func__))
 			printk(UM_KERN_ERR "%s : stub is lost, pid = %d, err = %d\n",
 			       __func__, id->pid, ret);
 		stub_guard_kill(id);

@@ -107,7 +107,7 @@ unsigned long os_stub_guard_drop(void);
 /* os-Linux, for the kernel's side */
 extern int stub_guard_on;
 int os_stub_guard_start(void *stub_code, unsigned long task_size);
-int stub_guard_may_print(void);
+int stub_guard_may_print(const char *func);
 int stub_guard_is_watched(void);
 int stub_guard_is_shared(void);
 int stub_guard_is_stale(void);
@@ -147,9 +147,8 @@ struct stub_guard_init { };
 #define stub_guard_wait(id, futex) ((void)(id), \
 	syscall(__NR_futex, futex, FUTEX_WAIT, FUTEX_IN_CHILD, NULL, NULL, 0))
 #define stub_guard_collect(id) 0
-#define stub_guard_abort(id) 0
+#define stub_guard_abort(id) ({ (void)(id); 0; })
 #define STUB_GUARD_SEND_FLAGS 0
-#define stub_guard_may_print() 1
 #define stub_guard_refault(addr) ((void)(addr))
 #define stub_guard_alloc(id) 0
 #define stub_guard_reused(id) 0
