@@ -157,8 +157,9 @@ static bool is_uncounted(struct vm_area_struct *vma, unsigned long addr,
 	if (vma->vm_flags & VM_MIXEDMAP)
 		return !pfn_valid(pfn);
 	if (vma->vm_flags & VM_PFNMAP)
+		/* Not copy-on-write; the helper for that has another name in 7.3 */
 		return pfn == linear_page_index(vma, addr) ||
-		       !is_cow_mapping(vma->vm_flags);
+		       (vma->vm_flags & (VM_SHARED | VM_MAYWRITE)) != VM_MAYWRITE;
 	return false;
 }
 
