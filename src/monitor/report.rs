@@ -33,15 +33,8 @@ pub const MAX_ERRNO: i64 = 4095;
 /// What the stub has handlers for.
 ///
 /// cbindgen:ignore
-pub const SIGNALS: [c_int; 7] = [
-    libc::SIGSEGV,
-    libc::SIGSYS,
-    libc::SIGALRM,
-    libc::SIGTRAP,
-    libc::SIGILL,
-    libc::SIGFPE,
-    libc::SIGBUS,
-];
+pub const SIGNALS: [c_int; 7] =
+    [libc::SIGSEGV, libc::SIGSYS, libc::SIGALRM, libc::SIGTRAP, libc::SIGILL, libc::SIGFPE, libc::SIGBUS];
 
 /// Counts and logs a breach of the protocol.
 #[inline(never)]
