@@ -113,7 +113,8 @@ struct vm_ops {
     log.parent.mkdir(exist_ok=True)
     print(f"build {objects.relative_to(CACHE)} (log: {log})", flush=True)
     with log.open("w") as out:
-        if subprocess.run(["make", "-C", tree, "ARCH=um", f"O={objects}", f"-j{jobs}", "linux"], stdin=subprocess.DEVNULL,
+        if subprocess.run(["make", "-C", tree, "ARCH=um", f"O={objects}", f"-j{jobs}", "KBUILD_BUILD_TIMESTAMP=Thu, 01 Jan 1970 00:00:00 +0000",
+                           "KBUILD_BUILD_VERSION=1", "KBUILD_BUILD_USER=uml", "KBUILD_BUILD_HOST=stubguard", "linux"], stdin=subprocess.DEVNULL,
                           stdout=out, stderr=subprocess.STDOUT, env=environment).returncode:
             die(f"the kernel does not compile:\n{log.read_text()[-2000:]}")
     return objects / "linux"
