@@ -5,7 +5,11 @@
  */
 #include "hostile.h"
 
+#include <linux/userfaultfd.h>
 #include <stdarg.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 /* ---- copy-rights: what the kernel copies has the rights and the effect of a user's access */
 
@@ -163,4 +167,156 @@ void copy_rights(void)
 		_exit(0);
 	}
 	conclude(BLOCKED, "the kernel's copies keep what they write, and read and write what the process may");
+}
+
+/* ---- pfn-cow: memory of a device, which the kernel copies with a lock held */
+
+#define FRAME_BITS	55	/* of an entry of /proc/PID/pagemap */
+
+static uint64_t frame_of(const void *page)
+{
+	uint64_t entry = 0;
+	int fd = open("/proc/self/pagemap", O_RDONLY);
+
+	if (fd < 0 || pread(fd, &entry, sizeof(entry), (off_t)((uintptr_t)page / PAGE * 8)) != 8 ||
+	    !(entry << (64 - FRAME_BITS)))
+		conclude(SKIPPED, "/proc/self/pagemap does not tell where a page is");
+	close(fd);
+	return entry & ((1UL << FRAME_BITS) - 1);
+}
+
+static int open_memory(void)
+{
+	const char *tmp = getenv("TMPDIR");
+	char path[PATH_MAX];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/mem", tmp ? tmp : "/tmp");
+	if (mknod(path, S_IFCHR | 0600, makedev(1, 1)) && errno != EEXIST)
+		conclude(INCONCLUSIVE, "mknod: %s", strerror(errno));
+	fd = open(path, O_RDWR);
+	if (fd < 0)
+		conclude(SKIPPED, "/dev/mem: %s", strerror(errno));
+	return fd;
+}
+
+static void write_to_copy(void *arg)
+{
+	unsigned char *page = arg;
+	size_t i;
+
+	page[1] = 'w';
+	for (i = 0; i < PAGE; i++)
+		if (page[i] != (i == 1 ? 'w' : 'd'))
+			_exit(1);
+}
+
+void pfn_cow(void)
+{
+	char *own = (char *)reserve(PAGE), *page;
+	int fd = open_memory();
+
+	memset(own, 'd', PAGE);
+	if (mlock(own, PAGE))
+		conclude(INCONCLUSIVE, "mlock: %s", strerror(errno));
+	page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd,
+		    (off_t)(frame_of(own) * PAGE));
+	if (page == MAP_FAILED || page[0] != 'd')
+		conclude(SKIPPED, "a page of /dev/mem cannot be mapped");
+	step("writing to a child's copy of a page of /dev/mem");
+	if (in_child(write_to_copy, page))
+		conclude(BREACHED, "a child's copy of a page of /dev/mem is not what the page was");
+	if (own[1] != 'd')
+		conclude(BREACHED, "a child wrote to /dev/mem itself instead of a copy");
+	conclude(BLOCKED, "a child wrote to its copy of a page of /dev/mem, and to nothing else");
+}
+
+/* ---- poison-panic, fault-signal: userfaultfd */
+
+/* As in newer kernels' linux/userfaultfd.h */
+#define FEATURE_POISON	(1UL << 14)
+struct poison {
+	struct uffdio_range range;
+	uint64_t mode;
+	int64_t updated;
+};
+#define POISON		_IOWR(UFFDIO, 0x08, struct poison)
+
+/* A page for which the kernel asks the fd; nobody answers. */
+static char *watched_page(int *fd, uint64_t features)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = features };
+	struct uffdio_register range = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+	char *page = (char *)reserve(PAGE);
+
+	*fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+	if (*fd < 0)
+		conclude(SKIPPED, "userfaultfd: %s", strerror(errno));
+	if (ioctl(*fd, UFFDIO_API, &api))
+		conclude(SKIPPED, "this kernel's userfaultfd cannot do that");
+	range.range.start = (uintptr_t)page;
+	range.range.len = PAGE;
+	if (ioctl(*fd, UFFDIO_REGISTER, &range))
+		conclude(INCONCLUSIVE, "UFFDIO_REGISTER: %s", strerror(errno));
+	return page;
+}
+
+void poison_panic(void)
+{
+	struct sigaction sa = { .sa_handler = probe_fault };
+	struct poison poison = { .mode = 0 };
+	int fd, ends[2];
+	char *page = watched_page(&fd, FEATURE_POISON);
+
+	poison.range.start = (uintptr_t)page;
+	poison.range.len = PAGE;
+	if (ioctl(fd, POISON, &poison) || pipe(ends))
+		conclude(INCONCLUSIVE, "UFFDIO_POISON or pipe: %s", strerror(errno));
+	sigaction(SIGBUS, &sa, NULL);
+	step("having the kernel read a poisoned page");
+	if (write(ends[1], page, 1) != -1)
+		conclude(BREACHED, "write() read a poisoned page");
+	step("reading a poisoned page");
+	if (readable((uintptr_t)page))
+		conclude(BREACHED, "read a poisoned page");
+	conclude(BLOCKED, "a poisoned page cannot be read, and the process lives");
+}
+
+#define SIGNAL_SECONDS	3
+
+static void tell_and_exit(int sig)
+{
+	(void)sig;
+	shared->back = true;
+	_exit(0);
+}
+
+void fault_signal(void)
+{
+	double end;
+	pid_t pid;
+	int fd;
+
+	step("waiting for a page that nobody brings, and for a signal");
+	pid = fork();
+	if (pid < 0)
+		conclude(INCONCLUSIVE, "fork: %s", strerror(errno));
+	if (pid == 0) {
+		char *page = watched_page(&fd, 0);
+
+		signal(SIGALRM, tell_and_exit);
+		alarm(1);
+		*(volatile char *)page = 1;
+		_exit(1);
+	}
+	for (end = own_time() + SIGNAL_SECONDS; !shared->back && !shared->kind && own_time() < end;)
+		usleep(10000);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	if (shared->kind)
+		_exit(0);
+	if (!shared->back)
+		conclude(BREACHED, "a process that waits for a page got no SIGALRM in %d s",
+			 SIGNAL_SECONDS);
+	conclude(BLOCKED, "a process that waited for a page got its SIGALRM");
 }

@@ -328,6 +328,9 @@ void ring_fork(void);
 void remap_stale(void);
 /* copies.c */
 void copy_rights(void);
+void pfn_cow(void);
+void poison_panic(void);
+void fault_signal(void);
 /* log.c */
 void log_flood(void);
 

@@ -238,6 +238,12 @@ static const struct attack {
 	  remap_stale, start_victim, judge_claim, 120, false },
 	{ "copy-rights", "have the kernel copy without the rights that are needed",
 	  copy_rights, NULL, NULL, 60, false },
+	{ "pfn-cow", "write to a child's copy of a device's memory",
+	  pfn_cow, NULL, NULL, 60, false },
+	{ "poison-panic", "read a page that userfaultfd has poisoned",
+	  poison_panic, NULL, NULL, 60, false },
+	{ "fault-signal", "wait for a page that nobody brings, and for a signal",
+	  fault_signal, NULL, NULL, 60, false },
 };
 
 static bool reap(pid_t pid, int *status, int seconds)
