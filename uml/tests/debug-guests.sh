@@ -38,6 +38,7 @@ dir=$(mktemp -d "$cache_dir/debug.XXXXXX")
 trap 'rm -rf "$dir"' EXIT
 chmod 755 "$dir"
 serve_audits "$dir/looks"
+mkdir "$dir/looks/guest"
 mkdir "$dir/tmp" "$dir/sys" "$dir/go"
 cp "$uml_dir/guests/workload.sh" "$dir/"
 
