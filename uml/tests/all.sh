@@ -48,6 +48,11 @@ guests() {
 }
 rm -rf "$cache_dir/baseline"
 
+# torture VERSION VARIANT CPUS MODE
+torture() {
+	check "torture $1 $2 $3 CPU $4" env NCPUS="$3" GUARDED_ARGS="stubguard=$4" "$uml_dir/tests/torture.sh" "$(kernel "$1-$2")"
+}
+
 test_all() {
 	local cpus
 	check "kernels 7.2" "$uml_dir/build.sh" 7.2 unguarded guarded guarded-static
@@ -67,6 +72,9 @@ test_all() {
 	check "debug guests" env CPUS=2 MODES=window SECONDS_EACH=5 STRESSORS= \
 		ATTACKS="stale-page copy-race left-behind ring-fork remap-stale corrupt-data traced-death" \
 		"$uml_dir/tests/debug-guests.sh" "$(kernel 7.2-guarded-debug)"
+	torture 7.2 guarded 2 window
+	torture 7.2 guarded 1 notify
+	torture 7.3 guarded-up 1 window
 	for cpus in 1 2; do
 		guests 7.2 guarded "$cpus" window "unguarded guarded"
 	done
