@@ -68,6 +68,7 @@ test_all() {
 	fuzzing=$!
 	check "boots shared" "$uml_dir/tests/boots.sh" "$(kernel 7.2-guarded)"
 	check "boots static" "$uml_dir/tests/boots.sh" "$(kernel 7.2-guarded-static)"
+	check "mapping oracle" env ROUNDS=3 "$uml_dir/audit.sh" "$(kernel 7.2-guarded)"
 	check "disturbed" env NCPUS=2 SECONDS_EACH=2 "$uml_dir/tests/disturbed.sh" "$(kernel 7.2-guarded)" freeze-stub trace-all kill-stub
 	check "debug guests" env CPUS=2 MODES=window SECONDS_EACH=5 STRESSORS= \
 		ATTACKS="stale-page copy-race left-behind ring-fork remap-stale corrupt-data traced-death" \

@@ -4,7 +4,8 @@
 
 audit-mutants.py VERSION [NAME...]   all of them, or those whose names begin so; build.sh VERSION guarded comes before
 
-All changes of the kernel are in one kernel, .cache/obj/VERSION-mutants, where the boot parameter mutant=N selects one.
+All changes of the kernel are in one kernel, .cache/obj/VERSION-mutants, where the parameter mutant=N selects one, while
+audit-provoke does what it breaks.
 The library's are in a library of its own, build/audit-mutants. A first run is without any: nothing may be found then.
 """
 
@@ -30,7 +31,7 @@ MUTANTS = [
      "	if (!(entry & _PAGE_NEEDSYNC))\n", "	if (!(entry & _PAGE_NEEDSYNC) || um_mutant == N)\n"),
     ("a flush does not wait", "flush", 2, "runs with what its page table has lost", "arch/um/kernel/skas/stubguard.c",
      "	if (!stub_guard_on || !id->stack)\n", "	if (!stub_guard_on || !id->stack || um_mutant == N)\n"),
-    ("a page loses the right to write without a mark", "fork", 1, "rwx, r-x is granted", "arch/um/include/asm/stub-guard-pgtable.h",
+    ("a page loses the right to write without a mark", "protect", 1, "rwx, r-x is granted", "arch/um/include/asm/stub-guard-pgtable.h",
      "	*ptep = pte_wrprotect(old);\n", "	*ptep = pte_wrprotect(old);\n	if (um_mutant == N)\n		return;\n"),
     ("a munmap is left out of a batch", "unmap", 1, "nothing is granted", "arch/um/os-Linux/skas/mem.c",
      "	/* Compress with previous syscall if that is possible */\n"
@@ -82,12 +83,7 @@ def build_kernel(version):
     change(wanted / "arch/um/include/asm/pgtable.h", "#include <linux/mm_types.h>\n", "#include <linux/mm_types.h>\n" + DECLARED)
     change(wanted / "arch/um/os-Linux/skas/mem.c", "extern char __syscall_stub_start[];\n", "extern char __syscall_stub_start[];\n" + DECLARED)
     change(wanted / "arch/um/kernel/tlb.c", "struct vm_ops {\n", """int um_mutant;
-
-static int __init um_mutant_setup(char *text)
-{
-	return kstrtoint(text, 0, &um_mutant) == 0;
-}
-__setup("mutant=", um_mutant_setup);
+core_param(mutant, um_mutant, int, 0600);
 
 struct vm_ops {
 """)
@@ -167,14 +163,16 @@ bb={self.busybox}
 export TMPDIR={self.folder}/tmp
 $bb mount -t proc proc /proc
 $bb mount -t tmpfs tmpfs $TMPDIR
-{self.folder}/provoke {what} >$TMPDIR/said 2>&1 {"" if what == "flush" else "&"}{look}
+$bb mkdir $TMPDIR/sys
+$bb mount -t sysfs sysfs $TMPDIR/sys
+{self.folder}/provoke {what} $TMPDIR/sys/module/kernel/parameters/mutant {mutant} >$TMPDIR/said 2>&1 {"" if what == "flush" else "&"}{look}
 {end}
 echo exit-status 0
 $bb poweroff -f
 """)
         init.chmod(0o755)
         environment = os.environ | {"NCPUS": str(cpus), "TIMEOUT": "120"} | ({"LD_LIBRARY_PATH": str(library)} if library else {})
-        done = subprocess.run([UML / "boot.sh", kernel, init, f"mutant={mutant}"], stdin=subprocess.DEVNULL, capture_output=True,
+        done = subprocess.run([UML / "boot.sh", kernel, init], stdin=subprocess.DEVNULL, capture_output=True,
                               text=True, errors="replace", env=environment)
         lines = [line for line in done.stdout.splitlines() if line.startswith("audit")]
         for name in ("snapshot", "verdict"):

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * audit-provoke WHAT: what the mutants of audit-mutants.py break, done once
+ * audit-provoke WHAT FILE NUMBER: what the mutants of audit-mutants.py break, done once
  *
+ * FILE is the kernel's parameter by which it is broken, NUMBER what is written there, for as long as it is done.
  * Says "ready" when the oracle is to look, and sleeps then. "flush" looks itself: the guest must not be stopped for
  * that. Nothing here is hostile; on a kernel that is right the oracle finds nothing.
  */
@@ -29,8 +30,25 @@ static void die(const char *text)
 	exit(2);
 }
 
+static const char *file, *number;
+
+/* The kernel is broken from here on, or not any longer */
+static void set_broken(bool broken)
+{
+	const char *text = broken ? number : "0";
+	int fd;
+
+	if (strcmp(number, "0") == 0)
+		return;
+	fd = open(file, O_WRONLY);
+	if (fd < 0 || write(fd, text, strlen(text)) != (ssize_t)strlen(text))
+		die(file);
+	close(fd);
+}
+
 static void ready(void)
 {
+	set_broken(false);
 	puts("ready");
 	fflush(stdout);
 	for (;;)
@@ -64,6 +82,7 @@ static void ring(void)
 	p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, IORING_OFF_SQES);
 	if (p == MAP_FAILED)
 		die("mmap");
+	set_broken(true);
 	if (fork() == 0) {
 		for (size_t i = 0; i < size; i += PAGE)
 			(void)*(volatile char *)(p + i);
@@ -81,25 +100,28 @@ static void remap(void)
 	memset(AT, 'a', TABLE);
 	map_own(other, TABLE);
 	*other = 'b';
+	set_broken(true);
 	if (mremap(other, TABLE, TABLE, MREMAP_MAYMOVE | MREMAP_FIXED, AT) == MAP_FAILED)
 		die("mremap");
 	ready();
 }
 
-/* Pages that are written, and shared with a child then */
-static void do_fork(void)
+/* Pages that are written, and may only be read then */
+static void protect(void)
 {
 	map_own(AT, 16 * PAGE);
 	memset(AT, 'a', 16 * PAGE);
-	if (fork() == 0)
-		ready();
-	wait(NULL);
+	set_broken(true);
+	if (mprotect(AT, 16 * PAGE, PROT_READ))
+		die("mprotect");
+	ready();
 }
 
 static void unmap(void)
 {
 	map_own(AT, 64 * PAGE);
 	memset(AT, 'a', 64 * PAGE);
+	set_broken(true);
 	if (munmap(AT + 16 * PAGE, 16 * PAGE))
 		die("munmap");
 	ready();
@@ -191,6 +213,7 @@ static void flush(void)
 		}
 	}
 	pin(0);
+	set_broken(true);
 	/* The child has had a new number and all pages when it has counted up to it */
 	for (int i = 0; i < 100 && !caught; i++) {
 		if (ftruncate(fd, size))
@@ -203,6 +226,7 @@ static void flush(void)
 			die("ftruncate");
 		caught = is_caught(text, space);
 	}
+	set_broken(false);
 	if (!caught)
 		puts("audit: ok, no process runs with what its page table has lost");
 	fflush(stdout);
@@ -212,16 +236,20 @@ static const struct {
 	const char *name;
 	void (*what)(void);
 } things[] = {
-	{ "ring", ring }, { "remap", remap }, { "fork", do_fork }, { "unmap", unmap }, { "pool", pool }, { "flush", flush },
+	{ "ring", ring }, { "remap", remap }, { "protect", protect }, { "unmap", unmap }, { "pool", pool }, { "flush", flush },
 };
 
 int main(int argc, char **argv)
 {
-	for (size_t i = 0; argc == 2 && i < sizeof(things) / sizeof(things[0]); i++)
+	if (argc == 4) {
+		file = argv[2];
+		number = argv[3];
+	}
+	for (size_t i = 0; argc == 4 && i < sizeof(things) / sizeof(things[0]); i++)
 		if (strcmp(argv[1], things[i].name) == 0) {
 			things[i].what();
 			return 0;
 		}
-	fprintf(stderr, "usage: audit-provoke ring|remap|fork|unmap|pool|flush\n");
+	fprintf(stderr, "usage: audit-provoke ring|remap|protect|unmap|pool|flush FILE NUMBER\n");
 	return 2;
 }

@@ -34,9 +34,10 @@
 #define PATIENCE	3000	/* looks, of 20 ms, until all tasks stand still */
 #define LOOKS		4
 
-static char mnt[256], group[256], path[6][300];
-enum { REHEARSED, PART, SNAPSHOT, VERDICT, PROCS, EVENTS };
+static char mnt[256], group[256], path[7][300];
+enum { REHEARSED, PART, SNAPSHOT, VERDICT, ROOT, PROCS, EVENTS };
 
+/* By SIGSTOP, or moved to the control group */
 static pid_t stopped[MAX_TASKS];
 static int stopped_count;
 static char busy[400];
@@ -170,26 +171,43 @@ static void move_one(pid_t pid)
 {
 	char name[64], text[16];
 	bool user;
+	int i;
 
+	/* A move takes long, and children are where their parents are */
+	for (i = 0; i < stopped_count; i++)
+		if (stopped[i] == pid)
+			return;
 	snprintf(name, sizeof(name), "/proc/%d/stat", pid);
 	if (strchr("ZX", state_of(name, &user)) || !user)
 		return;
 	snprintf(text, sizeof(text), "%d", pid);
-	write_file(path[PROCS], text);
+	if (write_file(path[PROCS], text) == 0 && stopped_count < MAX_TASKS)
+		stopped[stopped_count++] = pid;
 }
 
 static void prepare_freezer(void)
 {
 	char name[300];
+	FILE *list;
+	pid_t pid;
 
-	if (mkdir(group, 0700) != 0 || mount("none", group, "cgroup2", 0, NULL) != 0)
+	if (mkdir(group, 0700) != 0 || mount("none", group, "cgroup2", 0, "favordynmods") != 0)
 		return;
 	snprintf(name, sizeof(name), "%s/audited", group);
 	mkdir(name, 0700);
+	snprintf(path[ROOT], sizeof(path[0]), "%s/cgroup.procs", group);
 	snprintf(path[PROCS], sizeof(path[0]), "%s/audited/cgroup.procs", group);
 	snprintf(path[EVENTS], sizeof(path[0]), "%s/audited/cgroup.events", group);
+	/* This process is there if the one that started it is, since the last look */
+	write_file(path[ROOT], "0");
 	snprintf(name, sizeof(name), "%s/audited/cgroup.freeze", group);
 	frozen = write_file(name, "1") == 0;
+
+	list = frozen ? fopen(path[PROCS], "r") : NULL;
+	while (list && stopped_count < MAX_TASKS && fscanf(list, "%d", &pid) == 1)
+		stopped[stopped_count++] = pid;
+	if (list)
+		fclose(list);
 }
 
 /* Return: whether all are stopped; else `busy` tells who is not */
@@ -215,27 +233,16 @@ static bool stop_others(void)
 	return false;
 }
 
-static void leave_one(pid_t pid)
-{
-	char text[16];
-
-	snprintf(text, sizeof(text), "%d", pid);
-	write_file(path[PROCS], text);
-}
-
+/* Tasks stay in their control group: a move takes long, and the next look needs only few then */
 static void let_go(void)
 {
 	char name[300];
 
-	while (stopped_count)
+	while (!frozen && stopped_count)
 		kill(stopped[--stopped_count], SIGCONT);
 	if (frozen) {
 		snprintf(name, sizeof(name), "%s/audited/cgroup.freeze", group);
 		write_file(name, "0");
-		snprintf(path[PROCS], sizeof(path[0]), "%s/cgroup.procs", group);
-		for_processes(leave_one);
-		snprintf(name, sizeof(name), "%s/audited", group);
-		rmdir(name);
 	}
 	umount2(group, MNT_DETACH);
 	rmdir(group);
