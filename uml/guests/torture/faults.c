@@ -135,7 +135,9 @@ bool fault_user(struct worker *w)
 		else
 			want_fault(w, at + i * PAGE, SIGBUS, "a page that userfaultfd has not brought");
 	}
-	/* Without it missing pages are zero again. */
+	/* Without it missing pages are zero again. A child of another thread may have a copy of the fd, so closing won't do. */
+	if (ioctl(fd, UFFDIO_UNREGISTER, &range.range))
+		fail(w, "UFFDIO_UNREGISTER: %s", strerror(errno));
 	close(fd);
 	for (i = 0; i < PAGES; i++)
 		want_page(w, at + i * PAGE, tag[i], false, "a page after userfaultfd");
