@@ -177,7 +177,7 @@ static const char *check_owner(struct folio *folio, struct page *page,
 
 	if (mapping & FOLIO_MAPPING_ANON) {
 		mapping &= ~(unsigned long)FOLIO_MAPPING_FLAGS;
-		if (page_pgoff(folio, page) != index)
+		if (page_address_in_vma(folio, page, vma) != addr)
 			return "an anonymous page of another address";
 		/* Stable: the lock of the page table is the mm's on UML */
 		list_for_each_entry(avc, &vma->anon_vma_chain, same_vma)
