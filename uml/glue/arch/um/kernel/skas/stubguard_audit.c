@@ -171,9 +171,9 @@ static const char *check_owner(struct folio *folio, struct page *page,
 	pgoff_t index = linear_page_index(vma, addr);
 	struct anon_vma_chain *avc;
 
+	/* Comes back from swap even if its VMA is not mergeable any longer */
 	if ((mapping & FOLIO_MAPPING_FLAGS) == FOLIO_MAPPING_KSM)
-		return vma->vm_flags & VM_MERGEABLE ? NULL :
-		       "a shared page of KSM, which the VMA is not open to";
+		return NULL;
 
 	if (mapping & FOLIO_MAPPING_ANON) {
 		mapping &= ~(unsigned long)FOLIO_MAPPING_FLAGS;
@@ -254,6 +254,9 @@ static const char *check_pte(struct audit *audit, struct vm_area_struct *vma,
 		*flag = *flag == 'n' ? 'n' : 'z';
 		return pte_write(pte) ? "the zero page, to write" : NULL;
 	}
+
+	if (pte_write(pte) && folio_test_ksm(page_folio(pfn_to_page(pfn))))
+		return "a shared page of KSM, to write";
 
 	return check_page(audit, pfn_to_page(pfn), vma, addr);
 }
