@@ -12,6 +12,9 @@ pub const SIZE: usize = 2 * PAGE;
 /// Floating-point state with and without XSAVE: other rules bound it.
 pub const FP_SIZES: [u32; 2] = [832, 512];
 
+/// The signals that a stub has a handler for: SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV, SIGALRM, SIGSYS.
+pub const HANDLED: [i32; 7] = [4, 5, 7, 8, 11, 14, 31];
+
 pub fn config(flags: u32, mmap_fd_first: i32, mmap_fd_last: i32, fp_size: u32) -> Config {
     let layout = Layout {
         size: SIZE as u32,

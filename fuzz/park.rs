@@ -5,7 +5,7 @@
 #[allow(dead_code)] // Each uses a part of it.
 mod common;
 
-use common::{FP_SIZES, Input, PAGE, Pages, SIZE, config, fp_offset};
+use common::{FP_SIZES, HANDLED, Input, PAGE, Pages, SIZE, config, fp_offset};
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
 use stubguard::config::{Config, STUBGUARD_WINDOW};
@@ -72,7 +72,7 @@ fuzz_target!(|bytes: &[u8]| {
         assert!(event.done == 0 || event.done < i32::from(asked));
         return;
     }
-    assert!([4, 5, 8, 11, 14, 31].contains(&event.signal) && state != State::Syncing);
+    assert!(HANDLED.contains(&event.signal) && state != State::Syncing);
     let word = |index: usize| before.u64(PAGE + usize::from(at) + index * 8);
     let place = word(16).wrapping_sub(config.stub_start);
     if place < PAGE as u64 {

@@ -72,7 +72,7 @@ int stub_mmap_allowed(struct mm_id *id, unsigned long addr, unsigned long prot,
 	    STUB_OFFSET(mapped) != offset)
 		return 0;
 
-	if ((prot & UM_PROT_READ) && !pte_read(pte))
+	if ((prot & (UM_PROT_READ | UM_PROT_WRITE)) && !pte_read(pte))
 		return 0;
 	if ((prot & UM_PROT_WRITE) && !pte_write(pte))
 		return 0;

@@ -138,9 +138,8 @@ static unsigned int granted(pte_t pte)
 {
 	unsigned int rights = 0;
 
-	if (pte_young(pte)) {
-		if (pte_read(pte))
-			rights |= UM_PROT_READ;
+	if (pte_read(pte) && pte_young(pte)) {
+		rights |= UM_PROT_READ;
 		if (pte_write(pte) && pte_dirty(pte))
 			rights |= UM_PROT_WRITE;
 	}
