@@ -6,7 +6,7 @@
 uml_dir=$(cd -P "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 top_dir=${uml_dir%/*}
 cache_dir=${STUBGUARD_CACHE:-$top_dir/.cache}
-log_dir=$cache_dir/log
+log_dir=${STUBGUARD_LOGS:-$cache_dir/log}
 
 say() { printf '[uml] %s\n' "$*"; }
 

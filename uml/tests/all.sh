@@ -12,29 +12,42 @@ set -euo pipefail
 cd "$top_dir"
 
 make=${MAKE:-make}
-passed=0 failed=0
-rows=() failures=()
+logs=$log_dir
+results=$logs/results
 
 # check NAME COMMAND...: one step. What it found (tables, counts) is shown, not only logged.
 check() {
-	local name=$1 start=$SECONDS result=passed
+	local name=$1 start=$SECONDS result=passed log=$log_dir/${1//[^A-Za-z0-9._-]/-}.log found
 	shift
-	if step "$name" "$@"; then
-		passed=$((passed + 1))
-	else
-		failed=$((failed + 1))
-		result=FAILED
-		failures+=("$name")
-	fi
-	grep -hE '^(test result:|ok|not ok|All tests|Files=|symbols|panics|stack|header|unsafe|licences|install|lint|loom|fuzz|[0-9]+ objects)' \
-		"$log_dir/${name//[^A-Za-z0-9._-]/-}.log" | sed 's/^/      /' || true
-	sed -n '/^workload/,/^$/p; /^attack/,/^$/p' "$log_dir/${name//[^A-Za-z0-9._-]/-}.log" | sed 's/^/      /'
-	rows+=("$(printf '%-34s %-6s %5d s' "$name" "$result" $((SECONDS - start)))")
+	step "$name" "$@" || result=FAILED
+	found=$({
+		grep -hE '^(test result:|ok|not ok|All tests|Files=|symbols|panics|stack|header|unsafe|licences|install|lint|loom|fuzz|[0-9]+ objects)' "$log" || true
+		sed -n '/^workload/,/^$/p; /^attack/,/^$/p' "$log"
+	} | sed 's/^/      /')
+	# At once: another lane prints, too
+	[ -z "$found" ] || printf '%s\n' "$found"
+	printf '%-34s %-6s %5d s\t%s\n' "$name" "$result" $((SECONDS - start)) "$log" >>"$results"
+}
+
+# lanes FUNCTION...: steps that do not load all CPUs, beside each other. Each lane has a folder for its logs.
+lanes() {
+	local lane pids=()
+	for lane; do
+		(
+			log_dir=$logs/$lane
+			export STUBGUARD_LOGS=$log_dir
+			"$lane"
+		) &
+		pids+=("$!")
+	done
+	for lane in "${pids[@]}"; do wait "$lane" || printf 'a lane of guests ended itself: FAILED\ta lane\t\n' >>"$results"; done
 }
 
 kernel() { printf '%s/obj/%s/linux' "$cache_dir" "$1"; }
 
 start=$SECONDS
+mkdir -p "$logs"
+: >"$results"
 "$uml_dir/deps.sh" --test
 check "library" "$make" --no-print-directory lib
 
@@ -54,7 +67,6 @@ torture() {
 }
 
 test_all() {
-	local cpus
 	check "kernels 7.2" "$uml_dir/build.sh" 7.2 unguarded guarded guarded-static
 	check "kernel 7.3, no SMP" "$uml_dir/build.sh" 7.3 guarded-up
 	check "kernel 7.2, debug" "$uml_dir/build.sh" 7.2 guarded-debug
@@ -63,54 +75,66 @@ test_all() {
 	check "quality" "$make" --no-print-directory check
 	check "option off" "$uml_dir/tests/off.sh" 7.2
 	check "kernel style" "$uml_dir/tests/style.sh" 7.2
+	check "guest programs" "$make" --no-print-directory -C "$uml_dir/guests"
 	# Beside the guests, in time that nobody else wants
-	chrt --idle 0 "$make" --no-print-directory fuzz SECONDS=180 >"$log_dir/fuzzing.log" 2>&1 </dev/null &
+	chrt --idle 0 "$make" --no-print-directory fuzz SECONDS=180 >"$logs/fuzzing.log" 2>&1 </dev/null &
 	fuzzing=$!
+	lanes guests_1_cpu guests_2_cpus
+	wait "$fuzzing" && fuzzing=0 || fuzzing=$?
+	check "fuzz, beside the guests" fuzzed
+}
+
+guests_1_cpu() {
 	check "boots shared" "$uml_dir/tests/boots.sh" "$(kernel 7.2-guarded)"
 	check "boots static" "$uml_dir/tests/boots.sh" "$(kernel 7.2-guarded-static)"
+	torture 7.2 guarded 1 notify
+	torture 7.3 guarded-up 1 window
+	guests 7.2 guarded 1 window "unguarded guarded"
+	# Each of what makes window mode fast can be turned off.
+	guests 7.2 guarded-static 1 window,calls=trap
+	guests 7.2 guarded 1 notify
+	# Which errors all system calls give differs between versions
+	export WORKLOADS="pipelines files compile forks maps signals threads floats vectors steps handlers bases calls fdcount"
+	guests 7.3 guarded-up 1 window guarded 7.2-unguarded
+	guests 7.3 guarded-up 1 notify guarded 7.2-unguarded
+}
+
+guests_2_cpus() {
 	check "mapping oracle" env ROUNDS=3 "$uml_dir/audit.sh" "$(kernel 7.2-guarded)"
 	check "disturbed" env NCPUS=2 SECONDS_EACH=2 "$uml_dir/tests/disturbed.sh" "$(kernel 7.2-guarded)" freeze-stub trace-all kill-stub
 	check "debug guests" env CPUS=2 MODES=window SECONDS_EACH=5 STRESSORS= \
 		ATTACKS="stale-page copy-race left-behind ring-fork remap-stale corrupt-data traced-death" \
 		"$uml_dir/tests/debug-guests.sh" "$(kernel 7.2-guarded-debug)"
 	torture 7.2 guarded 2 window
-	torture 7.2 guarded 1 notify
-	torture 7.3 guarded-up 1 window
-	for cpus in 1 2; do
-		guests 7.2 guarded "$cpus" window "unguarded guarded"
-	done
-	# Each of what makes window mode fast can be turned off.
-	guests 7.2 guarded-static 1 window,calls=trap
+	guests 7.2 guarded 2 window "unguarded guarded"
 	guests 7.2 guarded-static 2 window,pool=0,memory=pass
-	guests 7.2 guarded 1 notify
 	guests 7.2 guarded-static 2 notify
-	# Which errors all system calls give differs between versions
-	export WORKLOADS="pipelines files compile forks maps signals threads floats vectors steps handlers bases calls fdcount"
-	guests 7.3 guarded-up 1 window guarded 7.2-unguarded
-	guests 7.3 guarded-up 1 notify guarded 7.2-unguarded
-	unset WORKLOADS
-
-	wait "$fuzzing" && fuzzing=0 || fuzzing=$?
-	check "fuzz, beside the guests" fuzzed
 }
 
 test_more() {
-	local cpus
 	check "kernels 7.2" "$uml_dir/build.sh" 7.2 unguarded guarded unguarded-up guarded-up guarded-preempt
 	check "kernels 7.3" "$uml_dir/build.sh" 7.3 unguarded guarded
+	check "guest programs" "$make" --no-print-directory -C "$uml_dir/guests"
+	lanes more_1_cpu more_2_cpus
+}
+
+more_1_cpu() {
 	guests 7.2 guarded-up 1 window "unguarded guarded" 7.2-unguarded-up
 	guests 7.2 guarded-up 1 notify guarded 7.2-unguarded-up
-	for cpus in 1 2; do
-		guests 7.2 guarded-preempt "$cpus" window
-		guests 7.2 guarded-preempt "$cpus" notify
-	done
-	guests 7.3 guarded 2 window "unguarded guarded"
+	guests 7.2 guarded-preempt 1 window
+	guests 7.2 guarded-preempt 1 notify
 	guests 7.3 guarded 1 window,calls=trap,pool=0,memory=pass "unguarded guarded"
 	guests 7.3 guarded 1 notify
 }
 
+more_2_cpus() {
+	guests 7.2 guarded-preempt 2 window
+	guests 7.2 guarded-preempt 2 notify
+	guests 7.3 guarded 2 window "unguarded guarded"
+}
+
 fuzzed() {
-	cat "$log_dir/fuzzing.log"
+	cat "$logs/fuzzing.log"
 	return "$fuzzing"
 }
 
@@ -121,12 +145,13 @@ more) test_more ;;
 esac
 
 printf '\n'
-printf '%s\n' "${rows[@]}"
+cut -f 1 "$results"
 printf '%-41s %5d s\n\n' "all" $((SECONDS - start))
-for name in "${failures[@]}"; do
+while IFS=$'\t' read -r _ name log; do
 	printf 'FAILED: %s. The end of its log:\n' "$name"
-	tail -n 20 "$log_dir/${name//[^A-Za-z0-9._-]/-}.log" | sed 's/^/      /'
+	[ -z "$log" ] || tail -n 20 "$log" | sed 's/^/      /'
 	printf '\n'
-done
-printf '%d passed, %d failed\n' "$passed" "$failed"
+done < <(grep FAILED "$results")
+failed=$(grep -c FAILED "$results") || true
+printf '%d passed, %d failed\n' "$(grep -c passed "$results")" "$failed"
 [ "$failed" -eq 0 ]
