@@ -96,7 +96,7 @@ download() {
 excluded() {
 	local d
 	printf '%s\n' "$package/Documentation/*.*" "$package/tools/testing/*" "$package/tools/perf/*" \
-		"$package/arch/[a-tvwyz]*/*.*" "$package/arch/xtensa/*.*" "$package/arch/*_defconfig"
+		"$package/arch/[a-tvwyz]*/*.*" "$package/arch/xtensa/*.*" "$package/arch/[a-tvwyz]*/*_defconfig"
 	for d in sound drivers/accel drivers/clk drivers/crypto drivers/gpu drivers/hwmon drivers/iio \
 		drivers/infiniband drivers/media drivers/mtd 'drivers/net/*' drivers/phy drivers/pinctrl \
 		drivers/platform drivers/scsi drivers/soc drivers/staging drivers/usb; do

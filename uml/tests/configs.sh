@@ -1,0 +1,66 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# configs.sh [VERSION]
+#
+# Compiles arch/um of a guarded tree, with warnings as errors, in configurations that no test kernel has: the least that
+# the guard depends on (no /proc, no SMP, no futex), the least with the mapping oracle, and arch/um's own defconfig. TAP.
+set -euo pipefail
+
+# shellcheck source=uml/common.sh
+. "$(dirname "$0")/../common.sh"
+
+version=${1:-7.2}
+src=$cache_dir/src/linux-$version-guarded
+[ -e "$src/.stubguard" ] || die "$(short "$src") is not there: make uml KVER=$version"
+
+dir=$(mktemp -d "$cache_dir/configs.XXXXXX")
+trap 'rm -rf "$dir"' EXIT
+
+kmake() {
+	env -u MAKEFLAGS -u MAKELEVEL -u CFLAGS -u LDFLAGS LC_ALL=C make -s -C "$src" ARCH=um O="$dir/$name" "$@" </dev/null
+}
+
+# compiles BASE LINE...: the configuration BASE with these lines in it, and with the guard
+compiles() {
+	local base=$1 line
+	shift
+	mkdir -p "$dir/$name"
+	printf '%s\n' CONFIG_64BIT=y CONFIG_UML_STUBGUARD=y "CONFIG_UML_STUBGUARD_DIR=\"$top_dir/build\"" "$@" >"$dir/$name.config"
+	if [ "$base" = allnoconfig ]; then
+		kmake KCONFIG_ALLCONFIG="$dir/$name.config" allnoconfig || return
+	else
+		kmake "$base" || return
+		cat "$dir/$name.config" >>"$dir/$name/.config"
+		kmake olddefconfig || return
+	fi
+	while read -r line; do
+		case $line in
+		'# '*) ! grep -q "^${line:2:-11}=" "$dir/$name/.config" ;;
+		*) grep -qxF -- "$line" "$dir/$name/.config" ;;
+		esac || { echo "lost: $line"; return 1; }
+	done <"$dir/$name.config"
+	kmake -j"$(nproc)" KCFLAGS=-Werror arch/um/ arch/x86/um/ || return
+	[ -e "$dir/$name/arch/um/kernel/skas/stubguard.o" ]
+}
+
+number=0 failed=0
+# config NAME BASE LINE...
+config() {
+	name=$1
+	shift
+	number=$((number + 1))
+	if (compiles "$@") >"$dir/log" 2>&1; then
+		printf 'ok %d - %s\n' "$number" "$name"
+	else
+		failed=$((failed + 1))
+		printf 'not ok %d - %s\n' "$number" "$name"
+		sed 's/^/# /' "$dir/log" | tail -n 40
+	fi
+}
+
+config least allnoconfig CONFIG_EXPERT=y '# CONFIG_PROC_FS is not set' '# CONFIG_SMP is not set' '# CONFIG_FUTEX is not set'
+config audit allnoconfig CONFIG_SMP=y CONFIG_PROC_FS=y CONFIG_UML_STUBGUARD_AUDIT=y
+config defconfig defconfig CONFIG_MODULES=y
+printf '1..%d\n' "$number"
+[ "$failed" -eq 0 ]
