@@ -21,11 +21,14 @@ otherwise="or use a kernel tree of your own: make uml KDIR=/path/to/linux-$versi
 # Where the package may be, the likeliest first.
 suites='trixie-backports forky sid'
 
-if [ -f "$tree/Makefile" ]; then
+there() {
+	[ -f "$tree/Makefile" ] || return 0
 	say "sources of Linux $version: in $(short "$tree")"
 	exit 0
-fi
+}
+there
 lock "$version"
+there	# another run has fetched them meanwhile
 
 for tool in dpkg-deb xz tar; do
 	command -v "$tool" >/dev/null || die "$tool is missing: run uml/deps.sh, $otherwise"

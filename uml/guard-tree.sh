@@ -8,7 +8,7 @@
 # A patch NAME.7.3.patch replaces NAME.patch on Linux 7.3.
 #
 # TREE/.stubguard keeps each file as it was (orig) and as it was put there (new). A file whose content would not change
-# is not touched, so that a second run does not make a build start again.
+# is not touched, so that a second run does not make a build start again. A run that is killed can be repeated.
 set -euo pipefail
 
 # shellcheck source=uml/common.sh
@@ -26,7 +26,7 @@ esac
 tree=$(cd -P "$1" && pwd)
 glue=$uml_dir/glue
 guard=$uml_dir/stubguard.patch
-state=$tree/.stubguard
+state=$tree/.stubguard next=$tree/.stubguard.next
 
 version=$(tree_version "$tree")
 if [ -z "$version" ] || [ ! -f "$tree/arch/um/kernel/skas/stub.c" ]; then
@@ -65,8 +65,17 @@ series() {
 
 # ---- what the tree was before us: each file as it is, or as it is remembered
 
+# What a killed run may have left: $next is complete.
+rm -rf "$next.tmp" 2>/dev/null || true
+if [ -d "$next" ]; then
+	rm -rf "$state"
+	mv "$next" "$state"
+fi
+
 : >"$work/old"
-[ ! -d "$state/new" ] || (cd "$state/new" && find . -type f -printf '%P\n') >"$work/old"
+for d in "$state/new" "$state/prev"; do
+	[ ! -d "$d" ] || (cd "$d" && find . -type f -printf '%P\n') >>"$work/old"
+done
 if [ -f "$state/patch" ]; then
 	die "$tree was guarded by an older version of this script: revert it with that one, or take a fresh tree"
 fi
@@ -77,8 +86,10 @@ original() {
 	mkdir -p "$work/orig/$(dirname "$f")"
 	if [ -e "$state/new/$f" ] && cmp -s "$state/new/$f" "$tree/$f"; then
 		[ ! -e "$state/orig/$f" ] || cp -p "$state/orig/$f" "$work/orig/$f"
+	elif [ -e "$state/prev/$f" ] && cmp -s "$state/prev/$f" "$tree/$f"; then
+		[ ! -e "$state/orig/$f" ] || cp -p "$state/orig/$f" "$work/orig/$f"	# a killed run
 	elif [ -e "$state/orig/$f" ] && cmp -s "$state/orig/$f" "$tree/$f"; then
-		cp -p "$tree/$f" "$work/orig/$f"	# the tree was reset by other means
+		cp -p "$tree/$f" "$work/orig/$f"	# the tree was reset by other means, or a killed run
 	elif [ -e "$state/new/$f" ] && [ ! -e "$tree/$f" ] && [ ! -e "$state/orig/$f" ]; then
 		:	# likewise
 	elif [ -e "$state/new/$f" ]; then
@@ -124,9 +135,24 @@ while read -r f; do
 	cp "$glue/$f" "$work/new/$f"
 done <"$work/glue"
 
+# The record is complete before the files are changed. prev: what they are until then.
+if [ "$what" != revert ]; then
+	mkdir "$work/prev"
+	while read -r f; do
+		[ -e "$tree/$f" ] || continue
+		mkdir -p "$work/prev/$(dirname "$f")"
+		cp -p "$tree/$f" "$work/prev/$f"
+	done <"$work/all"
+	{
+		mkdir "$next.tmp" && cp -a "$work/orig" "$work/new" "$work/prev" "$next.tmp" &&
+			mv "$next.tmp" "$next" && rm -rf "$state" && mv "$next" "$state"
+	} 2>/dev/null || die "cannot write $state: make the tree writable for you, or work on a copy"
+fi
+
 # Each file is replaced as a whole: trees that are made of hard links do not change each other.
 changed=0
 while read -r f; do
+	rm -f "$tree/$f.stubguard-new" 2>/dev/null || true
 	if [ ! -e "$work/new/$f" ]; then
 		[ -e "$tree/$f" ] || continue
 		rm -f "$tree/$f" 2>/dev/null || die "cannot remove $tree/$f: make the tree writable for you, or work on a copy"
@@ -147,8 +173,7 @@ if [ "$what" = revert ]; then
 	say "$(short "$tree"): the guard is taken out, $changed files changed"
 	exit 0
 fi
-{ rm -rf "$state" && mkdir "$state"; } 2>/dev/null || die "cannot write $state: make the tree writable for you, or work on a copy"
-mv "$work/orig" "$work/new" "$state/"
+rm -rf "$state/prev"
 word=guarded
 [ "$what" = guard ] || word=mended
 if [ "$changed" = 0 ]; then

@@ -1,0 +1,123 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# tree.sh [VERSION...]
+#
+# guard-tree.sh with small trees, which have all of arch/um: what it puts in it takes out again, it refuses what it does not
+# know, and a run that is killed between any two changes of the tree can be repeated. TAP.
+set -euo pipefail
+
+# shellcheck source=uml/common.sh
+. "$(dirname "$0")/../common.sh"
+
+[ $# -gt 0 ] || set -- 7.2
+mkdir -p "$cache_dir"
+dir=$(mktemp -d "$cache_dir/tree.XXXXXX")
+trap 'rm -rf "$dir"' EXIT
+guard=$uml_dir/guard-tree.sh
+
+number=0 failed=0
+# ok TEXT COMMAND...
+ok() {
+	local text=$1
+	shift
+	number=$((number + 1))
+	if "$@" >"$dir/log" 2>&1; then
+		printf 'ok %d - %s\n' "$number" "$text"
+	else
+		failed=$((failed + 1))
+		printf 'not ok %d - %s\n' "$number" "$text"
+		sed 's/^/# /' "$dir/log" | tail -n 20
+	fi
+}
+
+fresh() {
+	rm -rf "$dir/tree"
+	cp -a "$dir/pristine" "$dir/tree"
+}
+# The record alone may know of more files.
+same() {
+	diff -r -x .stubguard "$dir/$1" "$dir/tree" || return
+	[ "$1" != pristine ] || [ ! -e "$dir/tree/.stubguard" ]
+}
+
+there_and_back() {
+	fresh
+	"$guard" "$dir/tree" && same guarded && "$guard" --mend "$dir/tree" && same mended && "$guard" "$dir/tree" &&
+		same guarded && "$guard" --revert "$dir/tree" && same pristine
+}
+
+touches_nothing() {
+	fresh
+	"$guard" "$dir/tree" && touch "$dir/stamp" && sleep 0.01 && "$guard" "$dir/tree" || return
+	[ -z "$(find "$dir/tree" -type f -newer "$dir/stamp" ! -path '*/.stubguard/*')" ]
+}
+
+refuses_edits() {
+	fresh
+	"$guard" "$dir/tree" || return
+	echo '/* mine */' >>"$dir/tree/arch/um/kernel/tlb.c"
+	cp -a "$dir/tree" "$dir/edited"
+	! "$guard" "$dir/tree" && same edited && ! "$guard" --revert "$dir/tree" && same edited
+}
+
+# killed FROM ARGUMENTS...: runs that end at their first change, at their second one ... of a tree that is like FROM, with
+# growing steps, until one gets done. After each, the next run makes of the tree what a first run would have.
+killed() {
+	local from=$1 n=0 runs=0 status
+	shift
+	while :; do
+		n=$((n < 10 ? n + 1 : n * 3 / 2)) runs=$((runs + 1))
+		rm -rf "$dir/tree"
+		cp -a "$dir/$from" "$dir/tree"
+		status=0
+		KILL_AT=$n KILL_COUNT="$dir/count" KILL_TREE="$dir/tree" PATH="$dir/bin:$PATH" "$guard" "$@" "$dir/tree" || status=$?
+		rm -f "$dir/count"
+		[ "$status" -ne 0 ] || break
+		if [ $((runs % 2)) = 0 ]; then
+			"$guard" "$dir/tree" && same guarded || return
+		else
+			"$guard" --revert "$dir/tree" && same pristine || return
+		fi
+	done
+	[ "$runs" -gt 10 ]
+}
+
+# Programs that change the tree kill who runs them, when it is time.
+mkdir "$dir/bin"
+for program in mv rm cp mkdir; do
+	cat >"$dir/bin/$program" <<-SH
+		#!/bin/bash
+		case \${*: -1} in
+		"\$KILL_TREE"*)
+			echo >>"\$KILL_COUNT"
+			[ "\$(wc -l <"\$KILL_COUNT")" -lt "\$KILL_AT" ] || kill -KILL "\$PPID"
+			;;
+		esac
+		exec $(command -v "$program") "\$@"
+	SH
+	chmod +x "$dir/bin/$program"
+done
+
+for version; do
+	src=$cache_dir/src/linux-$version
+	[ -f "$src/Makefile" ] || die "$(short "$src") is not there: make uml KVER=$version"
+	rm -rf "$dir/pristine" "$dir/guarded" "$dir/mended" "$dir/edited"
+	mkdir -p "$dir/pristine/arch/x86"
+	cp -a "$src/Makefile" "$dir/pristine/"
+	cp -a "$src/arch/um" "$dir/pristine/arch/"
+	cp -a "$src/arch/x86/um" "$dir/pristine/arch/x86/"
+	cp -a "$dir/pristine" "$dir/guarded"
+	cp -a "$dir/pristine" "$dir/mended"
+	"$guard" "$dir/guarded" >/dev/null
+	"$guard" --mend "$dir/mended" >/dev/null
+
+	ok "$version: in and out again" there_and_back
+	ok "$version: a second run touches nothing" touches_nothing
+	ok "$version: a file that was edited is left alone" refuses_edits
+	ok "$version: a killed run on a fresh tree" killed pristine
+	ok "$version: a killed run on a mended tree" killed mended
+	ok "$version: a killed run on a guarded tree" killed guarded --revert
+done
+printf '1..%d\n' "$number"
+[ "$failed" -eq 0 ]
