@@ -75,6 +75,7 @@ test_all() {
 	check "quality" "$make" --no-print-directory check
 	check "option off" "$uml_dir/tests/off.sh" 7.2
 	check "kernel style" "$uml_dir/tests/style.sh" 7.2
+	check "configurations" "$uml_dir/tests/configs.sh" 7.2
 	check "guest programs" "$make" --no-print-directory -C "$uml_dir/guests"
 	# Beside the guests, in time that nobody else wants
 	chrt --idle 0 "$make" --no-print-directory fuzz SECONDS=180 >"$logs/fuzzing.log" 2>&1 </dev/null &
@@ -114,6 +115,8 @@ guests_2_cpus() {
 test_more() {
 	check "kernels 7.2" "$uml_dir/build.sh" 7.2 unguarded guarded unguarded-up guarded-up guarded-preempt
 	check "kernels 7.3" "$uml_dir/build.sh" 7.3 unguarded guarded
+	check "configurations" "$uml_dir/tests/configs.sh" 7.3
+	check "guard-tree.sh" "$uml_dir/tests/tree.sh" 7.2 7.3
 	check "guest programs" "$make" --no-print-directory -C "$uml_dir/guests"
 	lanes more_1_cpu more_2_cpus
 }

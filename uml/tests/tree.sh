@@ -67,7 +67,7 @@ killed() {
 	local from=$1 n=0 runs=0 status
 	shift
 	while :; do
-		n=$((n < 10 ? n + 1 : n * 3 / 2)) runs=$((runs + 1))
+		n=$((n < 7 ? n + 1 : n * 2)) runs=$((runs + 1))
 		rm -rf "$dir/tree"
 		cp -a "$dir/$from" "$dir/tree"
 		status=0
@@ -80,7 +80,7 @@ killed() {
 			"$guard" --revert "$dir/tree" && same pristine || return
 		fi
 	done
-	[ "$runs" -gt 10 ]
+	[ "$runs" -gt 8 ]
 }
 
 # Programs that change the tree kill who runs them, when it is time.
