@@ -29,7 +29,8 @@ WORKLOADS = "pipelines files forks maps signals threads floats vectors steps han
 # Whose verdict is a matter of time, which others take here.
 TIMED = "storm fork-bomb block-signal copy-race".split()
 # What must not happen to a guest without attackers. (Stalls do where the host has no time for a stub: they are shown.)
-INNOCENT = re.compile(r"(?:breaches|denied_\w+)=[1-9]\d*")
+# A page table may change after a call was queued: nobody has done anything wrong.
+INNOCENT = re.compile(r"(?:breaches|denied_(?!page_table=)\w+)=[1-9]\d*")
 KILLED = re.compile(r"killed stub \d+")
 WRONG = re.compile(r"^(Kernel panic|BUG|WARNING|Oops|INFO: (task|rcu)|rcu: INFO|UML ran out)|Bad (page|rss)|page allocation failure")
 # A sample of the host's side: title, and by how much it may differ when all is over: what the pool keeps (32 stubs

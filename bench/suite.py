@@ -96,7 +96,7 @@ SELFTESTS = {
     "mm": """map_populate map_fixed_noreplace mremap_test mremap_dontunmap mlock2-tests mlock-random-test on-fault-limit
         madv_populate guard-regions merge mseal_test mkdirty mdwe_test mrelease_test process_madv droppable soft-dirty
         pagemap_ioctl cow prctl_thp_disable va_high_addr_switch transhuge-stress ksm_functional_tests uffd-unit-tests
-        uffd-wp-mremap pfnmap rmap compaction_test memory-failure""",
+        uffd-wp-mremap pfnmap compaction_test memory-failure""",
     "x86": """single_step_syscall_64 syscall_arg_fault_64 sigaltstack_64 sigreturn_64 sigtrap_loop_64 mov_ss_trap_64
         check_initial_reg_state_64 corrupt_xstate_header_64 fsgsbase_64 fsgsbase_restore_64 syscall_nt_64 syscall_numbering_64
         sysret_rip_64 sysret_ss_attrs_64 test_mremap_vdso_64 test_vsyscall_64 nx_stack_64 ioperm_64 iopl_64 avx_64 apx_64 amx_64

@@ -85,12 +85,10 @@ run() {
 	[ -z "$why" ]
 }
 
-# In notify mode a page table may change on another CPU after a call was queued (src/monitor/notification.rs).
+# With several CPUs a page table may change after a call was queued, in both modes (src/monitor/notification.rs, write_batch()
+# of src/monitor/parked.rs). The page is left out then, and counted; nobody has done anything wrong.
 expected='^$'
-case ${NCPUS:-1},${GUARDED_ARGS:-} in
-1,*) ;;
-*notify*) expected='^denied_page_table ' ;;
-esac
+[ "${NCPUS:-1}" = 1 ] || expected='^denied_page_table '
 
 number=0 failed=0
 for module; do
