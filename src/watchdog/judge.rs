@@ -12,7 +12,7 @@
 //! | stopped, traced, frozen                | nothing: somebody holds it |
 //! | uninterruptible                        | nothing: the host holds it |
 //! | dying                                  | nothing: that will be told |
-//! | any, but the monitor itself cannot run | nothing: the report may be there already |
+//! | any, but the monitor itself cannot run | nothing yet: the report may be there already. If it is not, the stub's CPU time is charged later |
 
 /// What somebody is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,13 +61,16 @@ impl Account {
 
     /// Charges the tick that has passed since the last look.
     pub fn charge(&mut self, look: &Look, tick_ns: u64, budget_ns: u64) -> Verdict {
+        // A monitor that waits sleeps, or is awake for a moment: on a busy host it is often met then.
+        if look.monitor != Doing::Sleeping {
+            return Verdict::default();
+        }
         let ran = look.cpu_ns.saturating_sub(self.last_cpu_ns);
         self.last_cpu_ns = look.cpu_ns;
-        let charge = match (look.monitor, look.stub) {
-            // A monitor that waits sleeps.
-            (Doing::Running | Doing::Held, _) | (_, Doing::Held) => 0,
-            (Doing::Sleeping, Doing::Running) => ran,
-            (Doing::Sleeping, Doing::Sleeping) => tick_ns.max(ran),
+        let charge = match look.stub {
+            Doing::Held => 0,
+            Doing::Running => ran,
+            Doing::Sleeping => tick_ns.max(ran),
         };
         if charge == 0 {
             return Verdict::default();
@@ -134,6 +137,17 @@ mod tests {
             account.charge(&look(6 * SECOND), SECOND, 5 * SECOND),
             Verdict { stall: true, kill: true }
         );
+    }
+
+    #[test]
+    fn time_before_a_monitor_could_run_is_charged_afterwards() {
+        let look = |monitor, cpu| Look { stub: Doing::Running, monitor, cpu_ns: cpu };
+        let mut account = Account::open(&look(Doing::Sleeping, 0));
+        assert_eq!(account.charge(&look(Doing::Running, 3 * SECOND), SECOND, 5 * SECOND), WAIT);
+        assert_eq!(account.charge(&look(Doing::Sleeping, 4 * SECOND), SECOND, 5 * SECOND), STALL);
+        assert_eq!(account.charged_ns(), 4 * SECOND);
+        assert_eq!(account.charge(&look(Doing::Held, 5 * SECOND), SECOND, 5 * SECOND), WAIT);
+        assert_eq!(account.charge(&look(Doing::Sleeping, 5 * SECOND), SECOND, 5 * SECOND), KILL);
     }
 
     #[test]
