@@ -17,6 +17,7 @@
  *	time.c		attacks on time
  *	crowd.c		attacks by several processes
  *	tables.c	attacks on page tables, without the stub
+ *	threads.c	the same by threads of one process
  *	copies.c	attacks on the kernel's copies, without the stub
  *	log.c		attacks on the kernel's log
  */
@@ -280,6 +281,13 @@ size_t memory_size(void);
 
 #define STEAL_TRIES	20
 
+/* ---- tables.c */
+
+#define TABLE		(512 * PAGE)	/* what a page table of the lowest level maps */
+
+/* What follows needs no privilege. */
+void drop_privileges(void);
+
 /* ---- the attacks */
 
 /* memory.c */
@@ -326,6 +334,8 @@ void fork_bomb(void);
 /* tables.c */
 void ring_fork(void);
 void remap_stale(void);
+/* threads.c */
+void partial_sync(void);
 /* copies.c */
 void copy_rights(void);
 void pfn_cow(void);

@@ -236,6 +236,8 @@ static const struct attack {
 	  ring_fork, start_victim, judge_claim, 60, false },
 	{ "remap-stale", "keep pages whose page table is freed and made anew in one call",
 	  remap_stale, start_victim, judge_claim, 120, false },
+	{ "partial-sync", "have another thread synchronise a part of a page table that is being freed",
+	  partial_sync, start_victim, judge_claim, 60, false },
 	{ "copy-rights", "have the kernel copy without the rights that are needed",
 	  copy_rights, NULL, NULL, 60, false },
 	{ "pfn-cow", "write to a child's copy of a device's memory",

@@ -8,10 +8,8 @@
 #include <linux/io_uring.h>
 
 #define NOBODY		65534
-#define TABLE		(512 * PAGE)	/* what a page table of the lowest level maps */
 
-/* What follows needs no privilege. */
-static void drop_privileges(void)
+void drop_privileges(void)
 {
 	if (setresgid(NOBODY, NOBODY, NOBODY) || setresuid(NOBODY, NOBODY, NOBODY))
 		conclude(INCONCLUSIVE, "setresuid: %s", strerror(errno));

@@ -8,7 +8,7 @@
  * refuse; one process fills free frames with a pattern; one has threads that race on the same pages. What
  * is wrong is told with the seed and the last operations; then the exit code is 1.
  *
- * Modules: maps, files, copies, family, peer, tables, ring, race, faults; or operations by the names in the report. The
+ * Modules: maps, files, copies, family, peer, tables, ring, race, faults, futex; or operations by the names in the report. The
  * plainest mappings are always there.
  * The same seed gives each thread the same operations; how they interleave is the kernel's.
  */
@@ -50,14 +50,14 @@ bool out_of_time(void)
 }
 
 enum { BASE = 1, MAPS = 2, OF_FILES = 4, COPIES = 8, FAMILY = 16, PEER = 32, TABLES = 64, RING = 128, RACE = 256,
-       FAULTS = 512 };
+       FAULTS = 512, FUTEX = 1024 };
 
 static const struct {
 	const char *name;
 	unsigned int bit;
 } modules[] = {
 	{ "maps", MAPS }, { "files", OF_FILES }, { "copies", COPIES }, { "family", FAMILY },
-	{ "peer", PEER }, { "tables", TABLES }, { "ring", RING }, { "race", RACE }, { "faults", FAULTS },
+	{ "peer", PEER }, { "tables", TABLES }, { "ring", RING }, { "race", RACE }, { "faults", FAULTS }, { "futex", FUTEX },
 };
 
 static const struct operation {
@@ -110,6 +110,8 @@ static const struct operation {
 	{ "table-move", table_move, TABLES, 2, false },
 	{ "table-levels", table_levels, TABLES, 6, false },
 	{ "table-batch", table_batch, TABLES, 2, true },
+	{ "futex-change", futex_change, FUTEX, 3, true },
+	{ "futex-lock", futex_lock, FUTEX, 3, true },
 	{ "ring-fork", ring_fork, RING, 4, true },
 	{ "ring-read", ring_read, RING, 8, true },
 };

@@ -203,6 +203,10 @@ bool table_move(struct worker *w);
 bool table_levels(struct worker *w);
 bool table_batch(struct worker *w);
 
+/* futex.c */
+bool futex_change(struct worker *w);
+bool futex_lock(struct worker *w);
+
 /* ring.c */
 bool ring_fork(struct worker *w);
 bool ring_read(struct worker *w);
