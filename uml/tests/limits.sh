@@ -77,16 +77,16 @@ for mode in window notify; do
 
 	# In a subshell: the limit cannot be taken back.
 	(
-		ulimit -v 1500000
-		boot 96 "$(run alias 40 45)" "stubguard=$mode"
-		works && drops && says '^scattered alias 40: 0 wrong'
+		ulimit -v 400000
+		boot 64 "$(run alias 16 30)" "stubguard=$mode"
+		works && drops && says '^scattered alias 16: 0 wrong'
 	) && r=0 || r=1
-	result "$r" "$mode: a program with 1800 MiB of mappings, where the host gives it an address space of 1465"
+	result "$r" "$mode: a program with 480 MiB of mappings, where the host gives it an address space of 390"
 
-	boot 128 "$(run change 1500; run once 300)
-		$busybox sh $uml_dir/guests/workload.sh $programs/work $dir forks maps threads signals floats handlers
+	boot 128 "$(run change 800; run once 100)
+		$busybox sh $uml_dir/guests/workload.sh $programs/work $dir signals handlers
 		$programs/audit $dir/looks/guest || status=1" "stubguard=$mode,mappings=32"
-	{ works && drops && audited "$dir/log" && says '^scattered change 1500: 0 wrong' && says '^scattered once 300: 0 wrong' &&
+	{ works && drops && audited "$dir/log" && says '^scattered change 800: 0 wrong' && says '^scattered once 100: 0 wrong' &&
 		! says '^result [a-z]* failed'; } && r=0 || r=1
 	result "$r" "$mode: a limit of 32 mappings: all programs work, and no stub has a page too many"
 done

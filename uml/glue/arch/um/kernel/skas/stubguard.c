@@ -164,10 +164,17 @@ int stub_guard_may_print(const char *func)
  * stub_guard_print_dropped() - Say that the mappings of a stub were dropped
  * @pid:	The stub's
  * @mapped:	How many mmap calls the host has made for it before
+ *
+ * One line a minute: the cause is the same for all, and the counter tells the
+ * rest.
  */
 void stub_guard_print_dropped(int pid, unsigned int mapped)
 {
-	if (stub_guard_may_print(__func__))
+	static struct ratelimit_state lines =
+		RATELIMIT_STATE_INIT_FLAGS(lines, 60 * HZ, 1,
+					   RATELIMIT_MSG_ON_RELEASE);
+
+	if (__ratelimit(&lines))
 		pr_warn("stubguard: stub %d of %s (%d): the host has refused a mapping after %u (ENOMEM): all are dropped, and page faults bring them back. If that is slow, raise vm.max_map_count or the limit on memory.\n",
 			pid, current->comm, task_pid_nr(current), mapped);
 }

@@ -539,7 +539,7 @@ static unsigned int count_mmaps(struct mm_id *id, int from)
 	return n;
 }
 
-/* Counts the batch; and is to be taken for refused by the limit for tests? */
+/* Counts the batch. Return: whether it exceeds the limit for tests */
 static int is_over_limit(struct mm_id *id)
 {
 	struct stub_guard *guard = stub_guard(id);
@@ -549,26 +549,26 @@ static int is_over_limit(struct mm_id *id)
 	return n && mappings_max && guard->mapped > mappings_max;
 }
 
-/* The one call that needs no room: it splits no mapping */
+/* Queues the one call that needs no room, as it splits no mapping */
 static void queue_drop(struct mm_id *id)
 {
 	struct stub_guard *guard = stub_guard(id);
 
-	if (!guard->dropped)
-		stub_guard_print_dropped(id->pid, guard->mapped);
+	stub_guard_print_dropped(id->pid, guard->mapped);
 	/* From here on a page may be missing that its PTE says is there */
 	guard->dropped = 1;
 	__atomic_add_fetch(&drops, 1, __ATOMIC_RELAXED);
 
+	guard->mapped = 0;
 	id->syscall_data_len = 0;
 	id->syscall_fd_num = 0;
 	unmap(id, 0, STUB_START);
 }
 
 /*
- * Drops what the stub has mapped, if that helps with an error of the batch;
- * @guest if the guest was to run after it.
- * Return: 0, or the error
+ * Drops what the stub has mapped, if the host has refused a call of the batch for
+ * want of room. done calls came before it; guest: the guest was to run after it.
+ * Return: 0, or the error that remains
  */
 static long drop_mappings(struct mm_id *id, long error, int done, int guest)
 {
@@ -580,7 +580,7 @@ static long drop_mappings(struct mm_id *id, long error, int done, int guest)
 
 	guard->mapped -= count_mmaps(id, done);
 	if (guest && !mappings_max) {
-		/* What was dropped for it does not do, again and again */
+		/* The room that a drop makes does not do, again and again */
 		guard->futile = guard->mapped < PAGES_AT_ONCE ? guard->futile + 1 : 0;
 		if (guard->futile > FUTILE_MAX)
 			return error;
@@ -594,7 +594,6 @@ static long drop_mappings(struct mm_id *id, long error, int done, int guest)
 	wait_stub_done_seccomp(id, 0, 1);
 	stub_guard_unpin();
 	guard->dropping = 0;
-	guard->mapped = 0;
 	id->syscall_data_len = 0;
 	return own->err;
 }
@@ -615,8 +614,8 @@ int stub_guard_publish(struct mm_id *id)
 		return 0;
 
 	if (is_over_limit(id)) {
+		guard->mapped -= count_mmaps(id, 0);
 		queue_drop(id);
-		guard->mapped = 0;
 	}
 	guard->calls = id->syscall_data_len;
 	guard->pending = id->syscall_data_len;
