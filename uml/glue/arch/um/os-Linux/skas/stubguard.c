@@ -155,7 +155,7 @@ __uml_setup("stubguard=", stub_guard_setup,
 "    as notifications (with 'trap' all of them make a signal frame: slower).\n"
 "    A stub keeps the memory's file, by which it may map nothing while a guest\n"
 "    runs (with 'pass' it has it for each batch of memory calls only: slower).\n"
-"    With 'mappings' a stub makes n mmap calls at most (32 or more) before all\n"
+"    With 'mappings' a stub makes n memory calls at most (32 or more) before all\n"
 "    that it has mapped is dropped, as happens when the host refuses a mapping.\n"
 "    That is for tests.\n\n"
 );
@@ -539,14 +539,18 @@ static unsigned int count_mmaps(struct mm_id *id, int from)
 	return n;
 }
 
-/* Counts the batch. Return: whether it exceeds the limit for tests */
+/*
+ * Counts the batch. Return: whether it exceeds the limit for tests. Calls that
+ * unmap or protect count against that as well: the host may refuse those, too.
+ */
 static int is_over_limit(struct mm_id *id)
 {
 	struct stub_guard *guard = stub_guard(id);
-	unsigned int n = count_mmaps(id, 0);
+	int over = mappings_max && !guard->dropping &&
+		   guard->mapped + id->syscall_data_len > mappings_max;
 
-	guard->mapped += n;
-	return n && mappings_max && guard->mapped > mappings_max;
+	guard->mapped += count_mmaps(id, 0);
+	return over;
 }
 
 /* Queues the one call that needs no room, as it splits no mapping */
