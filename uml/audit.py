@@ -33,6 +33,8 @@ class Mm:
         self.pid, self.users, self.task, self.comm = int(fields[0]), int(fields[1]), int(fields[2]), fields[3]
         self.data, self.starting, self.runs = int(fields[4], 16), int(fields[5]), int(fields[6])
         self.due = int(fields[7], 16), int(fields[8], 16)
+        # The host has refused a mapping of its stub once, and all were dropped
+        self.dropped = fields[9] != "0"
         self.calls, self.pages, self.stale, self.bad = [], [], [], []
 
     def __str__(self):
@@ -182,7 +184,7 @@ class Audit:
     def __init__(self, snapshot):
         self.snapshot = snapshot
         self.wrong, self.notes = [], []
-        self.count = dict.fromkeys("granted mapped pending missing lacking dying".split(), 0)
+        self.count = dict.fromkeys("granted mapped pending missing dropped lacking dying".split(), 0)
         self.kept = 0
         stat = os.stat(f"/proc/{snapshot.kernel}/fd/{snapshot.fd}")
         self.memory = identity(stat)
@@ -327,6 +329,7 @@ class Audit:
             host, more = has[1]
             host = shift(host, has[0])
             self.count["mapped"] += pages
+        absent = "dropped" if mm.dropped else "missing"
         what = f"{mm}: {start:#x}, {pages} pages: the host has {where(host)} {letters(more)}"
 
         if needs and has:
@@ -338,7 +341,7 @@ class Audit:
                 self.wrong.append(f"{what}, which is to be synchronised, and the guest runs")
         elif has and not more:
             # Mapped without rights is not mapped
-            self.count["missing"] += pages if rights else 0
+            self.count[absent] += pages if rights else 0
         elif has and not granted:
             self.wrong.append(f"{what}, nothing is granted")
         elif has and host != frame:
@@ -348,7 +351,7 @@ class Audit:
         elif has and rights & ~more:
             self.count["lacking"] += pages
         elif granted and not has and not needs and rights:
-            self.count["missing"] += pages
+            self.count[absent] += pages
         elif granted and not has:
             self.count["pending"] += pages if rights else 0
 

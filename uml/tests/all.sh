@@ -88,6 +88,7 @@ test_all() {
 guests_1_cpu() {
 	check "boots shared" "$uml_dir/tests/boots.sh" "$(kernel 7.2-guarded)"
 	check "boots static" "$uml_dir/tests/boots.sh" "$(kernel 7.2-guarded-static)"
+	check "limits" "$uml_dir/tests/limits.sh" "$(kernel 7.2-guarded)"
 	torture 7.2 guarded 1 notify
 	torture 7.3 guarded-up 1 window
 	guests 7.2 guarded 1 window "unguarded guarded"

@@ -161,6 +161,25 @@ int stub_guard_may_print(const char *func)
 }
 
 /**
+ * stub_guard_print_dropped() - Say that the mappings of a stub were dropped
+ * @pid:	The stub's
+ * @mapped:	How many mmap calls the host has made for it before
+ *
+ * One line a minute: the cause is the same for all, and the counter tells the
+ * rest.
+ */
+void stub_guard_print_dropped(int pid, unsigned int mapped)
+{
+	static struct ratelimit_state lines =
+		RATELIMIT_STATE_INIT_FLAGS(lines, 60 * HZ, 1,
+					   RATELIMIT_MSG_ON_RELEASE);
+
+	if (__ratelimit(&lines))
+		pr_warn("stubguard: stub %d of %s (%d): the host has refused a mapping after %u (ENOMEM): all are dropped, and page faults bring them back. If that is slow, raise vm.max_map_count or the limit on memory.\n",
+			pid, current->comm, task_pid_nr(current), mapped);
+}
+
+/**
  * stub_guard_flush() - See that what page tables have lost is not used any longer
  * @mm:		The address space, its loss marked for synchronisation
  *
@@ -200,17 +219,21 @@ void stub_guard_flush(struct mm_struct *mm)
  * stub_guard_refault() - See that userspace does not fault at this page again
  * @addr:	Where it has faulted; the fault is handled
  *
- * In notify mode the monitor can only allow or deny a queued mmap as a whole.
- * If another thread has taken one of its pages away since, the stub gets none
- * of them, though the PTEs of the others say that it has them. So what is there
- * and faults nevertheless is mapped once more.
+ * A PTE may be up to date although the stub lacks its page, so the generic code
+ * finds nothing to do. Then the page is mapped once more. That happens
+ *
+ * - if the host has refused a mapping, and all of the stub's were dropped;
+ * - in notify mode, where the monitor can only allow or deny a queued mmap as a
+ *   whole. If another thread has taken one of its pages away since, the stub
+ *   gets none of them.
  */
 void stub_guard_refault(unsigned long addr)
 {
 	struct mm_struct *mm = current->mm;
 	pte_t *pte;
 
-	if (!stub_guard_on || stub_guard_parked)
+	if (!stub_guard_on ||
+	    (stub_guard_parked && !stub_guard(&mm->context.id)->dropped))
 		return;
 
 	addr &= PAGE_MASK;

@@ -7,7 +7,7 @@
  * One line a fact, all numbers but pids and counts in hex:
  *
  *	kernel PID MODE FD SIZE START CODE PAGES END
- *	mm PID USERS TASK COMM DATA STARTING RUNS FROM TO
+ *	mm PID USERS TASK COMM DATA STARTING RUNS FROM TO DROPPED
  *	call TYPE ADDRESS LENGTH RIGHTS FD OFFSET
  *	page ADDRESS FRAME COUNT RIGHTS FLAGS
  *	stale ADDRESS END
@@ -400,7 +400,7 @@ static void print_mm(struct audit *audit, bool lives, bool runs)
 	struct mm_id *id = &mm->context.id;
 	char comm[TASK_COMM_LEN] = "-", *c;
 	struct task_struct *task;
-	int pid = 0, starting = 0;
+	int pid = 0, starting = 0, dropped = 0;
 
 	scoped_guard(rcu) {
 		for_each_process(task) {
@@ -414,17 +414,19 @@ static void print_mm(struct audit *audit, bool lives, bool runs)
 	for (c = comm; *c; c++)
 		if (*c <= ' ' || *c > '~')
 			*c = '?';
-	if (stub_guard_on)
+	if (stub_guard_on) {
 		starting = stub_guard(id)->starting;
+		dropped = stub_guard(id)->dropped;
+	}
 	scoped_guard(spinlock_irqsave, &mm->context.sync_tlb_lock) {
 		audit->due_from = mm->context.sync_tlb_range_from;
 		audit->due_to = mm->context.sync_tlb_range_to;
 	}
 	/* The auditor has a reference as well */
-	seq_printf(audit->m, "mm %d %d %d %s %lx %d %d %lx %lx\n", id->pid,
+	seq_printf(audit->m, "mm %d %d %d %s %lx %d %d %lx %lx %d\n", id->pid,
 		   lives ? atomic_read(&mm->mm_users) - 1 : 0, pid,
 		   comm[0] ? comm : "-", __pa(stub_guard_shared(id)), starting,
-		   runs, audit->due_from, audit->due_to);
+		   runs, audit->due_from, audit->due_to, dropped);
 	print_calls(audit);
 }
 

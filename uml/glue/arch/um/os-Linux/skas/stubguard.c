@@ -56,6 +56,16 @@
  */
 #define WAIT_SLICE_NS	(50 * 1000 * 1000)
 
+/*
+ * An instruction may need so many pages at once: itself, what it reads, what it
+ * writes, each across a boundary, some with an XSAVE area.
+ */
+#define PAGES_AT_ONCE	16
+/* The fewest mappings that the boot parameter allows: some for other threads */
+#define MAPPINGS_MIN	(2 * PAGES_AT_ONCE)
+/* So often the host may refuse a stub that has fewer pages than that */
+#define FUTILE_MAX	100
+
 int stub_guard_on;
 int stub_guard_parked;
 
@@ -72,6 +82,23 @@ static struct stub_guard_init guard_init;
 static unsigned long long filter[STUBGUARD_FILTER_MAX];	/* struct sock_filter */
 static void *stub_code;
 static int kept_fd = -1;
+/* For tests: as if the host refused more; 0 for no limit but the host's */
+static unsigned int mappings_max;
+static unsigned long long drops;
+
+static void __init set_mappings(const char *value)
+{
+	unsigned long n;
+	char *end;
+
+	n = strtoul(value, &end, 10);
+	if (*value < '0' || *value > '9' || *end || n < MAPPINGS_MIN || n > INT_MAX) {
+		os_warn("stubguard: mappings=%s is not a number from %d to %d: no limit is set\n",
+			value, MAPPINGS_MIN, INT_MAX);
+		return;
+	}
+	mappings_max = n;
+}
 
 static int __init stub_guard_setup(char *line, int *add)
 {
@@ -101,6 +128,8 @@ static int __init stub_guard_setup(char *line, int *add)
 			watchdog_budget = strtoul(word + 7, NULL, 10);
 		else if (strncmp(word, "pool=", 5) == 0)
 			pool_size = strtoul(word + 5, NULL, 10);
+		else if (strncmp(word, "mappings=", 9) == 0)
+			set_mappings(word + 9);
 		else
 			os_warn("stubguard: '%s' is not known, see --help\n",
 				word);
@@ -111,7 +140,7 @@ static int __init stub_guard_setup(char *line, int *add)
 
 __uml_setup("stubguard=", stub_guard_setup,
 "stubguard=<window|notify|off>[,besteffort][,tick=<ms>][,budget=<ms>][,pool=<n>]\n"
-"          [,calls=<notify|trap>][,memory=<keep|pass>]\n"
+"          [,calls=<notify|trap>][,memory=<keep|pass>][,mappings=<n>]\n"
 "    Guards the stubs of seccomp mode: what they map is checked against the\n"
 "    guest's page tables, and a stub that does not report back is killed.\n"
 "    With 'window', the default, the host holds a stub while the kernel works,\n"
@@ -125,7 +154,10 @@ __uml_setup("stubguard=", stub_guard_setup,
 "    ones (32; 0 for none), and system calls that need but their arguments come\n"
 "    as notifications (with 'trap' all of them make a signal frame: slower).\n"
 "    A stub keeps the memory's file, by which it may map nothing while a guest\n"
-"    runs (with 'pass' it has it for each batch of memory calls only: slower).\n\n"
+"    runs (with 'pass' it has it for each batch of memory calls only: slower).\n"
+"    With 'mappings' a stub makes n memory calls at most (32 or more) before all\n"
+"    that it has mapped is dropped, as happens when the host refuses a mapping.\n"
+"    That is for tests.\n\n"
 );
 
 /*
@@ -489,6 +521,87 @@ int os_stub_guard_await(struct stub_guard *guard, unsigned int runs)
 	return __atomic_load_n(&guard->runs, __ATOMIC_ACQUIRE) != runs;
 }
 
+/*
+ * What a stub has mapped is a cache of its page table. If the host refuses a
+ * call of the batch for want of room, all of that is dropped, and the batch with
+ * it: the page table has what it was to map. Where userspace goes on it faults,
+ * and stub_guard_refault() has that page mapped again. See docs/window.md.
+ */
+
+static unsigned int count_mmaps(struct mm_id *id, int from)
+{
+	struct stub_data *own = (void *)id->stack;
+	unsigned int n = 0;
+	int i;
+
+	for (i = from; i < id->syscall_data_len; i++)
+		n += own->syscall_data[i].syscall == STUB_SYSCALL_MMAP;
+	return n;
+}
+
+/*
+ * Counts the batch. Return: whether it exceeds the limit for tests. Calls that
+ * unmap or protect count against that as well: the host may refuse those, too.
+ */
+static int is_over_limit(struct mm_id *id)
+{
+	struct stub_guard *guard = stub_guard(id);
+	int over = mappings_max && !guard->dropping &&
+		   guard->mapped + id->syscall_data_len > mappings_max;
+
+	guard->mapped += count_mmaps(id, 0);
+	return over;
+}
+
+/* Queues the one call that needs no room, as it splits no mapping */
+static void queue_drop(struct mm_id *id)
+{
+	struct stub_guard *guard = stub_guard(id);
+
+	stub_guard_print_dropped(id->pid, guard->mapped);
+	/* From here on a page may be missing that its PTE says is there */
+	guard->dropped = 1;
+	__atomic_add_fetch(&drops, 1, __ATOMIC_RELAXED);
+
+	guard->mapped = 0;
+	id->syscall_data_len = 0;
+	id->syscall_fd_num = 0;
+	unmap(id, 0, STUB_START);
+}
+
+/*
+ * Drops what the stub has mapped, if the host has refused a call of the batch for
+ * want of room. done calls came before it; guest: the guest was to run after it.
+ * Return: 0, or the error that remains
+ */
+static long drop_mappings(struct mm_id *id, long error, int done, int guest)
+{
+	struct stub_data *own = (void *)id->stack;
+	struct stub_guard *guard = stub_guard(id);
+
+	if (error != -ENOMEM || guard->dropping)
+		return error;
+
+	guard->mapped -= count_mmaps(id, done);
+	if (guest && !mappings_max) {
+		/* The room that a drop makes does not do, again and again */
+		guard->futile = guard->mapped < PAGES_AT_ONCE ? guard->futile + 1 : 0;
+		if (guard->futile > FUTILE_MAX)
+			return error;
+	}
+
+	queue_drop(id);
+	own->syscall_data_len = id->syscall_data_len;
+	own->restart_wait = 1;
+	guard->dropping = 1;
+	stub_guard_pin();
+	wait_stub_done_seccomp(id, 0, 1);
+	stub_guard_unpin();
+	guard->dropping = 0;
+	id->syscall_data_len = 0;
+	return own->err;
+}
+
 /**
  * stub_guard_publish() - Let the stub see what it is to do
  * @id:		The stub, which waits
@@ -504,6 +617,10 @@ int stub_guard_publish(struct mm_id *id)
 	if (!stub_guard_on)
 		return 0;
 
+	if (is_over_limit(id)) {
+		guard->mapped -= count_mmaps(id, 0);
+		queue_drop(id);
+	}
 	guard->calls = id->syscall_data_len;
 	guard->pending = id->syscall_data_len;
 	return stubguard_publish((void *)guard->shared, (void *)id->stack,
@@ -611,6 +728,20 @@ int stub_guard_collect(struct mm_id *id)
 	print_log();
 	if (ret < 0)
 		return ret;
+
+	if (own->err) {
+		long err = own->err;
+		int done = own->syscall_data_len;
+
+		own->err = drop_mappings(id, err, done, !batch_only);
+		if (own->err == 0) {
+			/* As if a tick had come before the guest ran */
+			if (!batch_only)
+				own->signal = SIGALRM;
+			return 0;
+		}
+		own->syscall_data_len = done;
+	}
 
 	/* The stub has restored it. */
 	if (!batch_only)
@@ -939,6 +1070,12 @@ static int hand_over(struct mm_id *id, struct stubguard_event *event,
 		guard->starting = 0;
 	}
 
+	if (is_over_limit(id)) {
+		memset(event, 0, sizeof(*event));
+		event->error = -ENOMEM;
+		return 0;
+	}
+
 	if (regs) {
 		request.registers = (uint64_t *)regs->gp;
 		request.fp = regs->fp;
@@ -1055,15 +1192,15 @@ void stub_guard_sync(struct mm_id *id)
 		own->err = -ESRCH;
 		own->syscall_data_len = 0;
 	} else if (event.error) {
-		own->err = event.error;
-		own->syscall_data_len = event.done;
+		own->err = drop_mappings(id, event.error, event.done, 0);
+		own->syscall_data_len = own->err ? event.done : 0;
 	}
 	print_log();
 }
 
 /**
  * stub_guard_wrprotect() - Queue that the guest cannot write to a page any longer
- * @id:		The stub, which has the page, and parks
+ * @id:		The stub, which parks, and has the page unless it was dropped
  * @virt:	The page
  *
  * Return: 0
@@ -1072,6 +1209,10 @@ int stub_guard_wrprotect(struct mm_id *id, unsigned long virt)
 {
 	struct stub_data *own = (void *)id->stack;
 	struct stub_syscall *sc;
+
+	/* The stub may lack it, and the host then refuses to protect it */
+	if (stub_guard(id)->dropped)
+		return unmap(id, virt, UM_KERN_PAGE_SIZE);
 
 	if (id->syscall_data_len > 0) {
 		sc = &own->syscall_data[id->syscall_data_len - 1];
@@ -1109,6 +1250,14 @@ int stub_guard_run(struct mm_id *id, struct uml_pt_regs *regs, void *siginfo)
 	if (ret == 0)
 		leave(stub_guard(id));
 	print_log();
+	if (ret == 0 && event.error &&
+	    drop_mappings(id, event.error, event.done, 1) == 0) {
+		/* As if a tick had come before the guest ran */
+		memset(&event, 0, sizeof(event));
+		event.signal = SIGALRM;
+		event.again = 1;
+		event.syscall = -1;
+	}
 	if (ret == 0 && event.error) {
 		ret = event.error;
 		own->err = ret;
@@ -1142,7 +1291,8 @@ int stub_guard_run(struct mm_id *id, struct uml_pt_regs *regs, void *siginfo)
 }
 
 /**
- * os_stub_guard_counter() - One of the library's counters
+ * os_stub_guard_counter() - One of the library's counters, or how often all
+ *			     mappings of a stub were dropped
  * @index:	Which, counted from 0
  * @name:	Where to store its name
  * @reason:	Where to store what else tells it from others of that name, or ""
@@ -1173,6 +1323,11 @@ int os_stub_guard_counter(unsigned int index, const char **name,
 		return -ENOENT;
 
 	*reason = "";
+	if (index == ARRAY_SIZE(counters) + STUBGUARD_DENIALS) {
+		*name = "dropped";
+		*value = __atomic_load_n(&drops, __ATOMIC_RELAXED);
+		return 0;
+	}
 	if (index < ARRAY_SIZE(counters)) {
 		*name = counters[index].name;
 		*value = *(uint64_t *)((char *)&stats + counters[index].offset);

@@ -40,6 +40,14 @@ struct stub_guard {
 	unsigned int runs;
 	int cpu;
 	int awaited;
+	/* mmap calls since the stub's mappings were dropped */
+	unsigned int mapped;
+	/* They were, once: a PTE may be up to date, and the stub lack the page */
+	unsigned char dropped;
+	/* They are, now */
+	unsigned char dropping;
+	/* Refusals in a row of a stub that has next to nothing mapped */
+	unsigned char futile;
 };
 
 /* The stub's program is at an address that needs all 64 bits */
@@ -108,6 +116,7 @@ unsigned long os_stub_guard_drop(void);
 extern int stub_guard_on;
 int os_stub_guard_start(void *stub_code, unsigned long task_size);
 int stub_guard_may_print(const char *func);
+void stub_guard_print_dropped(int pid, unsigned int mapped);
 int stub_guard_is_watched(void);
 int stub_guard_is_shared(void);
 int stub_guard_is_stale(void);

@@ -1,0 +1,100 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# limits.sh GUARDED
+#
+# A guarded guest on a host that refuses mappings for want of room: by vm.max_map_count, by a limit on address space, and
+# by the boot parameter that makes the limit small. Honest programs run to their end, and the guard says what was. TAP.
+#
+# The number of mappings is not tried if the host allows more than 140,000: the guest would need too much memory.
+set -euo pipefail
+
+# shellcheck source=uml/common.sh
+. "$(dirname "$0")/../common.sh"
+
+[ $# -eq 1 ] || die "usage: limits.sh GUARDED"
+linux=$1
+busybox=$(command -v busybox) || die "busybox is missing: apt-get install busybox-static"
+mkdir -p "$cache_dir"
+dir=$(mktemp -d "$cache_dir/limits.XXXXXX")
+trap 'rm -rf "$dir"' EXIT
+cc -O2 -Wall -Wextra -Werror -D_GNU_SOURCE -static -pthread -o "$dir/scattered" "$uml_dir/tests/scattered.c"
+programs=$top_dir/build/guests
+make -s -C "$uml_dir/guests" OUT="$programs"
+serve_audits "$dir/looks"
+mkdir "$dir/looks/guest" "$dir/tmp"
+
+number=0 failed=0
+# result STATUS TEXT
+result() {
+	number=$((number + 1))
+	if [ "$1" -eq 0 ]; then
+		printf 'ok %d - %s\n' "$number" "$2"
+		return
+	fi
+	failed=$((failed + 1))
+	printf 'not ok %d - %s\n' "$number" "$2"
+	sed 's/^/# /' "$dir/log" | tail -n 25
+}
+
+# boot MIB COMMANDS [ARGUMENTS...]: one guest that runs the commands, with its console in $dir/log
+boot() {
+	local mem=$1 commands=$2
+	shift 2
+	cat >"$dir/init" <<-INIT
+		#!$busybox sh
+		export BUSYBOX=$busybox TMPDIR=$dir/tmp
+		$busybox mount -t proc proc /proc
+		$busybox mount -t tmpfs tmpfs $dir/tmp
+		status=0
+		$commands
+		$busybox cat /proc/stubguard
+		echo exit-status \$status
+		$busybox poweroff -f
+	INIT
+	chmod +x "$dir/init"
+	status=0
+	TIMEOUT=120 MEM=$mem "$uml_dir/boot.sh" "$linux" "$dir/init" "$@" >"$dir/log" 2>&1 || status=$?
+}
+
+says() { grep -qE -- "$1" "$dir/log"; }
+# All programs have ended well, and nobody was killed
+works() { [ "$status" -eq 0 ] && says '^kills 0$' && says '^breaches 0$' && ! says 'stub is lost'; }
+# The guard has dropped mappings, and has said so
+drops() { says '^dropped [1-9]' && says 'the host has refused a mapping after [0-9]+ \(ENOMEM\)'; }
+run() { printf '%s %s || status=1\n' "$dir/scattered" "$*"; }
+
+count=$(cat /proc/sys/vm/max_map_count)
+for mode in window notify; do
+	if [ "$count" -le 140000 ]; then
+		pages=$((count + count / 10))
+		boot $((pages / 256 + 96)) "$(run sweep "$pages")" "stubguard=$mode"
+		{ works && drops && says "^scattered sweep $pages: 0 wrong"; } && r=0 || r=1
+		result "$r" "$mode: a program with $pages single pages, where the host gives it $count mappings"
+	else
+		result 0 "$mode: more pages than mappings # SKIP the host allows $count mappings"
+	fi
+
+	# In a subshell: the limit cannot be taken back.
+	(
+		ulimit -v 400000
+		boot 64 "$(run alias 16 30)" "stubguard=$mode"
+		works && drops && says '^scattered alias 16: 0 wrong'
+	) && r=0 || r=1
+	result "$r" "$mode: a program with 480 MiB of mappings, where the host gives it an address space of 390"
+
+	boot 128 "$(run change 800; run once 100)
+		$busybox sh $uml_dir/guests/workload.sh $programs/work $dir signals handlers
+		$programs/audit $dir/looks/guest || status=1" "stubguard=$mode,mappings=32"
+	{ works && drops && says '^audit: ok,.* missing 0 dropped [1-9]' && says '^scattered change 800: 0 wrong' && says '^scattered once 100: 0 wrong' &&
+		! says '^result [a-z]* failed'; } && r=0 || r=1
+	result "$r" "$mode: a limit of 32 mappings: all programs work, and no stub has a page too many"
+done
+
+boot 64 : stubguard=mappings=31,mappings=abc
+{ works && says '^dropped 0$' && [ "$(grep -c 'mappings=.* is not a number from 32 to 2147483647' "$dir/log")" = 2 ]; } &&
+	r=0 || r=1
+result "$r" "mappings=31 and mappings=abc: no limit, and a line that says so"
+
+printf '1..%d\n' "$number"
+[ "$failed" -eq 0 ]
