@@ -344,6 +344,21 @@ static void it_says_whether_calls_notify(void)
 	}
 }
 
+/* For real: a filter on this very process, which all its children have too. */
+static void filtered(long nr, unsigned int action)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned int)nr, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, action),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { .len = COUNT(filter), .filter = filter };
+
+	check_eq(raw(SYS_prctl, 38 /* PR_SET_NO_NEW_PRIVS */, 1, 0, 0, 0), 0);
+	check_eq(raw(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program), 0);
+}
+
 static bool no_dispatch(const long *arg, long *result)
 {
 	*result = -EINVAL;
@@ -498,24 +513,30 @@ static void a_sandbox_that_has_a_listener_is_named(void)
 	check(!has_children());
 }
 
-/* An old kernel, as a sandbox fakes it: for real, in the probing child too. */
-static void a_kernel_without_pidfd_getfd(void)
+/* What a sandbox refuses: for real, in the probing child too. */
+static void notify_mode_needs_pidfd_getfd(void)
 {
-	struct sock_filter filter[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_pidfd_getfd, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog program = { .len = COUNT(filter), .filter = filter };
 	int fds = open_fds();
 
-	check_eq(raw(SYS_prctl, 38, 1, 0, 0, 0), 0);
-	check_eq(raw(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program), 0);
+	filtered(SYS_pidfd_getfd, SECCOMP_RET_ERRNO | ENOSYS);
 	check_eq(init(STUBGUARD_REQUIRE), -EOPNOTSUPP);
 	check(strstr(model_log_text, "pidfd_getfd gives errno 38") != NULL);
 	check_eq(init(0), 0);
 	check_eq(open_fds(), fds);
+	check(!has_children());
+}
+
+static void window_mode_does_not_need_pidfd_getfd(void)
+{
+	struct stubguard_config config = window_config();
+	int fds = open_fds(), maps = mappings();
+
+	filtered(SYS_pidfd_getfd, SECCOMP_RET_KILL_PROCESS);
+	config.flags |= STUBGUARD_REQUIRE;
+	check_eq(stubguard_init(&config), 0);
+	check_eq(host_count(HOST_PIDFD_GETFD), 0);
+	check_eq(open_fds(), fds);
+	check_eq(mappings(), maps);
 	check(!has_children());
 }
 
@@ -567,18 +588,17 @@ static void time_travel_needs_no_proc(void)
 	check_eq(start_seccomp_watchdog(), -EOPNOTSUPP);
 }
 
-static void whatever_fails_nothing_is_leaked(void)
+static void nothing_is_leaked(struct stubguard_config config)
 {
 	unsigned int number;
 	int fds = open_fds(), maps = mappings(), pid, status, ret;
 
-	/* That asks the host a question, and remembers the answer. */
-	model_config();
+	config.flags |= STUBGUARD_REQUIRE;
 	for (number = 1;; number++) {
 		pid = fork();
 		if (pid == 0) {
 			host_sweep(number, EMFILE);
-			ret = init(STUBGUARD_REQUIRE);
+			ret = stubguard_init(&config);
 			host_sweep(0, 0);
 			if (!host_swept())
 				_exit(99);
@@ -587,7 +607,7 @@ static void whatever_fails_nothing_is_leaked(void)
 			check_eq(open_fds(), fds);
 			check_eq(mappings(), maps);
 			check(!has_children());
-			check(ret == 0 || init(STUBGUARD_REQUIRE) == 0);
+			check(ret == 0 || stubguard_init(&config) == 0);
 			_exit(0);
 		}
 		check_eq(raw(SYS_wait4, pid, &status, 0, 0), pid);
@@ -596,6 +616,16 @@ static void whatever_fails_nothing_is_leaked(void)
 		check_eq(status, 0);
 	}
 	check_op(number, >, 8);
+}
+
+static void whatever_fails_nothing_is_leaked(void)
+{
+	nothing_is_leaked(model_config());
+}
+
+static void nor_in_window_mode(void)
+{
+	nothing_is_leaked(window_config());
 }
 
 static void ticks_and_budgets(void)
@@ -739,10 +769,12 @@ static const struct test tests[] = {
 	TEST(nothing_is_left_of_the_look),
 	TEST(what_the_host_may_lack),
 	TEST(a_sandbox_that_has_a_listener_is_named),
-	TEST(a_kernel_without_pidfd_getfd),
+	TEST(notify_mode_needs_pidfd_getfd),
+	TEST(window_mode_does_not_need_pidfd_getfd),
 	TEST(the_sizes_of_notifications),
 	TEST(time_travel_needs_no_proc),
 	TEST(whatever_fails_nothing_is_leaked),
+	TEST(nor_in_window_mode),
 	TEST(ticks_and_budgets),
 	TEST(before_the_start_there_is_nothing),
 	TEST(the_version),

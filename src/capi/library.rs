@@ -46,7 +46,7 @@ pub unsafe extern "C" fn stubguard_init(config: *const Config) -> c_int {
         // SAFETY: the caller's promise.
         let config = unsafe { read_config(config) }?.validated()?;
         config::install(config, |config| {
-            let host = probe::host();
+            let host = probe::host(config.has(STUBGUARD_WINDOW));
             // Without the first, a signal would withdraw calls that the guest's kernel has begun.
             let for_calls = STUBGUARD_F_WAIT_KILLABLE | STUBGUARD_F_DISPATCH;
             if host.features & for_calls != for_calls {
