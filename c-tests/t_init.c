@@ -380,6 +380,7 @@ static void the_line_names_what_there_is(void)
 		{ STUBGUARD_F_RECEIVE_ENDS, "receive-ends" },
 		{ STUBGUARD_F_DISPATCH, "dispatch" },
 		{ STUBGUARD_F_LIMIT, "limit" },
+		{ STUBGUARD_F_UNFILTERED, "unfiltered" },
 	};
 	unsigned int round;
 	const char *lacks, *name;
@@ -395,11 +396,14 @@ static void the_line_names_what_there_is(void)
 				host_fail(HOST_FLAG, 1, 1, EINVAL);
 				host_hook_set(HOST_PRCTL, no_dispatch);
 				host_fail(HOST_PRLIMIT, 1, 1, ENOSYS);
+				host_fail(HOST_OPENAT, 2, 1, EACCES);
 			}
 			check_eq(init(0), 0);
 			if (round == 1)
 				check_eq(stubguard_features() &
-						 (STUBGUARD_F_DISPATCH | STUBGUARD_F_LIMIT), 0);
+						 (STUBGUARD_F_DISPATCH | STUBGUARD_F_LIMIT |
+						  STUBGUARD_F_UNFILTERED),
+					 0);
 			lacks = strstr(model_log_text, "; lacks ");
 			check(lacks != NULL);
 			for (i = 0; i < COUNT(names); i++) {
@@ -538,6 +542,86 @@ static void window_mode_does_not_need_pidfd_getfd(void)
 	check_eq(open_fds(), fds);
 	check_eq(mappings(), maps);
 	check(!has_children());
+}
+
+/* How the line goes on behind the mode; calls are to notify. */
+static void says_of_calls(const char *text)
+{
+	struct stubguard_config config = window_config();
+	char line[200];
+
+	config.guest_end = GUEST_END;
+	config.flags |= STUBGUARD_REQUIRE;
+	check_eq(stubguard_init(&config), 0);
+	check_eq(model_log_lines(), 1);
+	snprintf(line, sizeof(line), ", mode window%s: the host offers ", text);
+	test_context("%s", model_log_text);
+	check(strstr(model_log_text, line) != NULL);
+	check_eq(!!(stubguard_features() & STUBGUARD_F_UNFILTERED), !strcmp(text, ", calls notify"));
+}
+
+static void without_an_outer_filter_calls_notify(void)
+{
+	says_of_calls(", calls notify");
+}
+
+/* Whatever it does, and though it does nothing. */
+static void under_an_outer_filter_calls_trap(void)
+{
+	filtered(SYS_mount, SECCOMP_RET_ALLOW);
+	says_of_calls(", calls trap, not notify (an outer seccomp filter would answer them)");
+}
+
+/* The first file that is looked at is the watchdog's. */
+static void calls_trap_if_it_is_not_known(void)
+{
+	host_fail(HOST_OPENAT, 2, 1, EACCES);
+	says_of_calls(", calls trap, not notify (/proc does not tell of outer seccomp filters)");
+}
+
+static unsigned int parts;
+
+static bool status_without_the_line(const long *arg, long *result)
+{
+	static const char text[] = "Name:\tx\nSeccomp_filters:\t0\n";
+
+	/* The watchdog's read comes before. */
+	if (!parts++)
+		return false;
+	*result = parts == 2 ? (long)sizeof(text) - 1 : 0;
+	memcpy((void *)arg[1], text, sizeof(text) - 1);
+	return true;
+}
+
+static void calls_trap_if_proc_does_not_say(void)
+{
+	host_hook_set(HOST_READ, status_without_the_line);
+	says_of_calls(", calls trap, not notify (/proc does not tell of outer seccomp filters)");
+	check_eq(parts, 3);
+}
+
+static bool status_without_an_end(const long *arg, long *result)
+{
+	if (!parts++)
+		return false;
+	memset((void *)arg[1], 'x', (size_t)arg[2]);
+	*result = arg[2];
+	return true;
+}
+
+static void calls_trap_if_the_file_does_not_end(void)
+{
+	host_hook_set(HOST_READ, status_without_an_end);
+	says_of_calls(", calls trap, not notify (/proc does not tell of outer seccomp filters)");
+}
+
+/* Whoever asked for no such calls is not told of them. */
+static void who_wants_traps_is_told_what_lacks(void)
+{
+	filtered(SYS_mount, SECCOMP_RET_ALLOW);
+	window_init(STUBGUARD_REQUIRE);
+	check(strstr(model_log_text, ", mode window: the host offers ") != NULL);
+	check(strstr(model_log_text, "lacks unfiltered\n") != NULL);
 }
 
 static struct seccomp_notif_sizes sizes;
@@ -771,6 +855,12 @@ static const struct test tests[] = {
 	TEST(a_sandbox_that_has_a_listener_is_named),
 	TEST(notify_mode_needs_pidfd_getfd),
 	TEST(window_mode_does_not_need_pidfd_getfd),
+	TEST(without_an_outer_filter_calls_notify),
+	TEST(under_an_outer_filter_calls_trap),
+	TEST(calls_trap_if_it_is_not_known),
+	TEST(calls_trap_if_proc_does_not_say),
+	TEST(calls_trap_if_the_file_does_not_end),
+	TEST(who_wants_traps_is_told_what_lacks),
 	TEST(the_sizes_of_notifications),
 	TEST(time_travel_needs_no_proc),
 	TEST(whatever_fails_nothing_is_leaked),

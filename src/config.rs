@@ -141,8 +141,8 @@ pub struct Config {
     pub reserved: u32,
     /// Window mode: no guest's code is at this address or above (UML's `TASK_SIZE`), and a new stub's own
     /// code is, until its first batch unmaps it. A multiple of 2^32, `stub_start` at most. With it, guests'
-    /// calls are answered by notification, where the host has `STUBGUARD_F_WAIT_KILLABLE` and
-    /// `STUBGUARD_F_DISPATCH`; 0: they all make a signal frame.
+    /// calls are answered by notification, where the host has `STUBGUARD_F_WAIT_KILLABLE`, `STUBGUARD_F_DISPATCH`
+    /// and `STUBGUARD_F_UNFILTERED`; 0: they all make a signal frame.
     pub guest_end: u64,
 }
 

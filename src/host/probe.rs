@@ -34,6 +34,10 @@ pub const STUBGUARD_F_DISPATCH: u32 = 64;
 /// that they can keep the memory's fd. Without it the fd is handed over for each batch: slower, not weaker.
 pub const STUBGUARD_F_LIMIT: u32 = 128;
 
+/// `stubguard_features()`: this process has no seccomp filter, so that nobody but the monitor answers guests'
+/// calls. Without it, or if /proc does not tell, they all make a signal frame: slower, not weaker.
+pub const STUBGUARD_F_UNFILTERED: u32 = 256;
+
 /// The fd under which a stub holds its own listener: it has closed all but fd 0 before, and the
 /// host gives the lowest number that is free.
 pub const STUBGUARD_LISTENER_FD: c_int = 1;
@@ -47,6 +51,8 @@ pub struct Host {
     pub no_listener: Option<(&'static str, Errno)>,
     /// Why there can be no watchdog.
     pub no_watchdog: Option<Errno>,
+    /// Whether a seccomp filter is in force that is not ours, or why that is not known.
+    pub outer_filter: Result<bool>,
 }
 
 type Step<T> = core::result::Result<T, (&'static str, Errno)>;
@@ -54,7 +60,7 @@ type Step<T> = core::result::Result<T, (&'static str, Errno)>;
 /// Looks at the host. `window`: for stubs of window mode.
 #[must_use]
 pub fn host(window: bool) -> Host {
-    let mut found = Host { features: 0, no_listener: None, no_watchdog: None };
+    let mut found = Host { features: 0, no_listener: None, no_watchdog: None, outer_filter: Ok(true) };
     match listener(window) {
         Ok(features) => found.features |= features,
         Err(why) => found.no_listener = Some(why),
@@ -71,6 +77,10 @@ pub fn host(window: bool) -> Host {
     match procfs::own_thread(super::thread::own_tid()) {
         Ok(_) => found.features |= STUBGUARD_F_WATCHDOG,
         Err(why) => found.no_watchdog = Some(why),
+    }
+    found.outer_filter = procfs::is_filtered(super::thread::own_tid());
+    if found.outer_filter == Ok(false) {
+        found.features |= STUBGUARD_F_UNFILTERED;
     }
     found
 }
