@@ -579,6 +579,36 @@ static void calls_trap_if_it_is_not_known(void)
 	says_of_calls(", calls trap, not notify (/proc does not tell of outer seccomp filters)");
 }
 
+/* The longest line there can be: nothing of it is cut off. */
+static void a_line_is_whole(void)
+{
+	static const char end[] = "; no watchdog: /proc gives errno 13\n";
+	struct stubguard_config config = window_config();
+	struct sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	struct sock_fprog program = { .len = 1, .filter = &allow };
+	int pid, status;
+
+	config.guest_end = GUEST_END;
+	pid = fork();
+	if (pid == 0) {
+		host_fail(HOST_OPENAT, 1, 2, EACCES);
+		check_eq(stubguard_init(&config), 0);
+		check(strstr(model_log_text, ", calls trap, not notify (/proc ") != NULL);
+		check(strstr(model_log_text, end) != NULL);
+		_exit(0);
+	}
+	check_eq(raw(SYS_wait4, pid, &status, 0, 0), pid);
+	check_eq(status, 0);
+	check_eq(raw(SYS_prctl, 38 /* PR_SET_NO_NEW_PRIVS */, 1, 0, 0, 0), 0);
+	check_op(raw(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER,
+		     &program),
+		 >=, 0);
+	host_fail(HOST_OPENAT, 1, 2, EACCES);
+	check_eq(stubguard_init(&config), 0);
+	check(strstr(model_log_text, "(a sandbox around this process has one already)") != NULL);
+	check(strstr(model_log_text, end) != NULL);
+}
+
 static unsigned int parts;
 
 static bool status_without_the_line(const long *arg, long *result)
@@ -858,6 +888,7 @@ static const struct test tests[] = {
 	TEST(without_an_outer_filter_calls_notify),
 	TEST(under_an_outer_filter_calls_trap),
 	TEST(calls_trap_if_it_is_not_known),
+	TEST(a_line_is_whole),
 	TEST(calls_trap_if_proc_does_not_say),
 	TEST(calls_trap_if_the_file_does_not_end),
 	TEST(who_wants_traps_is_told_what_lacks),

@@ -31,6 +31,11 @@ struct sock_filter; /* <linux/filter.h> */
 #define STUBGUARD_MAX_CPUS 64
 
 /**
+ * The largest `stubguard_config.watchdog_budget_ms`: an hour.
+ */
+#define STUBGUARD_BUDGET_MAX_MS 3600000
+
+/**
  * `stubguard_config.flags`: fail `stubguard_init()` if the host lacks anything that protection
  * needs. Without it the library runs with what there is; `stubguard_features()` tells.
  */
@@ -333,7 +338,7 @@ struct stubguard_config {
         uint32_t watchdog_tick_ms;
         /**
          * How long a stub may keep the monitor waiting, in milliseconds of its own CPU time or of
-         * sleep; default 5000, in window mode 800; at least two ticks.
+         * sleep; default 5000, in window mode 800; at least two ticks, `STUBGUARD_BUDGET_MAX_MS` at most.
          */
         uint32_t watchdog_budget_ms;
         /**

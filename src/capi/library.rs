@@ -109,6 +109,7 @@ fn report(config: &Config, asked: bool, host: &Host) {
     };
     let mode = if config.has(STUBGUARD_WINDOW) { "window" } else { "notify" };
     let calls = match host.outer_filter {
+        _ if host.no_listener.is_some() => "",
         _ if config.notifies_calls() => ", calls notify",
         Ok(true) if asked => ", calls trap, not notify (an outer seccomp filter would answer them)",
         Err(_) if asked => ", calls trap, not notify (/proc does not tell of outer seccomp filters)",
