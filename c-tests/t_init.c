@@ -544,6 +544,14 @@ static void window_mode_does_not_need_pidfd_getfd(void)
 	check(!has_children());
 }
 
+/* A filter says that prlimit() was done, and nothing is: no stub's address space could be bounded. */
+static void a_limit_that_is_only_said_is_none(void)
+{
+	filtered(SYS_prlimit64, SECCOMP_RET_ERRNO);
+	check_eq(init(STUBGUARD_REQUIRE), 0);
+	check_eq(stubguard_features() & STUBGUARD_F_LIMIT, 0);
+}
+
 /* How the line goes on behind the mode; calls are to notify. */
 static void says_of_calls(const char *text)
 {
@@ -885,6 +893,7 @@ static const struct test tests[] = {
 	TEST(a_sandbox_that_has_a_listener_is_named),
 	TEST(notify_mode_needs_pidfd_getfd),
 	TEST(window_mode_does_not_need_pidfd_getfd),
+	TEST(a_limit_that_is_only_said_is_none),
 	TEST(without_an_outer_filter_calls_notify),
 	TEST(under_an_outer_filter_calls_trap),
 	TEST(calls_trap_if_it_is_not_known),
