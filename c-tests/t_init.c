@@ -344,6 +344,21 @@ static void it_says_whether_calls_notify(void)
 	}
 }
 
+/* For real: a filter on this very process, which all its children have too. */
+static void filtered(long nr, unsigned int action)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned int)nr, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, action),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { .len = COUNT(filter), .filter = filter };
+
+	check_eq(raw(SYS_prctl, 38 /* PR_SET_NO_NEW_PRIVS */, 1, 0, 0, 0), 0);
+	check_eq(raw(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program), 0);
+}
+
 static bool no_dispatch(const long *arg, long *result)
 {
 	*result = -EINVAL;
@@ -365,6 +380,7 @@ static void the_line_names_what_there_is(void)
 		{ STUBGUARD_F_RECEIVE_ENDS, "receive-ends" },
 		{ STUBGUARD_F_DISPATCH, "dispatch" },
 		{ STUBGUARD_F_LIMIT, "limit" },
+		{ STUBGUARD_F_UNFILTERED, "unfiltered" },
 	};
 	unsigned int round;
 	const char *lacks, *name;
@@ -380,11 +396,14 @@ static void the_line_names_what_there_is(void)
 				host_fail(HOST_FLAG, 1, 1, EINVAL);
 				host_hook_set(HOST_PRCTL, no_dispatch);
 				host_fail(HOST_PRLIMIT, 1, 1, ENOSYS);
+				host_fail(HOST_OPENAT, 2, 1, EACCES);
 			}
 			check_eq(init(0), 0);
 			if (round == 1)
 				check_eq(stubguard_features() &
-						 (STUBGUARD_F_DISPATCH | STUBGUARD_F_LIMIT), 0);
+						 (STUBGUARD_F_DISPATCH | STUBGUARD_F_LIMIT |
+						  STUBGUARD_F_UNFILTERED),
+					 0);
 			lacks = strstr(model_log_text, "; lacks ");
 			check(lacks != NULL);
 			for (i = 0; i < COUNT(names); i++) {
@@ -498,25 +517,149 @@ static void a_sandbox_that_has_a_listener_is_named(void)
 	check(!has_children());
 }
 
-/* An old kernel, as a sandbox fakes it: for real, in the probing child too. */
-static void a_kernel_without_pidfd_getfd(void)
+/* What a sandbox refuses: for real, in the probing child too. */
+static void notify_mode_needs_pidfd_getfd(void)
 {
-	struct sock_filter filter[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_pidfd_getfd, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog program = { .len = COUNT(filter), .filter = filter };
 	int fds = open_fds();
 
-	check_eq(raw(SYS_prctl, 38, 1, 0, 0, 0), 0);
-	check_eq(raw(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program), 0);
+	filtered(SYS_pidfd_getfd, SECCOMP_RET_ERRNO | ENOSYS);
 	check_eq(init(STUBGUARD_REQUIRE), -EOPNOTSUPP);
 	check(strstr(model_log_text, "pidfd_getfd gives errno 38") != NULL);
 	check_eq(init(0), 0);
 	check_eq(open_fds(), fds);
 	check(!has_children());
+}
+
+static void window_mode_does_not_need_pidfd_getfd(void)
+{
+	struct stubguard_config config = window_config();
+	int fds = open_fds(), maps = mappings();
+
+	filtered(SYS_pidfd_getfd, SECCOMP_RET_KILL_PROCESS);
+	config.flags |= STUBGUARD_REQUIRE;
+	check_eq(stubguard_init(&config), 0);
+	check_eq(host_count(HOST_PIDFD_GETFD), 0);
+	check_eq(open_fds(), fds);
+	check_eq(mappings(), maps);
+	check(!has_children());
+}
+
+/* A filter says that prlimit() was done, and nothing is: no stub's address space could be bounded. */
+static void a_limit_that_is_only_said_is_none(void)
+{
+	filtered(SYS_prlimit64, SECCOMP_RET_ERRNO);
+	check_eq(init(STUBGUARD_REQUIRE), 0);
+	check_eq(stubguard_features() & STUBGUARD_F_LIMIT, 0);
+}
+
+/* How the line goes on behind the mode; calls are to notify. */
+static void says_of_calls(const char *text)
+{
+	struct stubguard_config config = window_config();
+	char line[200];
+
+	config.guest_end = GUEST_END;
+	config.flags |= STUBGUARD_REQUIRE;
+	check_eq(stubguard_init(&config), 0);
+	check_eq(model_log_lines(), 1);
+	snprintf(line, sizeof(line), ", mode window%s: the host offers ", text);
+	test_context("%s", model_log_text);
+	check(strstr(model_log_text, line) != NULL);
+	check_eq(!!(stubguard_features() & STUBGUARD_F_UNFILTERED), !strcmp(text, ", calls notify"));
+}
+
+static void without_an_outer_filter_calls_notify(void)
+{
+	says_of_calls(", calls notify");
+}
+
+/* Whatever it does, and though it does nothing. */
+static void under_an_outer_filter_calls_trap(void)
+{
+	filtered(SYS_mount, SECCOMP_RET_ALLOW);
+	says_of_calls(", calls trap, not notify (an outer seccomp filter would answer them)");
+}
+
+/* The first file that is looked at is the watchdog's. */
+static void calls_trap_if_it_is_not_known(void)
+{
+	host_fail(HOST_OPENAT, 2, 1, EACCES);
+	says_of_calls(", calls trap, not notify (/proc does not tell of outer seccomp filters)");
+}
+
+/* The longest line there can be: nothing of it is cut off. */
+static void a_line_is_whole(void)
+{
+	static const char end[] = "; no watchdog: /proc gives errno 13\n";
+	struct stubguard_config config = window_config();
+	struct sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	struct sock_fprog program = { .len = 1, .filter = &allow };
+	int pid, status;
+
+	config.guest_end = GUEST_END;
+	pid = fork();
+	if (pid == 0) {
+		host_fail(HOST_OPENAT, 1, 2, EACCES);
+		check_eq(stubguard_init(&config), 0);
+		check(strstr(model_log_text, ", calls trap, not notify (/proc ") != NULL);
+		check(strstr(model_log_text, end) != NULL);
+		_exit(0);
+	}
+	check_eq(raw(SYS_wait4, pid, &status, 0, 0), pid);
+	check_eq(status, 0);
+	check_eq(raw(SYS_prctl, 38 /* PR_SET_NO_NEW_PRIVS */, 1, 0, 0, 0), 0);
+	check_op(raw(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER,
+		     &program),
+		 >=, 0);
+	host_fail(HOST_OPENAT, 1, 2, EACCES);
+	check_eq(stubguard_init(&config), 0);
+	check(strstr(model_log_text, "(a sandbox around this process has one already)") != NULL);
+	check(strstr(model_log_text, end) != NULL);
+}
+
+static unsigned int parts;
+
+static bool status_without_the_line(const long *arg, long *result)
+{
+	static const char text[] = "Name:\tx\nSeccomp_filters:\t0\n";
+
+	/* The watchdog's read comes before. */
+	if (!parts++)
+		return false;
+	*result = parts == 2 ? (long)sizeof(text) - 1 : 0;
+	memcpy((void *)arg[1], text, sizeof(text) - 1);
+	return true;
+}
+
+static void calls_trap_if_proc_does_not_say(void)
+{
+	host_hook_set(HOST_READ, status_without_the_line);
+	says_of_calls(", calls trap, not notify (/proc does not tell of outer seccomp filters)");
+	check_eq(parts, 3);
+}
+
+static bool status_without_an_end(const long *arg, long *result)
+{
+	if (!parts++)
+		return false;
+	memset((void *)arg[1], 'x', (size_t)arg[2]);
+	*result = arg[2];
+	return true;
+}
+
+static void calls_trap_if_the_file_does_not_end(void)
+{
+	host_hook_set(HOST_READ, status_without_an_end);
+	says_of_calls(", calls trap, not notify (/proc does not tell of outer seccomp filters)");
+}
+
+/* Whoever asked for no such calls is not told of them. */
+static void who_wants_traps_is_told_what_lacks(void)
+{
+	filtered(SYS_mount, SECCOMP_RET_ALLOW);
+	window_init(STUBGUARD_REQUIRE);
+	check(strstr(model_log_text, ", mode window: the host offers ") != NULL);
+	check(strstr(model_log_text, "lacks unfiltered\n") != NULL);
 }
 
 static struct seccomp_notif_sizes sizes;
@@ -567,18 +710,17 @@ static void time_travel_needs_no_proc(void)
 	check_eq(start_seccomp_watchdog(), -EOPNOTSUPP);
 }
 
-static void whatever_fails_nothing_is_leaked(void)
+static void nothing_is_leaked(struct stubguard_config config)
 {
 	unsigned int number;
 	int fds = open_fds(), maps = mappings(), pid, status, ret;
 
-	/* That asks the host a question, and remembers the answer. */
-	model_config();
+	config.flags |= STUBGUARD_REQUIRE;
 	for (number = 1;; number++) {
 		pid = fork();
 		if (pid == 0) {
 			host_sweep(number, EMFILE);
-			ret = init(STUBGUARD_REQUIRE);
+			ret = stubguard_init(&config);
 			host_sweep(0, 0);
 			if (!host_swept())
 				_exit(99);
@@ -587,7 +729,7 @@ static void whatever_fails_nothing_is_leaked(void)
 			check_eq(open_fds(), fds);
 			check_eq(mappings(), maps);
 			check(!has_children());
-			check(ret == 0 || init(STUBGUARD_REQUIRE) == 0);
+			check(ret == 0 || stubguard_init(&config) == 0);
 			_exit(0);
 		}
 		check_eq(raw(SYS_wait4, pid, &status, 0, 0), pid);
@@ -596,6 +738,16 @@ static void whatever_fails_nothing_is_leaked(void)
 		check_eq(status, 0);
 	}
 	check_op(number, >, 8);
+}
+
+static void whatever_fails_nothing_is_leaked(void)
+{
+	nothing_is_leaked(model_config());
+}
+
+static void nor_in_window_mode(void)
+{
+	nothing_is_leaked(window_config());
 }
 
 static void ticks_and_budgets(void)
@@ -739,10 +891,20 @@ static const struct test tests[] = {
 	TEST(nothing_is_left_of_the_look),
 	TEST(what_the_host_may_lack),
 	TEST(a_sandbox_that_has_a_listener_is_named),
-	TEST(a_kernel_without_pidfd_getfd),
+	TEST(notify_mode_needs_pidfd_getfd),
+	TEST(window_mode_does_not_need_pidfd_getfd),
+	TEST(a_limit_that_is_only_said_is_none),
+	TEST(without_an_outer_filter_calls_notify),
+	TEST(under_an_outer_filter_calls_trap),
+	TEST(calls_trap_if_it_is_not_known),
+	TEST(a_line_is_whole),
+	TEST(calls_trap_if_proc_does_not_say),
+	TEST(calls_trap_if_the_file_does_not_end),
+	TEST(who_wants_traps_is_told_what_lacks),
 	TEST(the_sizes_of_notifications),
 	TEST(time_travel_needs_no_proc),
 	TEST(whatever_fails_nothing_is_leaked),
+	TEST(nor_in_window_mode),
 	TEST(ticks_and_budgets),
 	TEST(before_the_start_there_is_nothing),
 	TEST(the_version),

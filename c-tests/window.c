@@ -64,6 +64,15 @@ void window_init_calls(unsigned int flags)
 
 /* ---- processes */
 
+/* As os_stub_guard_start() decides. */
+static bool dispatched(void)
+{
+	unsigned int features = stubguard_features();
+
+	return (features & STUBGUARD_F_DISPATCH) &&
+	       (calls_notify || !(features & STUBGUARD_F_UNFILTERED));
+}
+
 /* What start_child() and stub_exe do. Nothing of the C library. */
 static _Noreturn void become_stub(struct window *w, int sock, int report,
 				  const struct sock_fprog *program, unsigned int flags)
@@ -114,7 +123,7 @@ static _Noreturn void become_stub(struct window *w, int sock, int report,
 		if (raw(SYS_rt_sigaction, signals[i], &action, 0, sizeof(action.mask)))
 			raw(SYS_exit_group, 15);
 	}
-	if (calls_notify &&
+	if (dispatched() &&
 	    raw(SYS_prctl, PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON, STUB_START, PAGE,
 		STUB_DATA + STUBGUARD_SELECTOR))
 		raw(SYS_exit_group, 16);

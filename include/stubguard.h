@@ -31,6 +31,11 @@ struct sock_filter; /* <linux/filter.h> */
 #define STUBGUARD_MAX_CPUS 64
 
 /**
+ * The largest `stubguard_config.watchdog_budget_ms`: an hour.
+ */
+#define STUBGUARD_BUDGET_MAX_MS 3600000
+
+/**
  * `stubguard_config.flags`: fail `stubguard_init()` if the host lacks anything that protection
  * needs. Without it the library runs with what there is; `stubguard_features()` tells.
  */
@@ -139,6 +144,12 @@ struct sock_filter; /* <linux/filter.h> */
 #define STUBGUARD_F_LIMIT 128
 
 /**
+ * `stubguard_features()`: this process has no seccomp filter, so that nobody but the monitor answers guests'
+ * calls. Without it, or if /proc does not tell, they all make a signal frame: slower, not weaker.
+ */
+#define STUBGUARD_F_UNFILTERED 256
+
+/**
  * The fd under which a stub holds its own listener: it has closed all but fd 0 before, and the
  * host gives the lowest number that is free.
  */
@@ -166,8 +177,8 @@ struct sock_filter; /* <linux/filter.h> */
 
 /**
  * A byte at this offset of the stub's data decides what becomes of a guest's calls (syscall user
- * dispatch): with 0 they go to the filters, of which most notify; with 1 they make a signal frame. The
- * monitor writes it on every resume. A guest that does changes the cost of its own calls, or ends itself.
+ * dispatch): with 0 they go to the filters, by which most notify or all trap; with 1 they make a signal frame, and
+ * no filter sees them. The monitor writes it on every resume. A guest that does changes the cost of its own calls, or ends itself.
  */
 #define STUBGUARD_SELECTOR 4088
 
@@ -327,7 +338,7 @@ struct stubguard_config {
         uint32_t watchdog_tick_ms;
         /**
          * How long a stub may keep the monitor waiting, in milliseconds of its own CPU time or of
-         * sleep; default 5000, in window mode 800; at least two ticks.
+         * sleep; default 5000, in window mode 800; at least two ticks, `STUBGUARD_BUDGET_MAX_MS` at most.
          */
         uint32_t watchdog_budget_ms;
         /**
@@ -354,8 +365,8 @@ struct stubguard_config {
         /**
          * Window mode: no guest's code is at this address or above (UML's `TASK_SIZE`), and a new stub's own
          * code is, until its first batch unmaps it. A multiple of 2^32, `stub_start` at most. With it, guests'
-         * calls are answered by notification, where the host has `STUBGUARD_F_WAIT_KILLABLE` and
-         * `STUBGUARD_F_DISPATCH`; 0: they all make a signal frame.
+         * calls are answered by notification, where the host has `STUBGUARD_F_WAIT_KILLABLE`, `STUBGUARD_F_DISPATCH`
+         * and `STUBGUARD_F_UNFILTERED`; 0: they all make a signal frame.
          */
         uint64_t guest_end;
 };
@@ -747,9 +758,10 @@ int seccomp_serve_stub_syscalls(struct mm_id *mm_id,
 /**
  * Copies the code that parked stubs run to the page that is to be their code page. Its first byte is
  * the handler of all their signals: with all signals blocked meanwhile, on the signal stack, and, for calls
- * that notify, SA_RESTART (a signal that comes before the monitor has the call must not fail it). For these
- * the stub also has prctl(PR_SET_SYSCALL_USER_DISPATCH) say that calls from elsewhere than the code page are
- * dispatched by the byte at `STUBGUARD_SELECTOR`.
+ * that notify, SA_RESTART (a signal that comes before the monitor has the call must not fail it). For these, and on
+ * a host with `STUBGUARD_F_DISPATCH` but without `STUBGUARD_F_UNFILTERED`, the stub also has
+ * prctl(PR_SET_SYSCALL_USER_DISPATCH) say that calls from elsewhere than the code page are dispatched by the byte
+ * at `STUBGUARD_SELECTOR`.
  *
  * `page`: the configured page size; each stub maps it, not writable, at `stub_start`, and its two
  * data pages behind it. Any thread, before the first stub.

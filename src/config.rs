@@ -11,6 +11,9 @@ use core::sync::atomic::{AtomicU8, Ordering};
 /// The most CPUs that a guest may have: the upper end of UML's `NR_CPUS` range.
 pub const STUBGUARD_MAX_CPUS: u32 = 64;
 
+/// The largest `stubguard_config.watchdog_budget_ms`: an hour.
+pub const STUBGUARD_BUDGET_MAX_MS: u32 = 3_600_000;
+
 /// `stubguard_config.flags`: fail `stubguard_init()` if the host lacks anything that protection
 /// needs. Without it the library runs with what there is; `stubguard_features()` tells.
 pub const STUBGUARD_REQUIRE: u32 = 1;
@@ -126,7 +129,7 @@ pub struct Config {
     /// How often the watchdog looks, in milliseconds; default 1000, in window mode 200.
     pub watchdog_tick_ms: u32,
     /// How long a stub may keep the monitor waiting, in milliseconds of its own CPU time or of
-    /// sleep; default 5000, in window mode 800; at least two ticks.
+    /// sleep; default 5000, in window mode 800; at least two ticks, `STUBGUARD_BUDGET_MAX_MS` at most.
     pub watchdog_budget_ms: u32,
     /// A signal that nobody else uses, by which the watchdog gets a monitor out of a host call
     /// that does not return; 0 for none. UML's own signals do not: their handlers restart calls.
@@ -141,8 +144,8 @@ pub struct Config {
     pub reserved: u32,
     /// Window mode: no guest's code is at this address or above (UML's `TASK_SIZE`), and a new stub's own
     /// code is, until its first batch unmaps it. A multiple of 2^32, `stub_start` at most. With it, guests'
-    /// calls are answered by notification, where the host has `STUBGUARD_F_WAIT_KILLABLE` and
-    /// `STUBGUARD_F_DISPATCH`; 0: they all make a signal frame.
+    /// calls are answered by notification, where the host has `STUBGUARD_F_WAIT_KILLABLE`, `STUBGUARD_F_DISPATCH`
+    /// and `STUBGUARD_F_UNFILTERED`; 0: they all make a signal frame.
     pub guest_end: u64,
 }
 
@@ -152,7 +155,6 @@ const DEFAULT_BUDGET_MS: u32 = 5000;
 /// them in so much CPU time of its own is not the guest's doing alone: it is to be ended soon.
 const WINDOW_TICK_MS: u32 = 200;
 const WINDOW_BUDGET_MS: u32 = 800;
-const MAX_BUDGET_MS: u32 = 3_600_000;
 const KNOWN_FLAGS: u32 = STUBGUARD_REQUIRE | STUBGUARD_TIME_TRAVEL | STUBGUARD_MMAP2 | STUBGUARD_WINDOW;
 
 impl Config {
@@ -185,7 +187,7 @@ impl Config {
             && self.stub_start < 1 << 63
             && (if window { self.fits_window() } else { self.mmap_fd_first >= 2 })
             && self.mmap_fd_first <= self.mmap_fd_last
-            && self.watchdog_budget_ms <= MAX_BUDGET_MS
+            && self.watchdog_budget_ms <= STUBGUARD_BUDGET_MAX_MS
             && self.watchdog_tick_ms.checked_mul(2).is_some_and(|two| two <= self.watchdog_budget_ms)
             && (0..=64).contains(&self.kick_signal)
             && self.pool_size <= STUBGUARD_POOL_MAX

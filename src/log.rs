@@ -5,7 +5,7 @@
 use crate::config::LogFn;
 use core::ffi::{c_char, c_int};
 
-const LINE: usize = 256;
+const LINE: usize = 320;
 
 /// One line; what does not fit is cut off.
 pub struct Line {

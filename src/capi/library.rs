@@ -9,7 +9,8 @@ use crate::config::{
 use crate::counters::{self, Stats};
 use crate::host::probe::{
     self, Host, STUBGUARD_F_DISPATCH, STUBGUARD_F_FSGSBASE, STUBGUARD_F_LIMIT, STUBGUARD_F_LISTENER,
-    STUBGUARD_F_RECEIVE_ENDS, STUBGUARD_F_SYNC_WAKE_UP, STUBGUARD_F_WAIT_KILLABLE, STUBGUARD_F_WATCHDOG,
+    STUBGUARD_F_RECEIVE_ENDS, STUBGUARD_F_SYNC_WAKE_UP, STUBGUARD_F_UNFILTERED, STUBGUARD_F_WAIT_KILLABLE,
+    STUBGUARD_F_WATCHDOG,
 };
 use crate::log::Line;
 use crate::policy::Denial;
@@ -20,7 +21,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 static FEATURES: AtomicU32 = AtomicU32::new(0);
 
 /// What [`Line`] says of each feature.
-const NAMES: [(u32, &str); 8] = [
+const NAMES: [(u32, &str); 9] = [
     (STUBGUARD_F_LISTENER, "listener"),
     (STUBGUARD_F_WATCHDOG, "watchdog"),
     (STUBGUARD_F_WAIT_KILLABLE, "wait-killable"),
@@ -29,6 +30,7 @@ const NAMES: [(u32, &str); 8] = [
     (STUBGUARD_F_RECEIVE_ENDS, "receive-ends"),
     (STUBGUARD_F_DISPATCH, "dispatch"),
     (STUBGUARD_F_LIMIT, "limit"),
+    (STUBGUARD_F_UNFILTERED, "unfiltered"),
 ];
 
 /// Starts the library: checks the configuration, finds out what the host offers, and says so and the mode in
@@ -46,13 +48,15 @@ pub unsafe extern "C" fn stubguard_init(config: *const Config) -> c_int {
         // SAFETY: the caller's promise.
         let config = unsafe { read_config(config) }?.validated()?;
         config::install(config, |config| {
-            let host = probe::host();
-            // Without the first, a signal would withdraw calls that the guest's kernel has begun.
-            let for_calls = STUBGUARD_F_WAIT_KILLABLE | STUBGUARD_F_DISPATCH;
+            let host = probe::host(config.has(STUBGUARD_WINDOW));
+            let asked = config.notifies_calls();
+            // Without the first, a signal would withdraw calls that the guest's kernel has begun. Without the last, a
+            // filter around this process may answer them: ERRNO outranks USER_NOTIF, but not TRAP.
+            let for_calls = STUBGUARD_F_WAIT_KILLABLE | STUBGUARD_F_DISPATCH | STUBGUARD_F_UNFILTERED;
             if host.features & for_calls != for_calls {
                 config.guest_end = 0;
             }
-            report(config, &host);
+            report(config, asked, &host);
             let needed = if config.has(STUBGUARD_TIME_TRAVEL) {
                 STUBGUARD_F_LISTENER
             } else {
@@ -95,8 +99,8 @@ unsafe fn read_config(config: *const Config) -> Result<Config> {
     Ok(unsafe { config.read() })
 }
 
-/// The one line.
-fn report(config: &Config, host: &Host) {
+/// The one line. `asked`: whether the caller has asked for calls that notify.
+fn report(config: &Config, asked: bool, host: &Host) {
     let list = |line: Line, there: bool| {
         let mut names =
             NAMES.iter().filter(|(bit, _)| (host.features & bit != 0) == there).map(|(_, name)| *name);
@@ -104,7 +108,13 @@ fn report(config: &Config, host: &Host) {
         names.fold(line.str(first), |line, name| line.str(", ").str(name))
     };
     let mode = if config.has(STUBGUARD_WINDOW) { "window" } else { "notify" };
-    let calls = if config.notifies_calls() { ", calls notify" } else { "" };
+    let calls = match host.outer_filter {
+        _ if host.no_listener.is_some() => "",
+        _ if config.notifies_calls() => ", calls notify",
+        Ok(true) if asked => ", calls trap, not notify (an outer seccomp filter would answer them)",
+        Err(_) if asked => ", calls trap, not notify (/proc does not tell of outer seccomp filters)",
+        _ => "",
+    };
     let line = Line::new().str(concat!(env!("CARGO_PKG_VERSION"), ", mode ")).str(mode).str(calls);
     let mut line = list(line.str(": the host offers "), true);
     line = list(line.str("; lacks "), false);

@@ -45,9 +45,10 @@ fn window() -> Result<&'static Config> {
 
 /// Copies the code that parked stubs run to the page that is to be their code page. Its first byte is
 /// the handler of all their signals: with all signals blocked meanwhile, on the signal stack, and, for calls
-/// that notify, SA_RESTART (a signal that comes before the monitor has the call must not fail it). For these
-/// the stub also has prctl(PR_SET_SYSCALL_USER_DISPATCH) say that calls from elsewhere than the code page are
-/// dispatched by the byte at `STUBGUARD_SELECTOR`.
+/// that notify, SA_RESTART (a signal that comes before the monitor has the call must not fail it). For these, and on
+/// a host with `STUBGUARD_F_DISPATCH` but without `STUBGUARD_F_UNFILTERED`, the stub also has
+/// prctl(PR_SET_SYSCALL_USER_DISPATCH) say that calls from elsewhere than the code page are dispatched by the byte
+/// at `STUBGUARD_SELECTOR`.
 ///
 /// `page`: the configured page size; each stub maps it, not writable, at `stub_start`, and its two
 /// data pages behind it. Any thread, before the first stub.

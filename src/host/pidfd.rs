@@ -11,7 +11,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 /// `PID_FS_MAGIC`: here a pidfd's inode number names one process, for ever (Linux 6.9).
 const PIDFS: FsType = FsType(0x5049_4446);
 
-fn owned(fd: libc::c_long) -> Result<OwnedFd> {
+/// Takes an fd over that the host has just opened for us.
+///
+/// # Errors
+/// `EIO` if it is none.
+pub(super) fn owned(fd: libc::c_long) -> Result<OwnedFd> {
     // OwnedFd panics at -1: let it be seen that this is none.
     let fd = RawFd::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or(Errno::EIO)?;
     // SAFETY: the host has just opened it for us.

@@ -34,6 +34,10 @@ pub const STUBGUARD_F_DISPATCH: u32 = 64;
 /// that they can keep the memory's fd. Without it the fd is handed over for each batch: slower, not weaker.
 pub const STUBGUARD_F_LIMIT: u32 = 128;
 
+/// `stubguard_features()`: this process has no seccomp filter, so that nobody but the monitor answers guests'
+/// calls. Without it, or if /proc does not tell, they all make a signal frame: slower, not weaker.
+pub const STUBGUARD_F_UNFILTERED: u32 = 256;
+
 /// The fd under which a stub holds its own listener: it has closed all but fd 0 before, and the
 /// host gives the lowest number that is free.
 pub const STUBGUARD_LISTENER_FD: c_int = 1;
@@ -47,15 +51,17 @@ pub struct Host {
     pub no_listener: Option<(&'static str, Errno)>,
     /// Why there can be no watchdog.
     pub no_watchdog: Option<Errno>,
+    /// Whether a seccomp filter is in force that is not ours, or why that is not known.
+    pub outer_filter: Result<bool>,
 }
 
 type Step<T> = core::result::Result<T, (&'static str, Errno)>;
 
-/// Looks at the host.
+/// Looks at the host. `window`: for stubs of window mode.
 #[must_use]
-pub fn host() -> Host {
-    let mut found = Host { features: 0, no_listener: None, no_watchdog: None };
-    match listener() {
+pub fn host(window: bool) -> Host {
+    let mut found = Host { features: 0, no_listener: None, no_watchdog: None, outer_filter: Ok(true) };
+    match listener(window) {
         Ok(features) => found.features |= features,
         Err(why) => found.no_listener = Some(why),
     }
@@ -72,11 +78,16 @@ pub fn host() -> Host {
         Ok(_) => found.features |= STUBGUARD_F_WATCHDOG,
         Err(why) => found.no_watchdog = Some(why),
     }
+    found.outer_filter = procfs::is_filtered(super::thread::own_tid());
+    if found.outer_filter == Ok(false) {
+        found.features |= STUBGUARD_F_UNFILTERED;
+    }
     found
 }
 
-/// Makes a process with a listener, gets the listener, and tries it.
-fn listener() -> Step<u32> {
+/// Makes a process with a listener, gets the listener, and tries it. In window mode the process shares our fd
+/// table, as a new stub does; in notify mode it has its own, as a stub that makes its listener has.
+fn listener(window: bool) -> Step<u32> {
     seccomp::check_sizes().map_err(|error| ("SECCOMP_GET_NOTIF_SIZES", error))?;
     let mut features = STUBGUARD_F_LISTENER;
     let mut flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
@@ -84,7 +95,7 @@ fn listener() -> Step<u32> {
         flags |= libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
         features |= STUBGUARD_F_WAIT_KILLABLE;
     }
-    let child = Child::start(Task::Listen(flags)).map_err(|error| ("clone", error))?;
+    let child = Child::start(Task::Listen { flags, our_fds: window }).map_err(|error| ("clone", error))?;
     let tried = child.try_out();
     let ended = child.end().map_err(|error| ("waitid", error));
     let (more, listener) = tried?;
@@ -123,8 +134,8 @@ fn dispatch() -> bool {
 /// What a child is for.
 #[derive(Clone, Copy)]
 enum Task<'a> {
-    /// Installs a filter with these flags; answers with the listener.
-    Listen(c_ulong),
+    /// Installs a filter with these flags; answers with the listener, in our fd table or its own.
+    Listen { flags: c_ulong, our_fds: bool },
     /// Receives from this listener, in our fd table; answers with what that says.
     Receive(BorrowedFd<'a>),
 }
@@ -148,6 +159,8 @@ struct Child<'a> {
     stack: *mut c_void,
     shared: *const Shared<'a>,
     pid: c_int,
+    /// Whether its fd table is ours.
+    our_fds: bool,
 }
 
 extern "C" fn child_main(shared: *mut c_void) -> c_int {
@@ -157,7 +170,7 @@ extern "C" fn child_main(shared: *mut c_void) -> c_int {
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
     let allow = [libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: libc::SECCOMP_RET_ALLOW }];
     let result = match shared.task {
-        Task::Listen(flags) => seccomp::install_filter(&allow, flags),
+        Task::Listen { flags, .. } => seccomp::install_filter(&allow, flags),
         Task::Receive(listener) => seccomp::receive(listener).map(|_| 0),
     };
     let answer = result.unwrap_or_else(|error| (error as i32).saturating_neg());
@@ -187,7 +200,8 @@ impl<'a> Child<'a> {
         let top = unsafe { stack.byte_add(STACK) };
         // `child_main` uses that stack and `shared`, which live until end(). No exit signal: nobody's
         // SIGCHLD handler shall reap it.
-        let table = if matches!(task, Task::Receive(_)) { libc::CLONE_FILES } else { 0 };
+        let our_fds = !matches!(task, Task::Listen { our_fds: false, .. });
+        let table = if our_fds { libc::CLONE_FILES } else { 0 };
         // SAFETY: as above.
         let pid = unsafe { libc::clone(child_main, top, libc::CLONE_VM | table, shared.cast()) };
         if pid < 0 {
@@ -196,7 +210,7 @@ impl<'a> Child<'a> {
             unsafe { libc::munmap(stack, STACK) };
             return Err(error);
         }
-        Ok(Self { stack, shared, pid })
+        Ok(Self { stack, shared, pid, our_fds })
     }
 
     /// The child's answer, waited for no longer than that.
@@ -227,9 +241,13 @@ impl<'a> Child<'a> {
 
     fn try_out(&self) -> Step<(u32, OwnedFd)> {
         let number = self.answer(PATIENCE).map_err(|error| ("SECCOMP_FILTER_FLAG_NEW_LISTENER", error))?;
+        // Ours to close, whatever fails below.
+        let own = if self.our_fds { Some(pidfd::owned(number.into())) } else { None };
         let process = pidfd::open(self.pid).map_err(|error| ("pidfd_open", error))?;
         pidfd::identity(&process, self.pid).map_err(|error| ("identity of a process", error))?;
-        let listener = pidfd::getfd(process.as_fd(), number).map_err(|error| ("pidfd_getfd", error))?;
+        let listener = own
+            .unwrap_or_else(|| pidfd::getfd(process.as_fd(), number))
+            .map_err(|error| ("pidfd_getfd", error))?;
         if !seccomp::is_listener(listener.as_fd()) {
             return Err(("SECCOMP_IOCTL_NOTIF_ID_VALID", Errno::ENOTTY));
         }

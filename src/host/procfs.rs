@@ -6,6 +6,7 @@ use core::ffi::{CStr, c_int};
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::Mode;
 use nix::unistd::read;
+use std::os::fd::OwnedFd;
 
 /// The host's clock tick in /proc, USER_HZ: 100 a second on every architecture that UML has.
 const TICK_NS: u64 = 10_000_000;
@@ -35,6 +36,51 @@ pub fn process(pid: c_int) -> Result<Stat> {
 /// As [`process`].
 pub fn own_thread(tid: c_int) -> Result<Stat> {
     stat(&Path::new().text(b"/proc/self/task/").number(tid).text(b"/stat"))
+}
+
+/// Whether a thread of this process has a seccomp filter. (Without one in the kernel there is none.)
+///
+/// # Errors
+/// What the host says of the file; `EPROTO` if it does not tell.
+pub fn is_filtered(tid: c_int) -> Result<bool> {
+    let path = Path::new().text(b"/proc/self/task/").number(tid).text(b"/status");
+    let file = open(&path)?;
+    let mut line = SeccompLine::default();
+    // The groups' line may have some hundred kilobytes, and comes before.
+    for _ in 0..STATUS_READS {
+        let mut buffer = [0; 512];
+        let len = read(&file, &mut buffer)?;
+        let text = buffer.get(..len).filter(|text| !text.is_empty()).ok_or(Errno::EPROTO)?;
+        if let Some(mode) = text.iter().find_map(|byte| line.take(*byte)) {
+            return Ok(mode != b'0');
+        }
+    }
+    Err(Errno::EPROTO)
+}
+
+/// So many parts of a file that may have 65,536 groups of eleven bytes.
+const STATUS_READS: u32 = 2048;
+
+/// Finds the mode in a text that comes byte by byte.
+#[derive(Default)]
+struct SeccompLine {
+    /// How much of the line's start has been seen.
+    seen: usize,
+}
+
+impl SeccompLine {
+    const START: &[u8] = b"\nSeccomp:\t";
+
+    /// The first byte behind the line's start.
+    fn take(&mut self, byte: u8) -> Option<u8> {
+        match Self::START.get(self.seen) {
+            None => return Some(byte),
+            Some(expected) if *expected == byte => self.seen = self.seen.saturating_add(1),
+            // Nowhere but at its first byte the start has that byte.
+            Some(_) => self.seen = usize::from(byte == b'\n'),
+        }
+        None
+    }
 }
 
 /// Whether a sleeping process is held by the freezer of a cgroup (v2): that shows as any sleep, but
@@ -75,10 +121,13 @@ fn number(digits: &[u8]) -> Option<u64> {
     })
 }
 
+fn open(path: &Path) -> Result<OwnedFd> {
+    openat(AT_FDCWD, path.as_cstr()?, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+}
+
 /// Reads a small file whole; what is more than the buffer is left out.
 fn slurp<'a>(path: &Path, buffer: &'a mut [u8]) -> Result<&'a [u8]> {
-    let file = openat(AT_FDCWD, path.as_cstr()?, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
-    let len = read(&file, buffer)?;
+    let len = read(&open(path)?, buffer)?;
     buffer.get(..len).ok_or(Errno::EIO)
 }
 
@@ -142,6 +191,25 @@ mod tests {
         }
         assert_eq!(parse(b"12 (x) S 1 2 3 4 5 6 7 8 9 10 -1 30 0 0 20 0 1 0 4242 99 1\n"), None);
         assert_eq!(parse(b""), None);
+    }
+
+    fn mode(text: &[u8]) -> Option<u8> {
+        let mut line = SeccompLine::default();
+        text.iter().find_map(|byte| line.take(*byte))
+    }
+
+    #[test]
+    fn the_mode_is_what_its_own_line_says() {
+        let status = b"Name:\tx\nGroups:\t0 1 \nNoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t7\n";
+        assert_eq!(mode(status), Some(b'2'));
+        for len in 0..status.len() {
+            let there = status[..len].windows(11).any(|text| text.starts_with(b"\nSeccomp:\t"));
+            assert_eq!(mode(&status[..len]), there.then_some(b'2'), "{len}");
+        }
+        // The host writes a newline in a name as two characters.
+        assert_eq!(mode(b"Name:\tSeccomp:\t0\nSeccomp_filters:\t7\n"), None);
+        assert_eq!(mode(b"Name:\t\\nSeccomp:\t0\n\n\nSeccomp:\t1\n"), Some(b'1'));
+        assert_eq!(mode(b"\nSec\nSeccomp:\t0\n"), Some(b'0'));
     }
 
     #[test]

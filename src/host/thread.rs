@@ -94,7 +94,8 @@ pub fn claim_kick(signal: c_int) -> Result<()> {
     if old.sa_sigaction == ours {
         return Ok(());
     }
-    if old.sa_sigaction != libc::SIG_DFL {
+    // One that is ignored, as by who started this process, has no owner.
+    if old.sa_sigaction != libc::SIG_DFL && old.sa_sigaction != libc::SIG_IGN {
         return Err(Errno::EBUSY);
     }
     // SAFETY: all zeros is a valid sigaction: no flags, so no SA_RESTART, and an empty mask.

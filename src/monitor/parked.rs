@@ -554,7 +554,9 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
             head.flags |= code::SET_GS;
         }
         (self.stub.fs_base, self.stub.gs_base) = (head.fs_base, head.gs_base);
-        self.shared.store(code::STUBGUARD_SELECTOR as u32, u64::from(guest.trap))?;
+        // Dispatched before the host asks any filter: another one around this process does not see the call.
+        let trap = guest.trap || !self.monitor.config.notifies_calls();
+        self.shared.store(code::STUBGUARD_SELECTOR as u32, u64::from(trap))?;
         self.write_fp(&guest.fp)
     }
 

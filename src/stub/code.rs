@@ -161,8 +161,8 @@ pub struct Control {
 pub const FP: usize = PAGE;
 
 /// A byte at this offset of the stub's data decides what becomes of a guest's calls (syscall user
-/// dispatch): with 0 they go to the filters, of which most notify; with 1 they make a signal frame. The
-/// monitor writes it on every resume. A guest that does changes the cost of its own calls, or ends itself.
+/// dispatch): with 0 they go to the filters, by which most notify or all trap; with 1 they make a signal frame, and
+/// no filter sees them. The monitor writes it on every resume. A guest that does changes the cost of its own calls, or ends itself.
 pub const STUBGUARD_SELECTOR: usize = 4088;
 
 /// The stub's page: fixed for x86-64.

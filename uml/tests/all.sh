@@ -95,6 +95,8 @@ guests_1_cpu() {
 	# Each of what makes window mode fast can be turned off.
 	guests 7.2 guarded-static 1 window,calls=trap
 	guests 7.2 guarded 1 notify
+	check "sandboxes" env BASELINE="$cache_dir/baseline/sandboxes-1" "$uml_dir/tests/sandboxes.sh" \
+		"$(kernel 7.2-unguarded)" "$(kernel 7.2-guarded)"
 	# Which errors all system calls give differs between versions
 	export WORKLOADS="pipelines files compile forks maps signals threads floats vectors steps handlers bases calls fdcount"
 	guests 7.3 guarded-up 1 window guarded 7.2-unguarded

@@ -17,7 +17,7 @@ mkdir -p "$cache_dir"
 dir=$(mktemp -d "$cache_dir/boots.XXXXXX")
 trap 'rm -rf "$dir"' EXIT
 cc -O2 -Wall -Wextra -Werror -o "$dir/host" "$uml_dir/tests/host.c"
-for program in forks exceptions blocked; do
+for program in forks exceptions blocked answers; do
 	cc -O2 -Wall -Wextra -Werror -static -o "$dir/$program" "$uml_dir/tests/$program.c"
 done
 
@@ -47,14 +47,18 @@ not_ok() {
 	sed 's/^/# /' "$dir/log" | tail -n 25
 }
 
-# boot HOST ARGUMENTS...: one boot with its console in $dir/log; HOST is a kind of host.c, or "real".
+# boot HOST ARGUMENTS...: one boot with its console in $dir/log; HOST is a kind of host.c, or some with blanks, or "real".
 boot() {
-	local host=$1 run=$linux
+	local host=$1 run=$linux kind
 	shift
 	if [ "$host" != real ]; then
-		printf '#!/bin/sh\nexec %q %q %q "$@"\n' "$dir/host" "$host" "$(realpath "$linux")" >"$dir/on-$host"
-		chmod +x "$dir/on-$host"
-		run=$dir/on-$host
+		run=$dir/on-host
+		{
+			printf '#!/bin/sh\nexec'
+			for kind in $host; do printf ' %q %q' "$dir/host" "$kind"; done
+			printf ' %q "$@"\n' "$(realpath "$linux")"
+		} >"$run"
+		chmod +x "$run"
 	fi
 	status=0
 	TIMEOUT=60 "$uml_dir/boot.sh" "$run" "$dir/init" "$@" >"$dir/log" 2>&1 || status=$?
@@ -98,28 +102,65 @@ boot real seccomp=off
 off && r=0 || r=1
 result "$r" "ptrace mode works in a guarded kernel"
 
-for mode in window notify; do
-	boot no-getfd stubguard=$mode
-	refuses 'no listener: pidfd_getfd gives errno 1' && r=0 || r=1
-	result "$r" "$mode, a host that lets nobody get the listener: refuses to start, and says why"
+boot no-getfd stubguard=window
+guards window && r=0 || r=1
+result "$r" "window, a host that lets nobody get another's fd: guarded, as no listener has to be fetched"
 
-	boot no-getfd stubguard=$mode,besteffort
-	{ works && says 'userspace is NOT confined' && says '^mode off$'; } && r=0 || r=1
-	result "$r" "$mode, the same with besteffort: starts, and warns"
+boot no-getfd stubguard=notify
+refuses 'no listener: pidfd_getfd gives errno 1' && r=0 || r=1
+result "$r" "notify, a host that lets nobody get the listener: refuses to start, and says why"
+
+boot no-getfd stubguard=notify,besteffort
+{ works && says 'userspace is NOT confined' && says '^mode off$'; } && r=0 || r=1
+result "$r" "notify, the same with besteffort: starts, and warns"
+
+for mode in window notify; do
+	boot ignoring stubguard=$mode
+	{ guards $mode && says 'lacks nothing'; } && r=0 || r=1
+	result "$r" "$mode, started by who ignores all signals: guarded all the same"
 
 	boot busy stubguard=$mode
 	{ [ "$status" -ne 0 ] && says 'a sandbox around this process has one already' && ! says '^made'; } && r=0 || r=1
 	result "$r" "$mode, a sandbox with a listener: refuses to start, and says why"
 
 	boot old stubguard=$mode
-	{ guards $mode && says "mode $mode: .*lacks wait-killable, sync-wake-up"; } && r=0 || r=1
+	{ guards $mode && says "mode $mode.*: the host .*lacks wait-killable, sync-wake-up"; } && r=0 || r=1
 	result "$r" "$mode, an older host: guarded all the same"
+
+	boot 5.10 stubguard=$mode
+	{ guards $mode && says "mode $mode.*: the host .*lacks wait-killable, sync-wake-up, dispatch, unfiltered\$"; } && r=0 || r=1
+	result "$r" "$mode, a host of 2020, whose close_range knows no CLOEXEC: guarded all the same"
 
 	# UML itself needs it to make a stub.
 	boot no-close-range stubguard=$mode
 	{ [ "$status" -ne 0 ] && says 'SECCOMP userspace requested but not functional' && ! says '^made'; } && r=0 || r=1
 	result "$r" "$mode, a host without close_range: UML has no seccomp mode there, and says so"
 done
+
+# Each option that has a number: what is none, or out of bounds, is named with the bounds.
+for option in "tick=abc 1 1800000" "tick=0 1 1800000" "tick= 1 1800000" "tick=1800001 1 1800000" "tick=1e3 1 1800000" \
+	"budget=1 2 3600000" "budget=-5 2 3600000" "budget=3600001 2 3600000" "budget=4294967296800 2 3600000" \
+	"pool=65 0 64" "pool=100 0 64" "pool=+1 0 64" "pool=18446744073709551617 0 64" "mappings=31 32 2147483647" "mappings=abc 32 2147483647"; do
+	read -r word from to <<<"$option"
+	boot real "stubguard=notify,$word,window"
+	{ [ "$status" -ne 0 ] && says "^stubguard: '${word//+/\\+}': must be a number from $from to $to\$" && ! says '^made'; } && r=0 || r=1
+	result "$r" "stubguard=$word: refuses to start, and says what it takes"
+done
+
+boot real stubguard=budget=399,tick=200
+{ refuses "stubguard: 'budget=399': must be two ticks at least, with 'tick=200' a number from 400 to 3600000"; } && r=0 || r=1
+result "$r" "stubguard=budget=399,tick=200: refuses to start, and says what it takes"
+
+for word in windwo calls=tarp pools=3 tick; do
+	boot real "stubguard=$word"
+	{ [ "$status" -ne 0 ] && says "^stubguard: '$word' is not known" && ! says '^made'; } && r=0 || r=1
+	result "$r" "stubguard=$word: refuses to start, and says why"
+done
+
+# In two parameters, and the other way round
+boot real stubguard=budget=4000 stubguard=tick=2000,pool=64
+guards window && r=0 || r=1
+result "$r" "a budget of just two ticks, and the largest pool: guarded"
 
 # Each address space needs two: some dozens of processes fit, the next one cannot be made.
 cat >"$dir/init" <<INIT
@@ -187,6 +228,139 @@ zombies() {
 	done
 	printf '%d' "$n"
 }
+
+# Beneath a filter that is not ours: what the guest's calls return is its kernel's affair.
+cat >"$dir/init" <<INIT
+#!$busybox sh
+$busybox mount -t proc proc /proc
+$dir/answers /mnt
+$busybox cat /proc/stubguard
+echo exit-status 0
+$busybox poweroff -f
+INIT
+boot real
+{ [ "$status" -eq 0 ] && says '^mount: 0, errno 0$' && says '^setuid: -1, errno 1$'; } && r=0 || r=1
+result "$r" "no filter around: guest root can mount, and give up being root"
+answers() { grep -E '^(call [0-9]+|mount|setuid): ' "$dir/log"; }
+answers >"$dir/expected" || true
+
+# Each action of a filter has calls of its own. That of who fakes success is what a fakeroot does.
+declare -A answered=()
+harmless=(errno=1 errno=0 trap trace log) deadly=(kill-thread kill)
+actions=("${harmless[@]}" "${deadly[@]}")
+i=0
+for nr in $("$dir/answers" --list | tr , ' '); do
+	action=${actions[i % ${#actions[@]}]}
+	case $nr in
+	165) action=errno=1 ;;		 # mount
+	105 | 106 | 116) action=errno=0 ;; # setuid, setgid, setgroups
+	*) i=$((i + 1)) ;;
+	esac
+	answered[$action]+=,$nr
+done
+around() {
+	local action
+	for action; do printf '%s:%s ' "$action" "${answered[$action]#,}"; done
+}
+for action in "${deadly[@]}"; do
+	for nr in ${answered[$action]//,/ }; do printf 's/^call %d: .*/call %d: killed by signal 11/\n' "$nr" "$nr"; done
+done >"$dir/die"
+sed -f "$dir/die" "$dir/expected" >"$dir/expected-dying"
+
+# as_outside: the same results, and nobody was killed by the guard or suspected
+as_outside() { [ "$status" -eq 0 ] && answers | cmp -s - "$dir/expected" && says '^kills 0$' && says '^breaches 0$'; }
+# they_die: who makes a deadly call; all else is as outside
+they_die() { [ "$status" -eq 0 ] && answers | cmp -s - "$dir/expected-dying" && says '^breaches 0$'; }
+why='calls trap, not notify \(an outer seccomp filter would answer them\): the host .* lacks .*unfiltered'
+
+boot "$(around "${actions[@]}")"
+{ as_outside && says "mode window, $why"; } && r=0 || r=1
+result "$r" "window, filters around with ${actions[*]}: results as without, calls trap, and it says why"
+
+boot "no-dispatch $(around "${harmless[@]}")"
+{ as_outside && says "mode window, $why" && says 'lacks .*dispatch'; } && r=0 || r=1
+result "$r" "window, no syscall user dispatch, filters around with ${harmless[*]}: results as without"
+
+boot "no-dispatch $(around "${deadly[@]}")"
+{ they_die && says "mode window, $why" && says 'lacks .*dispatch'; } && r=0 || r=1
+result "$r" "window, no syscall user dispatch, filters around with ${deadly[*]}: who makes these calls dies, nobody else"
+
+boot "$(around "${harmless[@]}")" stubguard=notify
+as_outside && r=0 || r=1
+result "$r" "notify, filters around with ${harmless[*]}: results as without"
+
+boot "$(around "${deadly[@]}")" stubguard=notify
+they_die && r=0 || r=1
+result "$r" "notify, filters around with ${deadly[*]}: who makes these calls dies, nobody else"
+
+boot "$(around errno=1 errno=0)" stubguard=calls=notify
+{ as_outside && says "mode window, $why"; } && r=0 || r=1
+result "$r" "calls=notify beneath a filter: calls trap all the same, and it says why"
+
+boot "$(around "${actions[@]}")" stubguard=calls=trap,pool=0,memory=pass
+{ as_outside && says 'mode window: the host .* lacks unfiltered$'; } && r=0 || r=1
+result "$r" "calls=trap,pool=0,memory=pass beneath filters: results as without"
+
+# getppid is how a stub parks: our filter's notification outranks that.
+boot trace:110
+{ as_outside && says "mode window, $why"; } && r=0 || r=1
+result "$r" "window, a filter around says trace to the stub's own call: it parks as without"
+
+# Without a pool each process is ended for good. The last one kills whoever makes a call that it does not know.
+for profile in docker podman systemd; do
+	boot $profile stubguard=pool=0
+	{ as_outside && says "mode window, $why"; } && r=0 || r=1
+	result "$r" "window, beneath what $profile refuses by default: results as without"
+done
+
+boot podman stubguard=notify
+as_outside && r=0 || r=1
+result "$r" "notify, beneath what podman refuses by default: results as without"
+
+boot docker stubguard=notify
+refuses 'no listener: pidfd_getfd gives errno 1' && r=0 || r=1
+result "$r" "notify, beneath what Docker refuses by default: refuses to start, and says why"
+
+# stubs PID: the stubs of that process
+stubs() {
+	local stat pid comm state parent
+	for stat in /proc/[0-9]*/stat; do
+		read -r pid comm state parent _ 2>/dev/null <"$stat" || continue
+		[ "$comm $parent" != "(uml-userspace) $1" ] || [ "$state" = Z ] || printf '%d\n' "$pid"
+	done
+}
+
+# What a stub holds besides its socket. The guest makes no process while somebody looks.
+mkdir "$dir/fds-dir"
+cat >"$dir/init" <<INIT
+#!$busybox sh
+$busybox mount -t proc proc /proc
+$busybox mount -t hostfs -o $dir/fds-dir none /mnt
+$busybox sleep 1000 &
+$busybox true
+echo >/mnt/ready
+while [ ! -e /mnt/seen ]; do :; done
+echo exit-status 0
+$busybox poweroff -f
+INIT
+for row in "real window 0 5" "5.10 window 0 5" "5.10 window,memory=pass 0"; do
+	read -r host mode expected <<<"$row"
+	rm -f "$dir"/fds-dir/*
+	boot "$host" "stubguard=$mode" "boots_fds=$dir" &
+	while [ ! -e "$dir/fds-dir/ready" ] && kill -0 $! 2>/dev/null; do sleep 0.05; done
+	seen=0 fds=
+	for pid in $(pgrep -f "boots_fds=$dir"); do
+		for stub in $(stubs "$pid"); do
+			fds=$(find "/proc/$stub/fd" -mindepth 1 -printf '%f\n' | sort -n | paste -s -d ' ')
+			seen=$((seen + 1))
+			[ "$fds" = "$expected" ] || break 2
+		done
+	done
+	: >"$dir/fds-dir/seen"
+	wait $! || true
+	{ [ "$seen" -ge 2 ] && [ "$fds" = "$expected" ] && says '^exit-status 0$'; } && r=0 || r=1
+	result "$r" "$mode, host $host: each of $seen stubs has the fds $expected, the last one: $fds"
+done
 
 # A reboot runs another kernel in the same process: what the first one kept for later has ended.
 mkdir "$dir/host-dir"

@@ -8,16 +8,27 @@
  *	host no-close-range PROGRAM...	close_range (5.9) is not there
  *	host mortal PROGRAM...		kills who writes to a descriptor from MORTAL_FD on, as stubs do as
  *					they start, when there are many
+ *	host 5.10 PROGRAM...		what has come since: CLOSE_RANGE_CLOEXEC and syscall user dispatch
+ *					(5.11), and what "old" lacks
+ *	host no-dispatch PROGRAM...	no syscall user dispatch
+ *	host ignoring PROGRAM...	started by who ignores all signals
+ *	host docker|podman|systemd PROGRAM...
+ *					refuses the calls that their default profiles refuse, as these do
+ *	host ACTION:NR,... PROGRAM...	does that to these calls: errno=E (0: it says that they were done),
+ *					trap, trace, log, kill-thread, kill
  *
- * By a seccomp filter, which the program and all of its children inherit.
+ * But for "ignoring" by a seccomp filter, which the program and all of its children inherit.
  */
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -76,6 +87,219 @@ static struct sock_filter mortal[] = {
 	ALLOW,
 };
 
+static struct sock_filter before_5_11[] = {
+	LOAD(NR),
+	SKIP_IF_NOT(__NR_close_range, 3),
+	LOAD(ARG(2)),
+	SKIP_IF_CLEAR(1 << 2 /* CLOSE_RANGE_CLOEXEC */, 1),
+	FAIL(EINVAL),
+	LOAD(NR),
+	SKIP_IF_NOT(__NR_prctl, 3),
+	LOAD(ARG(0)),
+	SKIP_IF_NOT(59 /* PR_SET_SYSCALL_USER_DISPATCH */, 1),
+	FAIL(EINVAL),
+	ALLOW,
+};
+
+static struct sock_filter no_dispatch[] = {
+	LOAD(NR),
+	SKIP_IF_NOT(__NR_prctl, 3),
+	LOAD(ARG(0)),
+	SKIP_IF_NOT(59 /* PR_SET_SYSCALL_USER_DISPATCH */, 1),
+	FAIL(EINVAL),
+	ALLOW,
+};
+
+/* ---- filters with lists of calls */
+
+static struct sock_filter made[512];
+static size_t length;
+
+static void emit(struct sock_filter instruction)
+{
+	if (length == sizeof(made) / sizeof(made[0])) {
+		fprintf(stderr, "host: too many calls\n");
+		exit(2);
+	}
+	made[length++] = instruction;
+}
+
+/* The number is loaded before and behind each of these. */
+static void does(unsigned int action, int nr)
+{
+	emit((struct sock_filter)SKIP_IF_NOT((unsigned int)nr, 1));
+	emit((struct sock_filter)BPF_STMT(BPF_RET | BPF_K, action));
+}
+
+static void does_to_all(unsigned int action, const short *numbers, size_t count)
+{
+	size_t i;
+
+	for (i = 0; i < count; i++)
+		does(action, numbers[i]);
+}
+
+/* Of an argument, these bits have this value: there the rule is another one. */
+static void does_if(unsigned int action, int nr, int argument, unsigned int bits, unsigned int value)
+{
+	emit((struct sock_filter)SKIP_IF_NOT((unsigned int)nr, 5));
+	emit((struct sock_filter)LOAD(ARG(argument)));
+	emit((struct sock_filter)BPF_STMT(BPF_ALU | BPF_AND | BPF_K, bits));
+	emit((struct sock_filter)SKIP_IF_NOT(value, 1));
+	emit((struct sock_filter)BPF_STMT(BPF_RET | BPF_K, action));
+	emit((struct sock_filter)LOAD(NR));
+}
+
+#define ERRNO(error) (SECCOMP_RET_ERRNO | (error))
+#define DO_TO_ALL(action, numbers) does_to_all(action, numbers, sizeof(numbers) / sizeof((numbers)[0]))
+
+/* Numbers that a profile's author has not known. */
+#define KNOWN_LAST	__NR_set_mempolicy_home_node
+static void unknown_calls_fail(void)
+{
+	emit((struct sock_filter)SKIP_IF_LESS(KNOWN_LAST + 1, 1));
+	emit((struct sock_filter)FAIL(ENOSYS));
+}
+
+/* Both container profiles let five values of personality(2) through. */
+static void personalities(unsigned int action)
+{
+	static const unsigned int values[] = { 0, 8, 0x20000, 0x20008, ~0U };
+	size_t i;
+
+	for (i = 0; i < sizeof(values) / sizeof(values[0]); i++)
+		does_if(SECCOMP_RET_ALLOW, __NR_personality, 0, ~0U, values[i]);
+	does(action, __NR_personality);
+}
+
+/*
+ * Docker's default profile (moby, profiles/seccomp/default.json) for a container with the usual capabilities:
+ * EPERM by default.
+ */
+static void docker(void)
+{
+	static const short refused[] = {
+		__NR__sysctl, __NR_acct, __NR_add_key, __NR_afs_syscall, __NR_bpf, __NR_clock_settime,
+		__NR_create_module, __NR_delete_module, __NR_fanotify_init, __NR_finit_module,
+		__NR_fsconfig, __NR_fsmount, __NR_fsopen, __NR_fspick, __NR_get_kernel_syms,
+		__NR_get_mempolicy, __NR_getpmsg, __NR_init_module, __NR_io_uring_enter,
+		__NR_io_uring_register, __NR_io_uring_setup, __NR_ioperm, __NR_iopl, __NR_kcmp,
+		__NR_kexec_file_load, __NR_kexec_load, __NR_keyctl, __NR_lookup_dcookie, __NR_mbind,
+		__NR_migrate_pages, __NR_mount, __NR_mount_setattr, __NR_move_mount, __NR_move_pages,
+		__NR_nfsservctl, __NR_open_by_handle_at, __NR_open_tree, __NR_perf_event_open,
+		__NR_pidfd_getfd, __NR_pivot_root, __NR_process_madvise, __NR_putpmsg,
+		__NR_query_module, __NR_quotactl, __NR_quotactl_fd, __NR_reboot, __NR_request_key,
+		__NR_security, __NR_set_mempolicy, __NR_set_mempolicy_home_node, __NR_setdomainname,
+		__NR_sethostname, __NR_setns, __NR_settimeofday, __NR_swapoff, __NR_swapon, __NR_sysfs,
+		__NR_syslog, __NR_tuxcall, __NR_umount2, __NR_unshare, __NR_uselib, __NR_userfaultfd,
+		__NR_ustat, __NR_vhangup, __NR_vserver,
+	};
+
+	unknown_calls_fail();
+	personalities(ERRNO(EPERM));
+	/* No new namespace; of clone3 a filter cannot see the flags. */
+	does_if(SECCOMP_RET_ALLOW, __NR_clone, 0, 0x7e020000, 0);
+	does(ERRNO(EPERM), __NR_clone);
+	does(ERRNO(ENOSYS), __NR_clone3);
+	does_if(ERRNO(EPERM), __NR_socket, 0, ~0U, AF_VSOCK);
+	DO_TO_ALL(ERRNO(EPERM), refused);
+}
+
+/*
+ * Podman's (containers/common, pkg/seccomp/seccomp.json), likewise: ENOSYS by default, EPERM for what needs a
+ * capability that is not there.
+ */
+static void podman(void)
+{
+	static const short not_permitted[] = {
+		__NR_acct, __NR_bpf, __NR_chroot, __NR_clock_settime, __NR_delete_module,
+		__NR_fanotify_init, __NR_finit_module, __NR_get_mempolicy, __NR_init_module,
+		__NR_io_pgetevents, __NR_ioperm, __NR_iopl, __NR_kcmp, __NR_kexec_file_load,
+		__NR_kexec_load, __NR_lookup_dcookie, __NR_mbind, __NR_membarrier, __NR_migrate_pages,
+		__NR_move_pages, __NR_nfsservctl, __NR_open_by_handle_at, __NR_perf_event_open,
+		__NR_process_madvise, __NR_process_vm_readv, __NR_process_vm_writev, __NR_ptrace,
+		__NR_query_module, __NR_quotactl, __NR_set_mempolicy, __NR_setdomainname,
+		__NR_sethostname, __NR_settimeofday, __NR_swapoff, __NR_swapon, __NR_sysfs,
+		__NR_uselib, __NR_userfaultfd, __NR_ustat, __NR_vhangup, __NR_vmsplice,
+	};
+	static const short not_there[] = {
+		__NR__sysctl, __NR_add_key, __NR_afs_syscall, __NR_create_module, __NR_futex_waitv,
+		__NR_get_kernel_syms, __NR_getpmsg, __NR_io_uring_enter, __NR_io_uring_register,
+		__NR_io_uring_setup, __NR_landlock_add_rule, __NR_landlock_create_ruleset,
+		__NR_landlock_restrict_self, __NR_memfd_secret, __NR_mount_setattr,
+		__NR_process_mrelease, __NR_putpmsg, __NR_quotactl_fd, __NR_request_key, __NR_security,
+		__NR_set_mempolicy_home_node, __NR_tuxcall, __NR_vserver,
+	};
+
+	unknown_calls_fail();
+	personalities(ERRNO(ENOSYS));
+	/* Both its arguments: the protocol is the stricter one. */
+	does_if(ERRNO(EINVAL), __NR_socket, 2, ~0U, 9 /* NETLINK_AUDIT */);
+	DO_TO_ALL(ERRNO(EPERM), not_permitted);
+	DO_TO_ALL(ERRNO(ENOSYS), not_there);
+}
+
+/*
+ * A systemd service with SystemCallFilter=@system-service seccomp (`systemd-analyze syscall-filter`, version 252):
+ * kills by default. Without "seccomp" UML is killed as it starts.
+ */
+static void systemd(void)
+{
+	static const short killed[] = {
+		__NR__sysctl, __NR_acct, __NR_adjtimex, __NR_afs_syscall, __NR_bpf, __NR_chroot,
+		__NR_clock_adjtime, __NR_clock_settime, __NR_create_module, __NR_delete_module,
+		__NR_fanotify_init, __NR_fanotify_mark, __NR_finit_module, __NR_fsconfig,
+		__NR_fsmount, __NR_fsopen, __NR_fspick, __NR_get_kernel_syms, __NR_getpmsg,
+		__NR_init_module, __NR_ioperm, __NR_iopl, __NR_kexec_file_load, __NR_kexec_load,
+		__NR_landlock_add_rule, __NR_landlock_create_ruleset, __NR_landlock_restrict_self,
+		__NR_lookup_dcookie, __NR_memfd_secret, __NR_mincore, __NR_modify_ldt, __NR_mount,
+		__NR_mount_setattr, __NR_move_mount, __NR_nfsservctl, __NR_open_by_handle_at,
+		__NR_open_tree, __NR_perf_event_open, __NR_pidfd_getfd, __NR_pivot_root,
+		__NR_pkey_alloc, __NR_pkey_free, __NR_pkey_mprotect, __NR_process_mrelease,
+		__NR_ptrace, __NR_putpmsg, __NR_query_module, __NR_quotactl, __NR_quotactl_fd,
+		__NR_reboot, __NR_security, __NR_setdomainname, __NR_sethostname, __NR_settimeofday,
+		__NR_swapoff, __NR_swapon, __NR_sysfs, __NR_syslog, __NR_tuxcall, __NR_umount2,
+		__NR_uselib, __NR_ustat, __NR_vhangup, __NR_vserver,
+	};
+
+	unknown_calls_fail();
+	DO_TO_ALL(SECCOMP_RET_KILL_PROCESS, killed);
+}
+
+/* ACTION:NR,...; whether it was one. */
+static int by_name(char *kind)
+{
+	static const struct {
+		const char *name;
+		unsigned int action;
+	} actions[] = {
+		{ "trap", SECCOMP_RET_TRAP },
+		{ "trace", SECCOMP_RET_TRACE },
+		{ "log", SECCOMP_RET_LOG },
+		{ "kill-thread", SECCOMP_RET_KILL_THREAD },
+		{ "kill", SECCOMP_RET_KILL_PROCESS },
+	};
+	char *numbers = strchr(kind, ':'), *nr;
+	unsigned int action = 0;
+	int known;
+	size_t i;
+
+	if (!numbers)
+		return 0;
+	*numbers++ = '\0';
+	known = sscanf(kind, "errno=%u", &action) == 1;
+	action |= SECCOMP_RET_ERRNO;
+	for (i = 0; i < sizeof(actions) / sizeof(actions[0]); i++) {
+		if (strcmp(kind, actions[i].name) == 0) {
+			action = actions[i].action;
+			known = 1;
+		}
+	}
+	while (known && (nr = strsep(&numbers, ",")))
+		does(action, atoi(nr));
+	return known;
+}
+
 static int install(struct sock_filter *filter, size_t len, unsigned int flags)
 {
 	struct sock_fprog program = { .len = len, .filter = filter };
@@ -85,14 +309,32 @@ static int install(struct sock_filter *filter, size_t len, unsigned int flags)
 	return syscall(__NR_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
 }
 
+static int install_made(void)
+{
+	emit((struct sock_filter)ALLOW);
+	return install(made, length, 0);
+}
+
+static int ignore_all(void)
+{
+	int number;
+
+	/* But SIGKILL and SIGSTOP, and two that are the C library's. */
+	for (number = 1; number <= SIGRTMAX; number++)
+		signal(number, SIG_IGN);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	int ret;
 
 	if (argc < 3) {
-		fprintf(stderr, "usage: host no-getfd|busy|old|no-close-range|mortal PROGRAM...\n");
+		fprintf(stderr, "usage: host KIND PROGRAM..., see the comment in host.c\n");
 		return 2;
 	}
+
+	emit((struct sock_filter)LOAD(NR));
 
 	if (strcmp(argv[1], "no-getfd") == 0)
 		ret = install(no_getfd, sizeof(no_getfd) / sizeof(no_getfd[0]), 0);
@@ -105,6 +347,21 @@ int main(int argc, char **argv)
 		ret = install(no_close_range, sizeof(no_close_range) / sizeof(no_close_range[0]), 0);
 	else if (strcmp(argv[1], "mortal") == 0)
 		ret = install(mortal, sizeof(mortal) / sizeof(mortal[0]), 0);
+	else if (strcmp(argv[1], "no-dispatch") == 0)
+		ret = install(no_dispatch, sizeof(no_dispatch) / sizeof(no_dispatch[0]), 0);
+	else if (strcmp(argv[1], "5.10") == 0)
+		ret = install(old, sizeof(old) / sizeof(old[0]), 0) ? -1 :
+		      install(before_5_11, sizeof(before_5_11) / sizeof(before_5_11[0]), 0);
+	else if (strcmp(argv[1], "ignoring") == 0)
+		ret = ignore_all();
+	else if (strcmp(argv[1], "docker") == 0)
+		ret = (docker(), install_made());
+	else if (strcmp(argv[1], "podman") == 0)
+		ret = (podman(), install_made());
+	else if (strcmp(argv[1], "systemd") == 0)
+		ret = (systemd(), install_made());
+	else if (by_name(argv[1]))
+		ret = install_made();
 	else
 		ret = -1;
 	if (ret < 0) {

@@ -654,7 +654,21 @@ fn the_floating_point_state_is_the_monitors() {
     assert!(world.shared.bytes()[STACK + fp..].iter().all(|byte| *byte == 0xee));
     // What stands between is the selector, and the page's last words.
     assert!(world.shared.bytes()[..code::STUBGUARD_SELECTOR].iter().all(|byte| *byte == 0xee));
-    assert_eq!(world.shared.get::<u64>(code::STUBGUARD_SELECTOR), 0);
+    assert_eq!(world.shared.get::<u64>(code::STUBGUARD_SELECTOR), 1);
+}
+
+#[test]
+fn a_filter_sees_a_guests_call_only_where_calls_notify() {
+    for (notify, trap, selector) in [(true, false, 0), (true, true, 1), (false, false, 1), (false, true, 1)] {
+        let mut world = World::new(State::Parked);
+        world.config.guest_end = if notify { GUEST_END } else { 0 };
+        world.shared.bytes().fill(0xee);
+        let mut head = Head::default();
+        let guest = Guest { registers: [0; STUBGUARD_REGISTERS], fp: world.fp.data(), step: false, trap };
+        let filled = world.run(&mut |_, _, _| true, |parked| parked.fill_guest(&mut head, &guest));
+        assert_eq!(filled, Some(()));
+        assert_eq!(world.shared.get::<u64>(code::STUBGUARD_SELECTOR), selector, "{notify} {trap}");
+    }
 }
 
 #[test]

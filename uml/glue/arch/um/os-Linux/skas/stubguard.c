@@ -86,18 +86,43 @@ static int kept_fd = -1;
 static unsigned int mappings_max;
 static unsigned long long drops;
 
-static void __init set_mappings(const char *value)
-{
-	unsigned long n;
-	char *end;
+static struct {
+	const char *name;
+	unsigned int *value;
+	unsigned int min, max;
+} numbers[] __initdata = {
+	{ "tick=", &watchdog_tick, 1, STUBGUARD_BUDGET_MAX_MS / 2 },
+	{ "budget=", &watchdog_budget, 2, STUBGUARD_BUDGET_MAX_MS },
+	{ "pool=", &pool_size, 0, STUBGUARD_POOL_MAX },
+	{ "mappings=", &mappings_max, MAPPINGS_MIN, INT_MAX },
+};
 
-	n = strtoul(value, &end, 10);
-	if (*value < '0' || *value > '9' || *end || n < MAPPINGS_MIN || n > INT_MAX) {
-		os_warn("stubguard: mappings=%s is not a number from %d to %d: no limit is set\n",
-			value, MAPPINGS_MIN, INT_MAX);
-		return;
+/* 1 if the word is an option that has a number; what is wrong with it ends UML */
+static int __init parse_number(const char *word)
+{
+	unsigned long value;
+	const char *digits;
+	char *end;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(numbers); i++) {
+		if (strncmp(word, numbers[i].name, strlen(numbers[i].name)) != 0)
+			continue;
+
+		digits = word + strlen(numbers[i].name);
+		value = strtoul(digits, &end, 10);
+		/* Neither a sign nor a space, nor nothing at all */
+		if (*digits < '0' || *digits > '9' || *end ||
+		    value < numbers[i].min || value > numbers[i].max) {
+			os_warn("stubguard: '%s': must be a number from %u to %u\n",
+				word, numbers[i].min, numbers[i].max);
+			exit(1);
+		}
+		*numbers[i].value = value;
+		return 1;
 	}
-	mappings_max = n;
+
+	return 0;
 }
 
 static int __init stub_guard_setup(char *line, int *add)
@@ -106,33 +131,27 @@ static int __init stub_guard_setup(char *line, int *add)
 
 	*add = 0;
 	for (word = strtok(line, ","); word; word = strtok(NULL, ",")) {
-		if (strcmp(word, "off") == 0)
+		if (strcmp(word, "off") == 0) {
 			want_guard = 0;
-		else if (strcmp(word, "window") == 0)
+		} else if (strcmp(word, "window") == 0) {
 			want_window = 1;
-		else if (strcmp(word, "notify") == 0)
+		} else if (strcmp(word, "notify") == 0) {
 			want_window = 0;
-		else if (strcmp(word, "besteffort") == 0)
+		} else if (strcmp(word, "besteffort") == 0) {
 			want_all = 0;
-		else if (strcmp(word, "calls=notify") == 0)
+		} else if (strcmp(word, "calls=notify") == 0) {
 			want_notified = 1;
-		else if (strcmp(word, "calls=trap") == 0)
+		} else if (strcmp(word, "calls=trap") == 0) {
 			want_notified = 0;
-		else if (strcmp(word, "memory=keep") == 0)
+		} else if (strcmp(word, "memory=keep") == 0) {
 			want_kept = 1;
-		else if (strcmp(word, "memory=pass") == 0)
+		} else if (strcmp(word, "memory=pass") == 0) {
 			want_kept = 0;
-		else if (strncmp(word, "tick=", 5) == 0)
-			watchdog_tick = strtoul(word + 5, NULL, 10);
-		else if (strncmp(word, "budget=", 7) == 0)
-			watchdog_budget = strtoul(word + 7, NULL, 10);
-		else if (strncmp(word, "pool=", 5) == 0)
-			pool_size = strtoul(word + 5, NULL, 10);
-		else if (strncmp(word, "mappings=", 9) == 0)
-			set_mappings(word + 9);
-		else
+		} else if (!parse_number(word)) {
 			os_warn("stubguard: '%s' is not known, see --help\n",
 				word);
+			exit(1);
+		}
 	}
 
 	return 0;
@@ -149,10 +168,11 @@ __uml_setup("stubguard=", stub_guard_setup,
 "    is slower. 'off' leaves userspace unconfined. If the host lacks something\n"
 "    that is needed, UML refuses to start; with 'besteffort' it runs with what\n"
 "    there is. The watchdog looks every tick (window: 200, notify: 1000), and\n"
-"    lets a stub keep a CPU for its budget (800, 5000), in milliseconds. In\n"
-"    window mode up to n stubs of processes that have ended are kept for new\n"
-"    ones (32; 0 for none), and system calls that need but their arguments come\n"
-"    as notifications (with 'trap' all of them make a signal frame: slower).\n"
+"    lets a stub keep a CPU for its budget (800, 5000; at least two ticks), in\n"
+"    milliseconds. In window mode up to n stubs of processes that have ended\n"
+"    are kept for new ones (32; 0 for none, 64 at most), and system calls that\n"
+"    need but their arguments come as notifications (with 'trap', or if UML\n"
+"    runs beneath a seccomp filter, all of them make a signal frame: slower).\n"
 "    A stub keeps the memory's file, by which it may map nothing while a guest\n"
 "    runs (with 'pass' it has it for each batch of memory calls only: slower).\n"
 "    With 'mappings' a stub makes n memory calls at most (32 or more) before all\n"
@@ -171,7 +191,7 @@ enum { LINE_FREE, LINE_BUSY, LINE_FULL };
 static struct {
 	int state;
 	int level;
-	char text[256];
+	char text[320];
 } log_lines[LOG_LINES];
 static int log_waiting;
 
@@ -295,6 +315,14 @@ int __init os_stub_guard_start(void *code, unsigned long task_size)
 		return 0;
 	}
 
+	/* By itself each of the two fits the other's default */
+	if (watchdog_tick && watchdog_budget && watchdog_budget / 2 < watchdog_tick) {
+		printk(UM_KERN_ERR "stubguard: 'budget=%u': must be two ticks at least, with 'tick=%u' a number from %u to %u\n",
+		       watchdog_budget, watchdog_tick, 2 * watchdog_tick,
+		       STUBGUARD_BUDGET_MAX_MS);
+		return -EINVAL;
+	}
+
 	if (want_window) {
 		config.flags |= STUBGUARD_WINDOW;
 		config.pool_size = pool_size;
@@ -335,11 +363,13 @@ int __init os_stub_guard_start(void *code, unsigned long task_size)
 		}
 		guard_init.stack = offsetof(struct stub_data, sigstack);
 		guard_init.stack_size = sizeof(((struct stub_data *)0)->sigstack);
-		if (config.guest_end &&
-		    (stubguard_features() & STUBGUARD_F_DISPATCH)) {
+		if (config.guest_end)
 			guard_init.sa_flags = SA_RESTART;
+		/* No filter sees a call that is dispatched: neither one of others */
+		if ((stubguard_features() & STUBGUARD_F_DISPATCH) &&
+		    (config.guest_end ||
+		     !(stubguard_features() & STUBGUARD_F_UNFILTERED)))
 			guard_init.selector = STUBGUARD_SELECTOR;
-		}
 	} else {
 		guard_init.stack_size = STUB_DATA_PAGES * UM_KERN_PAGE_SIZE;
 		guard_init.expected = STUBGUARD_LISTENER_FD;
@@ -800,15 +830,14 @@ int stub_guard_abort(struct mm_id *id)
 #ifndef CLOSE_RANGE_UNSHARE
 #define CLOSE_RANGE_UNSHARE	2U
 #endif
-#ifndef CLOSE_RANGE_CLOEXEC
-#define CLOSE_RANGE_CLOEXEC	4U
-#endif
 
 /*
  * Where a CPU starts its stubs: a stack, and a number below most fds of the
  * kernel. A new process shares the kernel's fds at first, for its listener to
  * become one of them. Then it takes a table of its own, up to that number only:
- * copying and closing thousands of fds takes longer than all the rest.
+ * copying and closing thousands of fds takes longer than all the rest. What it
+ * needs gets numbers above, so that one call closes all others: CLOEXEC for a
+ * range is newer (5.11) than the rest.
  */
 static struct {
 	void *stack;
@@ -836,7 +865,7 @@ static int start_child(void *data)
 	struct starter *starter = data;
 	struct stub_guard *guard = stub_guard(starter->id);
 	unsigned long long offset;
-	int code_fd, data_fd, last;
+	int code_fd, data_fd, exe_fd, last;
 	struct stub_init_data init = {
 		.seccomp = 1,
 		.stub_start = STUB_START,
@@ -856,6 +885,7 @@ static int start_child(void *data)
 	last = max_fd(last, STUBGUARD_KEPT_FD);
 	init.stub_code_fd = last + 1;
 	init.stub_data_fd = last + 2;
+	exe_fd = last + 3;
 	if (syscall(__NR_write, starter->sockpair[1], &init, sizeof(init)) !=
 		    sizeof(init) ||
 	    syscall(__NR_dup2, starter->sockpair[0], starter->fd) < 0)
@@ -865,14 +895,14 @@ static int start_child(void *data)
 	guard->listener = stubguard_listen();
 	if (guard->listener < 0 ||
 	    syscall(__NR_close_range, last + 1, ~0U, CLOSE_RANGE_UNSHARE) < 0 ||
-	    syscall(__NR_close_range, 0, ~0U, CLOSE_RANGE_CLOEXEC) < 0 ||
 	    syscall(__NR_dup3, code_fd, init.stub_code_fd, 0) < 0 ||
 	    syscall(__NR_dup3, data_fd, init.stub_data_fd, 0) < 0 ||
-	    syscall(__NR_dup3, starter->fd, 0, 0) < 0)
+	    syscall(__NR_dup3, starter->stub_exe_fd, exe_fd, O_CLOEXEC) < 0 ||
+	    syscall(__NR_dup3, starter->fd, 0, 0) < 0 ||
+	    syscall(__NR_close_range, 1, last, 0) < 0)
 		goto out;
 
-	syscall(__NR_execveat, starter->stub_exe_fd, "", argv, NULL,
-		AT_EMPTY_PATH);
+	syscall(__NR_execveat, exe_fd, "", argv, NULL, AT_EMPTY_PATH);
 out:
 	syscall(__NR_exit_group, 1);
 	return 1;
