@@ -21,19 +21,6 @@ otherwise="or use a kernel tree of your own: make uml KDIR=/path/to/linux-$versi
 # Where the package may be, the likeliest first.
 suites='trixie-backports forky sid'
 
-there() {
-	[ -f "$tree/Makefile" ] || return 0
-	say "sources of Linux $version: in $(short "$tree")"
-	exit 0
-}
-there
-lock "$version"
-there	# another run has fetched them meanwhile
-
-for tool in dpkg-deb xz tar; do
-	command -v "$tool" >/dev/null || die "$tool is missing: run uml/deps.sh, $otherwise"
-done
-
 have_deb() {
 	deb=$(find "$apt_dir/debs" -maxdepth 1 -name "${package}_*.deb" 2>/dev/null | sort -V | tail -n 1)
 	[ -n "$deb" ]
@@ -117,8 +104,26 @@ unpack() {
 		LC_ALL=C tar -x -C "$tmp" --strip-components=1 --wildcards -X "$tmp.exclude" || return 1
 	rm -f "$tmp.exclude"
 	[ -f "$tmp/Makefile" ] && [ -f "$tmp/arch/um/Makefile" ] || return 1
-	chmod 755 "$tmp" && mv -T "$tmp" "$tree"
+	excluded >"$tmp/.excluded" && chmod 755 "$tmp" || return 1
+	# With the trees that were made from an older one
+	rm -rf "$tree" "$tree"-*
+	mv -T "$tmp" "$tree"
 }
+
+# A tree that an older version of this script has made lacks what it left out then.
+there() {
+	[ -f "$tree/Makefile" ] || return 0
+	[ "$(cat "$tree/.excluded" 2>/dev/null)" = "$(excluded)" ] || ! have_deb || return 0
+	say "sources of Linux $version: in $(short "$tree")"
+	exit 0
+}
+there
+lock "$version"
+there	# another run has fetched them meanwhile
+
+for tool in dpkg-deb xz tar; do
+	command -v "$tool" >/dev/null || die "$tool is missing: run uml/deps.sh, $otherwise"
+done
 
 if ! have_deb; then
 	command -v apt-get >/dev/null ||

@@ -10,6 +10,7 @@
  *
  * Prints one line, with how much is not as it has to be, and how long it took.
  */
+#define _GNU_SOURCE
 #include <err.h>
 #include <pthread.h>
 #include <stdint.h>
