@@ -111,12 +111,11 @@ guests_2_cpus() {
 		"$uml_dir/tests/debug-guests.sh" "$(kernel 7.2-guarded-debug)"
 	torture 7.2 guarded 2 window
 	guests 7.2 guarded 2 window "unguarded guarded"
-	guests 7.2 guarded-static 2 window,pool=0,memory=pass
 	guests 7.2 guarded-static 2 notify
 }
 
 test_more() {
-	check "kernels 7.2" "$uml_dir/build.sh" 7.2 unguarded guarded unguarded-up guarded-up guarded-preempt
+	check "kernels 7.2" "$uml_dir/build.sh" 7.2 unguarded guarded guarded-static unguarded-up guarded-up guarded-preempt
 	check "kernels 7.3" "$uml_dir/build.sh" 7.3 unguarded guarded
 	check "configurations" "$uml_dir/tests/configs.sh" 7.3
 	check "guard-tree.sh" "$uml_dir/tests/tree.sh" 7.2 7.3
@@ -134,6 +133,7 @@ more_1_cpu() {
 }
 
 more_2_cpus() {
+	guests 7.2 guarded-static 2 window,pool=0,memory=pass
 	guests 7.2 guarded-preempt 2 window
 	guests 7.2 guarded-preempt 2 notify
 	guests 7.3 guarded 2 window "unguarded guarded"
