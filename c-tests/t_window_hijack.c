@@ -61,24 +61,12 @@ static unsigned long mask(void)
 	return STUB_START + code_length - 8;
 }
 
-static void has_been_killed(void)
-{
-	int status;
-
-	check_eq(window_wait(&w), -ESRCH);
-	window_is_lost(&w);
-	status = mm_reap(&w.mm);
-	check(WIFSIGNALED(status));
-	check_eq(WTERMSIG(status), SIGSYS);
-	mm_forget(&w.mm);
-}
-
 static void is_killed(unsigned long ip, long nr, const unsigned long *args)
 {
 	window_start(&w);
 	window_call(&w, ip, nr, args[0], args[1], args[2], args[3], args[4], args[5]);
 	check_eq(window_resume(&w), 0);
-	has_been_killed();
+	window_has_been_killed(&w);
 }
 
 /* ---- the sites */
@@ -479,7 +467,7 @@ static void mmap_where_a_site_is_unused(void)
 			       PROT_READ, MAP_FLAGS, 1, 0);
 		check_eq(window_resume(&w), 0);
 		if (rows[i].nr == SYS_exit_group) {
-			has_been_killed();
+			window_has_been_killed(&w);
 		} else {
 			/* Round and round, as that is where it says that it goes. */
 			check_eq(stubguard_stub_wait(&w.stub, &w.mm, 0, &w.event,
@@ -654,7 +642,7 @@ static void a_batch_of_its_own_that_the_filter_ends(void)
 		control.calls = 1;
 		control.batch[0] = calls[i];
 		goes_behind_the_park(1);
-		has_been_killed();
+		window_has_been_killed(&w);
 	}
 }
 
@@ -701,7 +689,7 @@ static void an_answer_that_is_none(void)
 		fresh_control();
 		control.flags = CONTROL_GUEST;
 		goes_behind_the_park(answers[i]);
-		has_been_killed();
+		window_has_been_killed(&w);
 	}
 }
 
@@ -735,7 +723,7 @@ static void a_base_by_a_call(void)
 	control.flags = CONTROL_GUEST | CONTROL_SET_FS | CONTROL_BY_CALL;
 	control.fs_base = GUEST_FREE;
 	goes_behind_the_park(1);
-	has_been_killed();
+	window_has_been_killed(&w);
 }
 
 /* ---- forged parks: what the guest can write, and what the host would not say */

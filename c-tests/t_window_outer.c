@@ -87,18 +87,6 @@ static void each(void (*run)(const struct outer *outer))
 	test_context_end();
 }
 
-static void is_lost(void)
-{
-	int status;
-
-	check_eq(window_wait(&w), -ESRCH);
-	window_is_lost(&w);
-	status = mm_reap(&w.mm);
-	check(WIFSIGNALED(status));
-	check_eq(WTERMSIG(status), SIGSYS);
-	mm_forget(&w.mm);
-}
-
 /* ---- guests' calls */
 
 /* No UML kernel makes it, so only a guest's is concerned. */
@@ -160,7 +148,7 @@ static void by_the_filters(const struct outer *outer)
 	if (kills(outer)) {
 		window_call_at(&w, mm_guest_code("call"), GUESTS, 0);
 		check_eq(window_resume(&w), 0);
-		is_lost();
+		window_has_been_killed(&w);
 	} else {
 		the_monitor_answers();
 	}
@@ -183,7 +171,7 @@ static void by_its_own_selector(const struct outer *outer)
 		     args);
 	if (kills(outer)) {
 		check_eq(window_resume(&w), 0);
-		is_lost();
+		window_has_been_killed(&w);
 	} else {
 		check_eq(window_run(&w), 0);
 		check_eq(w.event.syscall, GUESTS);
@@ -217,7 +205,7 @@ static void around_the_park(const struct outer *outer)
 		window_is_sound(&w);
 	} else {
 		/* It has had no guest, and never will. */
-		is_lost();
+		window_has_been_killed(&w);
 	}
 }
 
@@ -274,7 +262,7 @@ static void around_a_call_that_kills(const struct outer *outer)
 	start();
 	window_call_at(&w, STUB_START + GADGET, GUESTS, 0);
 	check_eq(window_resume(&w), 0);
-	is_lost();
+	window_has_been_killed(&w);
 }
 
 static void a_call_from_the_page_kills_whatever_is_around(void)
@@ -314,7 +302,7 @@ static void around_another_mmap(const struct outer *outer)
 		return;
 	default:
 		check_eq(window_resume(&w), 0);
-		is_lost();
+		window_has_been_killed(&w);
 		return;
 	}
 	window_guest(&w, "read", GUEST_FREE);

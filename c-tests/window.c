@@ -381,6 +381,18 @@ void window_is_lost(struct window *w)
 	check(!memcmp(&before, &w->stub, sizeof(before)));
 }
 
+void window_has_been_killed(struct window *w)
+{
+	int status;
+
+	check_eq(window_wait(w), -ESRCH);
+	window_is_lost(w);
+	status = mm_reap(&w->mm);
+	check(WIFSIGNALED(status));
+	check_eq(WTERMSIG(status), SIGSYS);
+	mm_forget(&w->mm);
+}
+
 /* ---- what there is to see */
 
 unsigned int window_sites(const unsigned char *page, unsigned int *offsets, unsigned int max)

@@ -117,6 +117,8 @@ long window_result(struct window *w);
 void window_is_sound(struct window *w);
 /* All further use is refused, for the library takes it for dead. */
 void window_is_lost(struct window *w);
+/* It is, as the host has killed it with SIGSYS, and is forgotten. */
+void window_has_been_killed(struct window *w);
 
 /*
  * A code page's system calls: the offsets of the instructions, at most `max`; how many there are.

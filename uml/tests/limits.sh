@@ -18,7 +18,7 @@ busybox=$(command -v busybox) || die "busybox is missing: apt-get install busybo
 mkdir -p "$cache_dir"
 dir=$(mktemp -d "$cache_dir/limits.XXXXXX")
 trap 'rm -rf "$dir"' EXIT
-cc -O2 -Wall -Wextra -Werror -D_GNU_SOURCE -static -pthread -o "$dir/scattered" "$uml_dir/tests/scattered.c"
+cc -O2 -Wall -Wextra -Werror -static -pthread -o "$dir/scattered" "$uml_dir/tests/scattered.c"
 programs=$top_dir/build/guests
 make -s -C "$uml_dir/guests" OUT="$programs"
 serve_audits "$dir/looks"
