@@ -143,3 +143,22 @@ serve_audits() {
 
 # audited LOG: has the oracle found all right, or the guest's kernel no oracle?
 audited() { grep -aqE '^audit: (ok|skipped)' "$1" && ! grep -aq '^audit: FAILED' "$1"; }
+
+# result STATUS TEXT [LOG]: a line of TAP. If it failed, the end of the log follows ($dir/log).
+tap_number=0 tap_failed=0
+result() {
+	tap_number=$((tap_number + 1))
+	if [ "$1" -eq 0 ]; then
+		printf 'ok %d - %s\n' "$tap_number" "$2"
+		return
+	fi
+	tap_failed=$((tap_failed + 1))
+	printf 'not ok %d - %s\n' "$tap_number" "$2"
+	tail -n 25 "${3:-$dir/log}" | sed 's/^/# /'
+}
+
+# plan: the last line of TAP; fails if a result did
+plan() {
+	printf '1..%d\n' "$tap_number"
+	[ "$tap_failed" -eq 0 ]
+}

@@ -35,18 +35,6 @@ $busybox poweroff -f
 INIT
 chmod +x "$dir/init"
 
-number=0 failed=0
-ok() {
-	number=$((number + 1))
-	printf 'ok %d - %s\n' "$number" "$1"
-}
-not_ok() {
-	number=$((number + 1))
-	failed=$((failed + 1))
-	printf 'not ok %d - %s\n' "$number" "$1"
-	sed 's/^/# /' "$dir/log" | tail -n 25
-}
-
 # boot HOST ARGUMENTS...: one boot with its console in $dir/log; HOST is a kind of host.c, or some with blanks, or "real".
 boot() {
 	local host=$1 run=$linux kind
@@ -66,11 +54,6 @@ boot() {
 
 says() { grep -qE -- "$1" "$dir/log"; }
 works() { [ "$status" -eq 0 ] && says '^made 200 processes$' && ! says '^lost$'; }
-
-# result STATUS TEXT
-result() {
-	if [ "$1" -eq 0 ]; then ok "$2"; else not_ok "$2"; fi
-}
 
 # guards MODE: works in that mode, and kills nobody.
 guards() { works && says "^mode $1\$" && says '^served [1-9]' && says '^kills 0$' && says '^breaches 0$'; }
@@ -392,5 +375,4 @@ for mode in window notify; do
 	result "$r" "$mode, after a reboot of the guest: $left stubs of the kernel before are zombies"
 done
 
-printf '1..%d\n' "$number"
-[ "$failed" -eq 0 ]
+plan

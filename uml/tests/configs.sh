@@ -44,23 +44,16 @@ compiles() {
 	[ -e "$dir/$name/arch/um/kernel/skas/stubguard.o" ]
 }
 
-number=0 failed=0
 # config NAME BASE LINE...
 config() {
+	local status=0
 	name=$1
 	shift
-	number=$((number + 1))
-	if (compiles "$@") >"$dir/log" 2>&1; then
-		printf 'ok %d - %s\n' "$number" "$name"
-	else
-		failed=$((failed + 1))
-		printf 'not ok %d - %s\n' "$number" "$name"
-		sed 's/^/# /' "$dir/log" | tail -n 40
-	fi
+	(compiles "$@") >"$dir/log" 2>&1 || status=$?
+	result "$status" "$name"
 }
 
 config least allnoconfig CONFIG_EXPERT=y '# CONFIG_PROC_FS is not set' '# CONFIG_SMP is not set' '# CONFIG_FUTEX is not set'
 config audit allnoconfig CONFIG_SMP=y CONFIG_PROC_FS=y CONFIG_UML_STUBGUARD_AUDIT=y
 config defconfig defconfig CONFIG_MODULES=y
-printf '1..%d\n' "$number"
-[ "$failed" -eq 0 ]
+plan

@@ -167,19 +167,6 @@ compare() {
 	return "$new"
 }
 
-number=0 failed=0
-# verdict STATUS TEXT LOG
-verdict() {
-	number=$((number + 1))
-	if [ "$1" -eq 0 ]; then
-		printf 'ok %d - %s\n' "$number" "$2"
-		return
-	fi
-	failed=$((failed + 1))
-	printf 'not ok %d - %s\n' "$number" "$2"
-	tail -n 25 "$3" | sed 's/^/# /'
-}
-
 name=$(basename "$(dirname "$(realpath "$guarded")")")
 for cpus in ${CPUS:-1 2}; do
 	for mode in ${MODES:-window notify}; do
@@ -189,15 +176,14 @@ for cpus in ${CPUS:-1 2}; do
 		compare "$name $cpus CPU $mode" "$cpus" "$log" || status=1
 		audited "$log" || status=1
 		! grep -qE '^(kills|breaches)[_a-z-]* [1-9]' "$log" || status=1
-		verdict "$status" "$name, $cpus CPU, $mode: workloads, stress-ng, failing allocations, torture" "$log"
+		result "$status" "$name, $cpus CPU, $mode: workloads, stress-ng, failing allocations, torture" "$log"
 
 		[ "${ATTACKS:-}" != no ] || continue
 		log=$log_dir/debug-$name-$cpus-$mode-attacks.log
 		status=0
 		attack "$cpus" "$mode" >"$log" 2>&1 || status=$?
 		compare "$name $cpus CPU $mode" "$cpus" "$log_dir"/run-*-guarded.log || status=1
-		verdict "$status" "$name, $cpus CPU, $mode: attacks" "$log"
+		result "$status" "$name, $cpus CPU, $mode: attacks" "$log"
 	done
 done
-printf '1..%d\n' "$number"
-[ "$failed" -eq 0 ]
+plan

@@ -87,27 +87,25 @@ static struct sock_filter mortal[] = {
 	ALLOW,
 };
 
+#define NO_DISPATCH \
+	LOAD(NR), \
+	SKIP_IF_NOT(__NR_prctl, 3), \
+	LOAD(ARG(0)), \
+	SKIP_IF_NOT(59 /* PR_SET_SYSCALL_USER_DISPATCH */, 1), \
+	FAIL(EINVAL), \
+	ALLOW,
+
 static struct sock_filter before_5_11[] = {
 	LOAD(NR),
 	SKIP_IF_NOT(__NR_close_range, 3),
 	LOAD(ARG(2)),
 	SKIP_IF_CLEAR(1 << 2 /* CLOSE_RANGE_CLOEXEC */, 1),
 	FAIL(EINVAL),
-	LOAD(NR),
-	SKIP_IF_NOT(__NR_prctl, 3),
-	LOAD(ARG(0)),
-	SKIP_IF_NOT(59 /* PR_SET_SYSCALL_USER_DISPATCH */, 1),
-	FAIL(EINVAL),
-	ALLOW,
+	NO_DISPATCH
 };
 
 static struct sock_filter no_dispatch[] = {
-	LOAD(NR),
-	SKIP_IF_NOT(__NR_prctl, 3),
-	LOAD(ARG(0)),
-	SKIP_IF_NOT(59 /* PR_SET_SYSCALL_USER_DISPATCH */, 1),
-	FAIL(EINVAL),
-	ALLOW,
+	NO_DISPATCH
 };
 
 /* ---- filters with lists of calls */
