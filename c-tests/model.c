@@ -180,7 +180,6 @@ uint64_t denied(const char *reason)
 __attribute__((visibility("default"))) int
 stub_mmap_allowed(struct mm_id *mm, unsigned long addr, unsigned long prot, unsigned long offset)
 {
-	unsigned long unit = mm->offset_unit ? mm->offset_unit : PAGE;
 	unsigned int i;
 
 	if (mm->asked < COUNT(mm->questions))
@@ -190,7 +189,7 @@ stub_mmap_allowed(struct mm_id *mm, unsigned long addr, unsigned long prot, unsi
 		struct pte *pte = &mm->ptes[i];
 
 		if (pte->addr == addr)
-			return pte->frame * unit == offset && !(prot & ~(unsigned long)pte->prot);
+			return pte->frame * PAGE == offset && !(prot & ~(unsigned long)pte->prot);
 	}
 	return 0;
 }

@@ -107,7 +107,6 @@ struct mm_id {
 
 	struct pte ptes[PTES];
 	unsigned int pte_count;
-	unsigned int offset_unit;	/* bytes of the hook's offset for a page; 0: PAGE */
 	unsigned int asked;		/* how often the hook was called, and the first few */
 	struct question questions[16];
 };

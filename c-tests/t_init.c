@@ -70,7 +70,7 @@ static void what_cannot_be_meant_is_refused(void)
 		U64(size, 8),
 		U64(size, sizeof(struct stubguard_config) - 1),
 		U64(size, sizeof(struct stubguard_config) - 8),
-		U32(flags, 16),
+		U32(flags, 8),
 		U32(flags, 0x80000000),
 		U32(flags, UINT_MAX),
 		U32(cpus, 0),
@@ -183,8 +183,7 @@ static void what_cannot_be_meant_of_parked_stubs(void)
 		size_t offset, size;
 		unsigned long value;
 	} rows[] = {
-		U32(flags, STUBGUARD_WINDOW | STUBGUARD_MMAP2),
-		U32(flags, STUBGUARD_WINDOW | 16),
+		U32(flags, STUBGUARD_WINDOW | 8),
 		U32(page_size, 8192),
 		U32(page_size, 65536),
 		U32(mmap_fd_first, 0),

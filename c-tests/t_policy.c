@@ -390,7 +390,7 @@ static void what_no_filter_lets_through_is_denied_all_the_same(void)
 		{ SYS_mprotect, AUDIT_ARCH_X86_64, STUB_START, "call" },
 		{ SYS_mmap | 0x40000000, AUDIT_ARCH_X86_64, STUB_START, "call" },
 		{ -1, AUDIT_ARCH_X86_64, STUB_START, "call" },
-		/* mmap2 is another call in a 64-bit stub. */
+		/* A 32-bit process calls it mmap2. */
 		{ 192, AUDIT_ARCH_X86_64, STUB_START, "call" },
 	};
 	uint64_t before;
@@ -407,48 +407,6 @@ static void what_no_filter_lets_through_is_denied_all_the_same(void)
 		check_eq(response.val, 0);
 		check_eq(rows[i].reason ? denied(rows[i].reason) : stats().allowed, before + 1);
 	}
-}
-
-static void mmap2_counts_pages(void)
-{
-	static const struct row rows[] = {
-		{ "two pages", FREE(0), 2 * PAGE, RW, FIXED, MMAP_FD, FRAME_FREE, NULL },
-		{ "an odd number", FREE(1), PAGE, RW, FIXED, MMAP_FD, FRAME_FREE + 1, NULL },
-		{ "bytes", FREE(0), PAGE, RW, FIXED, MMAP_FD, FRAME(0), "page_table" },
-		{ "one page too many", FREE(1), 2 * PAGE, RW, FIXED, MMAP_FD, FRAME_FREE + 1,
-		  "page_table" },
-		{ "an offset that wraps", FREE(0), 2 * PAGE, RW, FIXED, MMAP_FD, -1UL, "offset" },
-		{ "part of a page", FREE(0), 1, RW, FIXED, MMAP_FD, FRAME_FREE, "unaligned" },
-	};
-	uint64_t before;
-	size_t i;
-
-	model_init(STUBGUARD_MMAP2);
-	/* Their stubs are 32-bit, and none can be had here: this one gives its listener. */
-	mm_spawn(&mm);
-	check_eq(mm_wait_report(&mm), 0);
-	mm.listener = get_stub_listener(mm.pid, &mm.identity);
-	check_op(mm.listener, >=, 0);
-	mm.offset_unit = 1;
-	mm_set_pte(&mm, FREE(0), FRAME_FREE + 0, RW);
-	mm_set_pte(&mm, FREE(1), FRAME_FREE + 1, RW);
-	for (i = 0; i < COUNT(rows); i++) {
-		test_context("%s", rows[i].what);
-		before = rows[i].reason ? denied(rows[i].reason) : stats().allowed;
-		mm.asked = 0;
-		serve_made_up(192, AUDIT_ARCH_X86_64, STUB_START, &rows[i]);
-		check_eq(response.error, rows[i].reason ? -EPERM : 0);
-		check_eq(rows[i].reason ? denied(rows[i].reason) : stats().allowed, before + 1);
-		if (i == 0) {
-			check_eq(mm.asked, 2);
-			check_eq(mm.questions[1].addr, FREE(1));
-			check_eq(mm.questions[1].offset, FRAME_FREE + 1);
-		}
-	}
-	test_context("mmap");
-	before = denied("call");
-	serve_made_up(SYS_mmap, AUDIT_ARCH_X86_64, STUB_START, &rows[0]);
-	check_eq(denied("call"), before + 1);
 }
 
 static void a_stub_that_has_kept_the_fd_ends_with_its_next_batch(void)
@@ -474,7 +432,6 @@ static const struct test tests[] = {
 	TEST(a_batch_that_cannot_be_the_monitors_fails),
 	TEST(a_stub_that_has_kept_the_fd_ends_with_its_next_batch),
 	TEST(what_no_filter_lets_through_is_denied_all_the_same),
-	TEST(mmap2_counts_pages),
 };
 
 HARNESS_MAIN(tests)

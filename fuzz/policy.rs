@@ -9,11 +9,10 @@ mod common;
 use common::{Input, PAGE, config};
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
-use stubguard::config::{Config, STUBGUARD_MMAP2};
+use stubguard::config::Config;
 use stubguard::policy::{Mmap, check_mmap, check_range};
 
-static MMAP: LazyLock<Config> = LazyLock::new(|| config(0, 2, 3, 832));
-static MMAP2: LazyLock<Config> = LazyLock::new(|| config(STUBGUARD_MMAP2, 2, 3, 832));
+static CONFIG: LazyLock<Config> = LazyLock::new(|| config(0, 2, 3, 832));
 
 /// Close to where it matters, mostly.
 fn number(input: &mut Input<'_>) -> u64 {
@@ -32,8 +31,7 @@ fn number(input: &mut Input<'_>) -> u64 {
 
 fuzz_target!(|bytes: &[u8]| {
     let mut input = Input(bytes);
-    let two = input.byte() % 2 == 1;
-    let config = if two { &MMAP2 } else { &MMAP };
+    let config = &*CONFIG;
     let hole = u64::from(input.byte() % 64);
     let [addr, length, prot, offset] = core::array::from_fn(|_| number(&mut input));
     let flags = if input.byte() % 8 == 0 { number(&mut input) } else { 0x11 };
@@ -45,24 +43,23 @@ fuzz_target!(|bytes: &[u8]| {
     let range = length > 0
         && start % page == 0
         && start + size.next_multiple_of(page) <= u128::from(config.stub_start);
-    let step = if two { 1 } else { page };
     let sound = range
         && size % page == 0
         && flags == 0x11
         && call.prot <= 7
         && [2, 3].contains(&(fd as u32))
-        && at % step == 0
-        && at + size / page * step < 1 << 64;
+        && at % page == 0
+        && at + size < 1 << 64;
     // One page in 64 is not granted, so that no call takes for ever.
     let granted =
-        |addr: u64, offset: u64| (addr / PAGE as u64 * 2).wrapping_add(offset / step as u64) % 64 != hole;
-    let all = sound && (0..size / page).all(|i| granted((start + i * page) as u64, (at + i * step) as u64));
+        |addr: u64, offset: u64| (addr / PAGE as u64 * 2).wrapping_add(offset / PAGE as u64) % 64 != hole;
+    let all = sound && (0..size / page).all(|i| granted((start + i * page) as u64, (at + i * page) as u64));
 
     let mut asked = 0;
     let answer = check_mmap(config, &call, |page_addr, page_prot, page_offset| {
         assert!(sound, "{call:x?}");
         assert_eq!(u128::from(page_addr), start + asked * page);
-        assert_eq!(u128::from(page_offset), at + asked * step);
+        assert_eq!(u128::from(page_offset), at + asked * page);
         assert_eq!(page_prot, call.prot);
         asked += 1;
         granted(page_addr, page_offset)

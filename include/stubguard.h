@@ -48,15 +48,10 @@ struct sock_filter; /* <linux/filter.h> */
 #define STUBGUARD_TIME_TRAVEL 2
 
 /**
- * `stubguard_config.flags`: stubs call mmap2(2), whose offset counts pages (32-bit).
- */
-#define STUBGUARD_MMAP2 4
-
-/**
  * `stubguard_config.flags`: stubs are parked ones, which run the library's code: window mode, with
  * the functions `stubguard_stub_*()`. Without it: notify mode.
  */
-#define STUBGUARD_WINDOW 8
+#define STUBGUARD_WINDOW 4
 
 /**
  * `syscall` of an entry of the batch: mmap.
@@ -308,7 +303,7 @@ struct stubguard_config {
          */
         size_t size;
         /**
-         * `STUBGUARD_REQUIRE`, `STUBGUARD_TIME_TRAVEL`, `STUBGUARD_MMAP2`, `STUBGUARD_WINDOW`.
+         * `STUBGUARD_REQUIRE`, `STUBGUARD_TIME_TRAVEL`, `STUBGUARD_WINDOW`.
          */
         uint32_t flags;
         /**
@@ -594,7 +589,7 @@ extern "C" {
  *
  * `mm_id`: as given to that function. `addr`: the page's address in the guest. `prot`:
  * `PROT_READ | PROT_WRITE | PROT_EXEC`, or less. `offset`: where the page would be in the
- * memory file, in bytes, or in pages with `STUBGUARD_MMAP2`. Returns 0 for no; anything else
+ * memory file, in bytes. Returns 0 for no; anything else
  * for: the page is present, its frame is at that offset, and each right in `prot` is granted.
  * It must not block, and not call the library. Series: patch 3.
  */

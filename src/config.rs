@@ -20,11 +20,9 @@ pub const STUBGUARD_REQUIRE: u32 = 1;
 /// `stubguard_config.flags`: the guest's time is not the host's (UML's time-travel modes), so
 /// nothing can be concluded from a stub's silence: there is no watchdog.
 pub const STUBGUARD_TIME_TRAVEL: u32 = 2;
-/// `stubguard_config.flags`: stubs call mmap2(2), whose offset counts pages (32-bit).
-pub const STUBGUARD_MMAP2: u32 = 4;
 /// `stubguard_config.flags`: stubs are parked ones, which run the library's code: window mode, with
 /// the functions `stubguard_stub_*()`. Without it: notify mode.
-pub const STUBGUARD_WINDOW: u32 = 8;
+pub const STUBGUARD_WINDOW: u32 = 4;
 
 /// `syscall` of an entry of the batch: mmap.
 pub const STUBGUARD_CALL_MMAP: i32 = 1;
@@ -113,7 +111,7 @@ pub struct Layout {
 pub struct Config {
     /// sizeof(struct stubguard_config).
     pub size: usize,
-    /// `STUBGUARD_REQUIRE`, `STUBGUARD_TIME_TRAVEL`, `STUBGUARD_MMAP2`, `STUBGUARD_WINDOW`.
+    /// `STUBGUARD_REQUIRE`, `STUBGUARD_TIME_TRAVEL`, `STUBGUARD_WINDOW`.
     pub flags: u32,
     /// Number of CPUs that the guest has, 1 to `STUBGUARD_MAX_CPUS`.
     pub cpus: u32,
@@ -155,7 +153,7 @@ const DEFAULT_BUDGET_MS: u32 = 5000;
 /// them in so much CPU time of its own is not the guest's doing alone: it is to be ended soon.
 const WINDOW_TICK_MS: u32 = 200;
 const WINDOW_BUDGET_MS: u32 = 800;
-const KNOWN_FLAGS: u32 = STUBGUARD_REQUIRE | STUBGUARD_TIME_TRAVEL | STUBGUARD_MMAP2 | STUBGUARD_WINDOW;
+const KNOWN_FLAGS: u32 = STUBGUARD_REQUIRE | STUBGUARD_TIME_TRAVEL | STUBGUARD_WINDOW;
 
 impl Config {
     /// Fills in the defaults and refuses what cannot be meant.
@@ -202,8 +200,7 @@ impl Config {
     /// 0 is a stub's socket, so never memory. In notify mode 1 is its listener; a parked stub has none,
     /// so there the memory fds start. Its data pages are the control page and the signal stack.
     fn fits_window(&self) -> bool {
-        !self.has(STUBGUARD_MMAP2)
-            && self.page_size as usize == code::PAGE
+        self.page_size as usize == code::PAGE
             && self.mmap_fd_first == 1
             && usize::try_from(self.mmap_fd_last).is_ok_and(|last| last <= code::STUBGUARD_FDS_MAX)
             && self.layout.calls_max as usize <= code::CALLS_MAX

@@ -5,7 +5,7 @@
 //! them are scalars, so what is allowed is what will run (seccomp's `CONTINUE` is safe for nothing
 //! else: seccomp_unotify(2)).
 
-use crate::config::{Config, STUBGUARD_MMAP2};
+use crate::config::Config;
 
 /// Why a call is denied. The order is that of `stubguard_stats.denied`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ impl Denial {
     }
 }
 
-/// The arguments of an mmap or mmap2 call.
+/// The arguments of an mmap call.
 #[derive(Clone, Copy, Debug)]
 pub struct Mmap {
     /// First byte.
@@ -86,7 +86,7 @@ pub struct Mmap {
     pub flags: u64,
     /// The stub's number of the fd.
     pub fd: u64,
-    /// Offset in the file: bytes for mmap, pages for mmap2.
+    /// Offset in the file, in bytes.
     pub offset: u64,
 }
 
@@ -139,17 +139,14 @@ pub fn pages(config: &Config, call: &Mmap) -> Result<impl Iterator<Item = (u64, 
     if !call.length.is_multiple_of(page) {
         return Err(Denial::Unaligned);
     }
-    let step = if config.has(STUBGUARD_MMAP2) { 1 } else { page };
-    if !call.offset.is_multiple_of(step) {
+    if !call.offset.is_multiple_of(page) {
         return Err(Denial::Offset);
     }
-    let pages = call.length / page;
-    // `pages * step` is at most `length`.
-    if call.offset.checked_add(pages * step).is_none() {
+    if call.offset.checked_add(call.length).is_none() {
         return Err(Denial::Offset);
     }
     let (addr, offset) = (call.addr, call.offset);
-    Ok((0..pages).map(move |i| (addr + i * page, offset + i * step)))
+    Ok((0..call.length / page).map(move |i| (addr + i * page, offset + i * page)))
 }
 
 /// May a stub unmap this range, or lose the right to write to it? If it is not empty and the guest's own: a guest

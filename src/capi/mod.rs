@@ -37,7 +37,7 @@ unsafe extern "C" {
     ///
     /// `mm_id`: as given to that function. `addr`: the page's address in the guest. `prot`:
     /// `PROT_READ | PROT_WRITE | PROT_EXEC`, or less. `offset`: where the page would be in the
-    /// memory file, in bytes, or in pages with `STUBGUARD_MMAP2`. Returns 0 for no; anything else
+    /// memory file, in bytes. Returns 0 for no; anything else
     /// for: the page is present, its frame is at that offset, and each right in `prot` is granted.
     /// It must not block, and not call the library. Series: patch 3.
     pub fn stub_mmap_allowed(mm_id: *mut MmId, addr: c_ulong, prot: c_ulong, offset: c_ulong) -> c_int;

@@ -174,7 +174,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Monitor<'_, Hook> {
         if !stub::is_site(self.config, call.instruction_pointer) {
             return Err(Denial::Site);
         }
-        if call.nr == stub::mmap_nr(self.config) {
+        if call.nr == stub::MMAP_NR {
             policy::check_mmap(self.config, &mmap(notification), &mut self.granted)
         } else if call.nr == stub::MUNMAP_NR {
             policy::check_range(self.config, argument(notification, 0), argument(notification, 1))

@@ -863,7 +863,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         let call = &notification.call;
         self.stub.suspect = 1;
         if call.arch == stub::ARCH
-            && call.nr == stub::mmap_nr(config)
+            && call.nr == stub::MMAP_NR
             && stub::is_site(config, call.instruction_pointer)
         {
             self.monitor.answer(notification, None)

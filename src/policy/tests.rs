@@ -4,8 +4,8 @@
 #![allow(clippy::arithmetic_side_effects, clippy::cast_sign_loss)]
 
 use super::{Denial, Mmap, check_mmap, check_range};
+use crate::config::Config;
 use crate::config::tests::example;
-use crate::config::{Config, STUBGUARD_MMAP2};
 use proptest::prelude::*;
 
 const PAGE: u64 = 4096;
@@ -45,24 +45,6 @@ fn a_proper_call_is_allowed_and_every_page_of_it_is_asked_for() {
     });
     assert_eq!(answer, Ok(()));
     assert_eq!(asked, [(0x40_0000, 3, 0x10_0000), (0x40_1000, 3, 0x10_1000), (0x40_2000, 3, 0x10_2000)]);
-}
-
-#[test]
-fn mmap2_counts_pages() {
-    let mut config = config();
-    config.flags |= STUBGUARD_MMAP2;
-    let call = Mmap { offset: 0x101, ..good() };
-    let mut asked = Vec::new();
-    assert_eq!(
-        check_mmap(&config, &call, |_, _, offset| {
-            asked.push(offset);
-            true
-        }),
-        Ok(())
-    );
-    assert_eq!(asked, [0x101, 0x102, 0x103]);
-    // The same number is no offset in bytes.
-    assert_eq!(check_mmap(&super::tests::config(), &call, yes), Err(Denial::Offset));
 }
 
 #[test]

@@ -8,7 +8,7 @@ pub mod filter;
 pub mod frame;
 pub mod memory;
 
-use crate::config::{Config, STUBGUARD_MMAP2};
+use crate::config::Config;
 use core::ffi::c_int;
 
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64", target_pointer_width = "64")))]
@@ -18,18 +18,14 @@ compile_error!("stubguard knows the stub of x86_64 only");
 ///
 /// cbindgen:ignore
 pub const ARCH: u32 = 0xc000_003e;
+/// `__NR_mmap`.
+///
+/// cbindgen:ignore
+pub const MMAP_NR: c_int = libc::SYS_mmap as c_int;
 /// `__NR_munmap`.
 ///
 /// cbindgen:ignore
 pub const MUNMAP_NR: c_int = libc::SYS_munmap as c_int;
-/// `__NR_mmap2`, which 32-bit stubs call.
-const MMAP2_NR: c_int = 192;
-
-/// The number of the call by which a stub maps memory.
-#[must_use]
-pub fn mmap_nr(config: &Config) -> c_int {
-    if config.has(STUBGUARD_MMAP2) { MMAP2_NR } else { libc::SYS_mmap as c_int }
-}
 
 /// Whether an instruction address is in the stub's code page.
 #[must_use]

@@ -35,7 +35,7 @@ pub(super) fn build(config: &Config, p: &mut Program<'_>) -> Result<()> {
         p.load(at::arg_low(1))?;
         p.emit(op::JGT_K, libc::FUTEX_WAKE.unsigned_abs(), TO_KILL, 0)
     })?;
-    p.call(stub::mmap_nr(config).into(), NOTIFY, |_| Ok(()))?;
+    p.call(stub::MMAP_NR.into(), NOTIFY, |_| Ok(()))?;
     p.call(stub::MUNMAP_NR.into(), NOTIFY, |_| Ok(()))?;
     p.call(libc::SYS_rt_sigreturn, ALLOW, |_| Ok(()))?;
     p.call(libc::SYS_recvmsg, ALLOW, |p| {

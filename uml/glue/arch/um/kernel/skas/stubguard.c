@@ -29,13 +29,6 @@
 #include <stub-audit.h>
 #include <stub-data.h>
 
-/* mmap() counts bytes, mmap2() pages */
-#ifdef CONFIG_64BIT
-#define STUB_OFFSET(offset)	(offset)
-#else
-#define STUB_OFFSET(offset)	((offset) >> PAGE_SHIFT)
-#endif
-
 /**
  * stub_mmap_allowed() - Does the page table grant this page to the guest?
  * @id:		The address space
@@ -68,8 +61,7 @@ int stub_mmap_allowed(struct mm_id *id, unsigned long addr, unsigned long prot,
 		return 0;
 
 	/* What the stub has to be given is what phys_mapping() says */
-	if (phys_mapping(pte_val(pte) & PAGE_MASK, &mapped) < 0 ||
-	    STUB_OFFSET(mapped) != offset)
+	if (phys_mapping(pte_val(pte) & PAGE_MASK, &mapped) < 0 || mapped != offset)
 		return 0;
 
 	if ((prot & (UM_PROT_READ | UM_PROT_WRITE)) && !pte_read(pte))
