@@ -84,7 +84,7 @@ debug-guests: uml-lib
 	@$(UML)/deps.sh --soak
 	@$(UML)/build.sh $(KVER) $(foreach f,$(FLAVOURS),unguarded-$(f) guarded-$(f))
 	@for f in $(FLAVOURS); do \
-		$(UML)/tests/debug-guests.sh $(UML_OBJ)-unguarded-$$f/linux $(UML_OBJ)-guarded-$$f/linux || exit 1; \
+		$(UML)/tests/debug-guests.sh $(UML_OBJ)-guarded-$$f/linux $(UML_OBJ)-unguarded-$$f/linux || exit 1; \
 	done
 
 uml-clean:

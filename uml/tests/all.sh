@@ -110,6 +110,9 @@ guests_2_cpus() {
 		ATTACKS="stale-page copy-race left-behind ring-fork remap-stale corrupt-data traced-death" \
 		"$uml_dir/tests/debug-guests.sh" "$(kernel 7.2-guarded-debug)"
 	torture 7.2 guarded 2 window
+	# A race that is short, made long
+	check "caller-gone, forced" env NCPUS=2 ATTACKS=caller-gone WORKLOADS= GUARDED_ARGS=stubguard=window,delay=500 \
+		"$uml_dir/run.sh" guarded="$(kernel 7.2-guarded)"
 	guests 7.2 guarded 2 window "unguarded guarded"
 	guests 7.2 guarded-static 2 notify
 }

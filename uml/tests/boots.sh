@@ -123,7 +123,7 @@ done
 # Each option that has a number: what is none, or out of bounds, is named with the bounds.
 for option in "tick=abc 1 1800000" "tick=0 1 1800000" "tick= 1 1800000" "tick=1800001 1 1800000" "tick=1e3 1 1800000" \
 	"budget=1 2 3600000" "budget=-5 2 3600000" "budget=3600001 2 3600000" "budget=4294967296800 2 3600000" \
-	"pool=65 0 64" "pool=100 0 64" "pool=+1 0 64" "pool=18446744073709551617 0 64" "mappings=31 32 2147483647" "mappings=abc 32 2147483647"; do
+	"pool=65 0 64" "pool=100 0 64" "pool=+1 0 64" "pool=18446744073709551617 0 64" "mappings=31 32 2147483647" "delay=1000001 0 1000000" "mappings=abc 32 2147483647"; do
 	read -r word from to <<<"$option"
 	boot real "stubguard=notify,$word,window"
 	{ [ "$status" -ne 0 ] && says "^stubguard: '${word//+/\\+}': must be a number from $from to $to\$" && ! says '^made'; } && r=0 || r=1

@@ -176,6 +176,7 @@ for cpus in ${CPUS:-1 2}; do
 		compare "$name $cpus CPU $mode" "$cpus" "$log" || status=1
 		audited "$log" || status=1
 		! grep -qE '^(kills|breaches)[_a-z-]* [1-9]' "$log" || status=1
+		grep -q "^mode ${mode%%,*}" "$log" || { echo "# $guarded does not run in $mode mode"; status=1; }
 		result "$status" "$name, $cpus CPU, $mode: workloads, stress-ng, failing allocations, torture" "$log"
 
 		[ "${ATTACKS:-}" != no ] || continue

@@ -7,7 +7,7 @@
 #include <sys/ptrace.h>
 #include <sys/user.h>
 
-static void run_on(long cpu)
+void run_on(long cpu)
 {
 	cpu_set_t cpus;
 

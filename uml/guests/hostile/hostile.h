@@ -18,6 +18,7 @@
  *	crowd.c		attacks by several processes
  *	tables.c	attacks on page tables, without the stub
  *	threads.c	the same by threads of one process
+ *	ends.c		a thread that ends inside of a call
  *	copies.c	attacks on the kernel's copies, without the stub
  *	log.c		attacks on the kernel's log
  */
@@ -187,8 +188,10 @@ struct report {
 };
 extern struct report report;
 
-/* A guest call with recognisable registers; what it returns to. */
-void report_marks(const uint64_t mark[7]);
+/* A guest call with recognisable registers, and no arguments; what it returns to. */
+void mark_call(const uint64_t mark[7], long nr);
+/* With a signal frame in every mode */
+#define report_marks(mark)	mark_call(mark, SYS_sigaltstack)
 extern const char report_marks_back[];
 void make_marks(uint64_t mark[7]);
 bool has_marks(const uint64_t *regs, const uint64_t mark[7]);
@@ -326,6 +329,7 @@ void alarm_sleep(void);
 void alarm_fault(void);
 void alarm_stop(void);
 /* crowd.c */
+void run_on(long cpu);
 void stale_page(void);
 void copy_race(void);
 void traced_death(void);
@@ -335,7 +339,11 @@ void fork_bomb(void);
 void ring_fork(void);
 void remap_stale(void);
 /* threads.c */
+/* It has errno and all else of libc's in common with us, so it makes plain system calls alone. */
+pid_t start_thread(int (*run)(void *), void *arg);
 void partial_sync(void);
+/* ends.c */
+void caller_gone(void);
 /* copies.c */
 void copy_rights(void);
 void pfn_cow(void);

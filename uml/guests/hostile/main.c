@@ -238,6 +238,8 @@ static const struct attack {
 	  remap_stale, start_victim, judge_claim, 120, false },
 	{ "partial-sync", "have another thread synchronise a part of a page table that is being freed",
 	  partial_sync, start_victim, judge_claim, 60, false },
+	{ "caller-gone", "have the kernel write the registers of a thread that has ended",
+	  caller_gone, NULL, NULL, 120, false },
 	{ "copy-rights", "have the kernel copy without the rights that are needed",
 	  copy_rights, NULL, NULL, 60, false },
 	{ "pfn-cow", "write to a child's copy of a device's memory",

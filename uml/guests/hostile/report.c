@@ -9,8 +9,9 @@
 struct report report;
 
 asm("	.pushsection .text\n"
-    "	.globl	report_marks, report_marks_back\n"
-    "report_marks:\n"
+    "	.globl	mark_call, report_marks_back\n"
+    "mark_call:\n"
+    "	mov	%rsi, %rax\n"
     "	push	%r12\n"
     "	push	%r13\n"
     "	push	%r14\n"
@@ -24,7 +25,6 @@ asm("	.pushsection .text\n"
     "	mov	0x30(%rdi), %r15\n"
     "	xor	%edi, %edi\n"
     "	xor	%esi, %esi\n"
-    "	mov	$131, %eax\n"		/* sigaltstack: with a signal frame in every mode */
     "	syscall\n"
     "report_marks_back:\n"
     "	pop	%r15\n"

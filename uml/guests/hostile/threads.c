@@ -9,8 +9,7 @@
 #define THREAD_SECONDS	20	/* of one's own, at most */
 #define FEEDS		96	/* 16 pages each: more than the pages that were given back */
 
-/* They have errno and all else of libc's in common with us, so they make plain system calls alone. */
-static pid_t start_thread(int (*run)(void *), void *arg)
+pid_t start_thread(int (*run)(void *), void *arg)
 {
 	char *stack = mmap(NULL, THREAD_STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	pid_t pid = -1;

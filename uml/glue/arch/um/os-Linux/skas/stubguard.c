@@ -84,6 +84,8 @@ static void *stub_code;
 static int kept_fd = -1;
 /* For tests: as if the host refused more; 0 for no limit but the host's */
 static unsigned int mappings_max;
+/* For tests: microseconds between a call's arrival and the kernel's work on it */
+static unsigned int call_delay;
 static unsigned long long drops;
 
 static struct {
@@ -95,6 +97,7 @@ static struct {
 	{ "budget=", &watchdog_budget, 2, STUBGUARD_BUDGET_MAX_MS },
 	{ "pool=", &pool_size, 0, STUBGUARD_POOL_MAX },
 	{ "mappings=", &mappings_max, MAPPINGS_MIN, INT_MAX },
+	{ "delay=", &call_delay, 0, 1000000 },
 };
 
 /* 1 if the word is an option that has a number; what is wrong with it ends UML */
@@ -159,7 +162,7 @@ static int __init stub_guard_setup(char *line, int *add)
 
 __uml_setup("stubguard=", stub_guard_setup,
 "stubguard=<window|notify|off>[,besteffort][,tick=<ms>][,budget=<ms>][,pool=<n>]\n"
-"          [,calls=<notify|trap>][,memory=<keep|pass>][,mappings=<n>]\n"
+"          [,calls=<notify|trap>][,memory=<keep|pass>][,mappings=<n>][,delay=<us>]\n"
 "    Guards the stubs of seccomp mode: what they map is checked against the\n"
 "    guest's page tables, and a stub that does not report back is killed.\n"
 "    With 'window', the default, the host holds a stub while the kernel works,\n"
@@ -177,7 +180,8 @@ __uml_setup("stubguard=", stub_guard_setup,
 "    runs (with 'pass' it has it for each batch of memory calls only: slower).\n"
 "    With 'mappings' a stub makes n memory calls at most (32 or more) before all\n"
 "    that it has mapped is dropped, as happens when the host refuses a mapping.\n"
-"    That is for tests.\n\n"
+"    With 'delay' the kernel waits so many microseconds before it works on such a\n"
+"    notification. These two are for tests.\n\n"
 );
 
 /*
@@ -1165,6 +1169,19 @@ void stub_guard_fetch(struct uml_pt_regs *regs)
 	print_log();
 }
 
+/* Between this side's look at the task and the kernel's, for tests of what may happen there */
+static void delay_call(void)
+{
+	const struct timespec delay = {
+		.tv_sec = call_delay / 1000000,
+		.tv_nsec = call_delay % 1000000 * 1000,
+	};
+
+	/* Until then, or a signal */
+	if (call_delay)
+		syscall(__NR_nanosleep, &delay, NULL);
+}
+
 /*
  * Lets the guest go on: behind the call in which it is if nothing else is to be
  * done, else by a resume. Return: as hand_over()
@@ -1195,6 +1212,7 @@ static int go_on(struct mm_id *id, struct stubguard_event *event,
 		guard->caller = regs;
 		if (stub_guard_is_watched())
 			ret = fetch(id);
+		delay_call();
 	}
 	return ret;
 }
