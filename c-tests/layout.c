@@ -58,11 +58,11 @@ AT(stubguard_stats, stalls, 128);
 AT(stubguard_stats, kills, 136);
 AT(stubguard_stats, recycled, 144);
 
-ASSERT(sizeof(struct stubguard_stub) == 104 && _Alignof(struct stubguard_stub) == 8);
+ASSERT(sizeof(struct stubguard_stub) == 96 && _Alignof(struct stubguard_stub) == 8);
 AT(stubguard_stub, pid, 0);
 AT(stubguard_stub, listener, 4);
-AT(stubguard_stub, socket, 8);
-AT(stubguard_stub, state, 12);
+AT(stubguard_stub, state, 8);
+AT(stubguard_stub, limit, 12);
 AT(stubguard_stub, identity, 16);
 AT(stubguard_stub, shared, 24);
 AT(stubguard_stub, notification, 32);
@@ -77,18 +77,15 @@ AT(stubguard_stub, fpstate, 80);
 AT(stubguard_stub, asked, 82);
 AT(stubguard_stub, suspect, 84);
 AT(stubguard_stub, call_ip, 88);
-AT(stubguard_stub, memory, 96);
-AT(stubguard_stub, limit, 100);
 
-ASSERT(sizeof(struct stubguard_resume) == 48 && _Alignof(struct stubguard_resume) == 8);
+ASSERT(sizeof(struct stubguard_resume) == 40 && _Alignof(struct stubguard_resume) == 8);
 AT(stubguard_resume, own, 0);
 AT(stubguard_resume, calls, 8);
-AT(stubguard_resume, fd_count, 12);
-AT(stubguard_resume, fds, 16);
-AT(stubguard_resume, registers, 24);
-AT(stubguard_resume, fp, 32);
-AT(stubguard_resume, step, 40);
-AT(stubguard_resume, trap, 44);
+AT(stubguard_resume, reserved, 12);
+AT(stubguard_resume, registers, 16);
+AT(stubguard_resume, fp, 24);
+AT(stubguard_resume, step, 32);
+AT(stubguard_resume, trap, 36);
 
 ASSERT(sizeof(struct stubguard_event) == 48 && _Alignof(struct stubguard_event) == 8);
 AT(stubguard_event, signal, 0);
@@ -109,8 +106,8 @@ ASSERT(STUBGUARD_REQUIRE == 1 && STUBGUARD_TIME_TRAVEL == 2 && STUBGUARD_WINDOW 
 ASSERT(STUBGUARD_CALL_MMAP == 1 && STUBGUARD_CALL_MUNMAP == 2 && STUBGUARD_CALL_WRPROTECT == 3);
 ASSERT(STUBGUARD_F_LISTENER == 1 && STUBGUARD_F_WATCHDOG == 2 && STUBGUARD_F_WAIT_KILLABLE == 4 &&
        STUBGUARD_F_SYNC_WAKE_UP == 8 && STUBGUARD_F_FSGSBASE == 16 &&
-       STUBGUARD_F_RECEIVE_ENDS == 32 && STUBGUARD_F_DISPATCH == 64 && STUBGUARD_F_LIMIT == 128 &&
-       STUBGUARD_F_UNFILTERED == 256 && STUBGUARD_SELECTOR == 4088);
+       STUBGUARD_F_RECEIVE_ENDS == 32 && STUBGUARD_F_DISPATCH == 64 &&
+       STUBGUARD_F_UNFILTERED == 128 && STUBGUARD_SELECTOR == 4088);
 ASSERT(STUBGUARD_LOG_ERR == 3 && STUBGUARD_LOG_WARNING == 4 && STUBGUARD_LOG_INFO == 6);
 ASSERT(STUBGUARD_LISTENER_FD == 1 && STUBGUARD_FILTER_MAX == 192 && STUBGUARD_MAX_CPUS == 64);
-ASSERT(STUBGUARD_REGISTERS == 27 && STUBGUARD_FDS_MAX == 4 && STUBGUARD_POOL_MAX == 64);
+ASSERT(STUBGUARD_REGISTERS == 27 && STUBGUARD_MEMORY_FD == 1 && STUBGUARD_POOL_MAX == 64);

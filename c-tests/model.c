@@ -194,7 +194,7 @@ stub_mmap_allowed(struct mm_id *mm, unsigned long addr, unsigned long prot, unsi
 	return 0;
 }
 
-void mm_set_pte(struct mm_id *mm, unsigned long addr, unsigned int frame, int prot)
+void mm_set_pte(struct mm_id *mm, unsigned long addr, unsigned long frame, int prot)
 {
 	mm_clear_pte(mm, addr);
 	check_op(mm->pte_count, <, PTES);
@@ -217,7 +217,7 @@ static struct stub_syscall *next_call(struct mm_id *mm)
 	return &mm->own.syscall_data[mm->calls++];
 }
 
-void mm_queue_map(struct mm_id *mm, unsigned long addr, unsigned long length, unsigned int frame,
+void mm_queue_map(struct mm_id *mm, unsigned long addr, unsigned long length, unsigned long frame,
 		  int prot)
 {
 	*next_call(mm) = (struct stub_syscall){

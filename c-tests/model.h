@@ -84,7 +84,7 @@ struct stub_data {
 
 struct pte {
 	unsigned long addr;
-	unsigned int frame;
+	unsigned long frame;
 	int prot;
 };
 
@@ -147,9 +147,9 @@ void mm_wait_state(struct mm_id *mm, char state);
 char mm_state(struct mm_id *mm);
 
 /* The guest's page table, and the stub's mappings by it. */
-void mm_set_pte(struct mm_id *mm, unsigned long addr, unsigned int frame, int prot);
+void mm_set_pte(struct mm_id *mm, unsigned long addr, unsigned long frame, int prot);
 void mm_clear_pte(struct mm_id *mm, unsigned long addr);
-void mm_queue_map(struct mm_id *mm, unsigned long addr, unsigned long length, unsigned int frame,
+void mm_queue_map(struct mm_id *mm, unsigned long addr, unsigned long length, unsigned long frame,
 		  int prot);
 void mm_queue_unmap(struct mm_id *mm, unsigned long addr, unsigned long length);
 void mm_queue_wrprotect(struct mm_id *mm, unsigned long addr, unsigned long length);

@@ -190,7 +190,7 @@ static void what_cannot_be_meant_of_parked_stubs(void)
 		U32(mmap_fd_first, 2),
 		U32(mmap_fd_first, UINT_MAX),
 		U32(mmap_fd_last, 0),
-		U32(mmap_fd_last, STUBGUARD_FDS_MAX + 1),
+		U32(mmap_fd_last, STUBGUARD_MEMORY_FD + 1),
 		U32(mmap_fd_last, INT_MAX),
 		U32(mmap_fd_last, UINT_MAX),
 		U32(watchdog_tick_ms, 1800001),
@@ -240,14 +240,6 @@ static void what_cannot_be_meant_of_parked_stubs(void)
 	window_init(STUBGUARD_REQUIRE);
 }
 
-static void fewer_fds_than_there_could_be(void)
-{
-	struct stubguard_config config = window_config();
-
-	config.mmap_fd_last = 1;
-	check_eq(stubguard_init(&config), 0);
-}
-
 static void notify_mode_has_its_own_fds(void)
 {
 	struct stubguard_config config = window_config();
@@ -255,7 +247,7 @@ static void notify_mode_has_its_own_fds(void)
 	/* 1 is the listener there. */
 	config.flags = 0;
 	check_eq(stubguard_init(&config), -EINVAL);
-	config.mmap_fd_first = 2;
+	config.mmap_fd_first = config.mmap_fd_last = MMAP_FD;
 	check_eq(stubguard_init(&config), 0);
 }
 
@@ -378,7 +370,6 @@ static void the_line_names_what_there_is(void)
 		{ STUBGUARD_F_FSGSBASE, "fsgsbase" },
 		{ STUBGUARD_F_RECEIVE_ENDS, "receive-ends" },
 		{ STUBGUARD_F_DISPATCH, "dispatch" },
-		{ STUBGUARD_F_LIMIT, "limit" },
 		{ STUBGUARD_F_UNFILTERED, "unfiltered" },
 	};
 	unsigned int round;
@@ -394,14 +385,12 @@ static void the_line_names_what_there_is(void)
 				host_fail(HOST_GETAUXVAL, 1, 1, ENOENT);
 				host_fail(HOST_FLAG, 1, 1, EINVAL);
 				host_hook_set(HOST_PRCTL, no_dispatch);
-				host_fail(HOST_PRLIMIT, 1, 1, ENOSYS);
 				host_fail(HOST_OPENAT, 2, 1, EACCES);
 			}
 			check_eq(init(0), 0);
 			if (round == 1)
 				check_eq(stubguard_features() &
-						 (STUBGUARD_F_DISPATCH | STUBGUARD_F_LIMIT |
-						  STUBGUARD_F_UNFILTERED),
+						 (STUBGUARD_F_DISPATCH | STUBGUARD_F_UNFILTERED),
 					 0);
 			lacks = strstr(model_log_text, "; lacks ");
 			check(lacks != NULL);
@@ -543,12 +532,54 @@ static void window_mode_does_not_need_pidfd_getfd(void)
 	check(!has_children());
 }
 
-/* A filter says that prlimit() was done, and nothing is: no stub's address space could be bounded. */
+/* Then no stub's address space could be bounded, so there is no window mode. */
+static void is_refused_for_its_limit(int error)
+{
+	struct stubguard_config config = window_config();
+	int fds = open_fds(), maps = mappings();
+	char text[64];
+
+	config.flags |= STUBGUARD_REQUIRE;
+	check_eq(stubguard_init(&config), -EOPNOTSUPP);
+	snprintf(text, sizeof(text), "; no stub: prlimit of RLIMIT_AS gives errno %d\n", error);
+	check(strstr(model_log_text, text) != NULL);
+	check_eq(model_log_count(STUBGUARD_LOG_WARNING), 1);
+	check_eq(stubguard_features(), 0);
+	check_eq(open_fds(), fds);
+	check_eq(mappings(), maps);
+	check(!has_children());
+}
+
+static void a_limit_that_cannot_be_read(void)
+{
+	host_fail(HOST_PRLIMIT, 1, 1, ENOSYS);
+	is_refused_for_its_limit(ENOSYS);
+}
+
+static void a_limit_that_cannot_be_set(void)
+{
+	host_fail(HOST_PRLIMIT, 2, 1, EPERM);
+	is_refused_for_its_limit(EPERM);
+}
+
+static void a_limit_that_a_filter_refuses(void)
+{
+	filtered(SYS_prlimit64, SECCOMP_RET_ERRNO | EPERM);
+	is_refused_for_its_limit(EPERM);
+}
+
+/* A filter says that it was read, and nothing was. */
 static void a_limit_that_is_only_said_is_none(void)
 {
 	filtered(SYS_prlimit64, SECCOMP_RET_ERRNO);
+	is_refused_for_its_limit(EIO);
+}
+
+static void notify_mode_needs_no_limit(void)
+{
+	filtered(SYS_prlimit64, SECCOMP_RET_ERRNO | EPERM);
 	check_eq(init(STUBGUARD_REQUIRE), 0);
-	check_eq(stubguard_features() & STUBGUARD_F_LIMIT, 0);
+	check_eq(host_count(HOST_PRLIMIT), 0);
 }
 
 /* How the line goes on behind the mode; calls are to notify. */
@@ -879,7 +910,6 @@ static const struct test tests[] = {
 	TEST(the_configuration_is_copied),
 	TEST(what_cannot_be_meant_is_refused),
 	TEST(what_cannot_be_meant_of_parked_stubs),
-	TEST(fewer_fds_than_there_could_be),
 	TEST(notify_mode_has_its_own_fds),
 	TEST(an_unaligned_configuration_is_refused),
 	TEST(a_later_callers_configuration),
@@ -892,7 +922,11 @@ static const struct test tests[] = {
 	TEST(a_sandbox_that_has_a_listener_is_named),
 	TEST(notify_mode_needs_pidfd_getfd),
 	TEST(window_mode_does_not_need_pidfd_getfd),
+	TEST(a_limit_that_cannot_be_read),
+	TEST(a_limit_that_cannot_be_set),
+	TEST(a_limit_that_a_filter_refuses),
 	TEST(a_limit_that_is_only_said_is_none),
+	TEST(notify_mode_needs_no_limit),
 	TEST(without_an_outer_filter_calls_notify),
 	TEST(under_an_outer_filter_calls_trap),
 	TEST(calls_trap_if_it_is_not_known),

@@ -17,7 +17,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <ucontext.h>
@@ -104,18 +103,18 @@ static void withdrawn_with_a_batch(void)
 	mm_queue_map(&w.mm, GUEST_FREE, PAGE, FRAME_FREE, PROT_READ);
 	host_hook_set(HOST_SEND, withdraw_before);
 	check_eq(window_sync(&w), 0);
-	check_eq(window_fds(&w), 1);
+	window_is_limited(&w);
 	window_guest(&w, "read", GUEST_FREE);
 	check_eq(window_run(&w), 0);
 	check_eq(window_result(&w), (long)frame_mark(FRAME_FREE));
-	/* What was handed over was taken: the next batch gets its own. */
+	/* The next batch has the limit lifted for itself. */
 	mm_set_pte(&w.mm, GUEST_FREE, FRAME_FREE + 1, PROT_READ);
 	mm_queue_map(&w.mm, GUEST_FREE, PAGE, FRAME_FREE + 1, PROT_READ);
 	window_guest(&w, "read", GUEST_FREE);
 	host_hook_set(HOST_SEND, withdraw_before);
 	check_eq(window_run(&w), 0);
 	check_eq(window_result(&w), (long)frame_mark(FRAME_FREE + 1));
-	check_eq(window_fds(&w), 1);
+	window_is_limited(&w);
 }
 
 static void withdrawn_twice(void)
@@ -600,78 +599,6 @@ static void is_withdrawn_and_dies(void)
 	window_is_lost(&w);
 }
 
-/* ---- the socket */
-
-static void queue_one(void)
-{
-	mm_set_pte(&w.mm, GUEST_FREE, FRAME_FREE, PROT_READ);
-	mm_queue_map(&w.mm, GUEST_FREE, PAGE, FRAME_FREE, PROT_READ);
-}
-
-static void what_sendmsg_may_answer(void)
-{
-	static const int errors[] = { EAGAIN, EPIPE, ENOMEM, ENOBUFS, ETOOMANYREFS, EBADF };
-	unsigned int sends;
-	size_t i;
-	int fds;
-
-	window_init(STUBGUARD_REQUIRE);
-	fds = open_fds();
-	for (i = 0; i < COUNT(errors); i++) {
-		test_context("sendmsg gives %d", errors[i]);
-		window_start(&w);
-		queue_one();
-		host_fail(HOST_SENDMSG, 1, 1, errors[i]);
-		sends = host_count(HOST_SEND);
-		check_eq(i & 1 ? window_resume(&w) : window_resume_batch(&w), -errors[i]);
-		w.mm.calls = 0;
-		host_reset();
-		/* It does not run without. */
-		check_eq(host_count(HOST_SEND), sends);
-		window_is_lost(&w);
-		check_eq(WTERMSIG(window_kill(&w)), SIGKILL);
-		mm_forget(&w.mm);
-		check_eq(open_fds(), fds);
-	}
-}
-
-static void the_socket_is_full(void)
-{
-	static char junk[65536];
-	int ret;
-
-	start();
-	while (raw(SYS_sendto, w.mm.sock, junk, sizeof(junk), MSG_DONTWAIT | MSG_NOSIGNAL, 0, 0) > 0)
-		;
-	queue_one();
-	ret = window_resume_batch(&w);
-	w.mm.calls = 0;
-	check_eq(ret, -EAGAIN);
-	window_is_lost(&w);
-}
-
-/* What is not the library's: the stub takes one byte, and no fd with it. */
-static void something_else_is_in_the_socket(void)
-{
-	start();
-	check_eq(raw(SYS_sendto, w.mm.sock, "xyz", 3, MSG_NOSIGNAL, 0, 0), 3);
-	queue_one();
-	check_eq(window_sync(&w), -EBADF);
-	check_eq(window_fds(&w), 1);
-	check_eq(w.event.done, 0);
-}
-
-static void the_socket_is_shut(void)
-{
-	start();
-	check_eq(raw(SYS_shutdown, w.mm.sock, SHUT_RDWR), 0);
-	queue_one();
-	/* An error, and no SIGPIPE. */
-	check_eq(window_resume(&w), -EPIPE);
-	w.mm.calls = 0;
-	window_is_lost(&w);
-}
-
 /* ---- older hosts */
 
 static void a_host_where_receive_does_not_end(void)
@@ -917,10 +844,6 @@ static const struct test tests[] = {
 	TEST(dies_by_its_own_guest),
 	TEST(dies_after_its_report),
 	TEST(is_withdrawn_and_dies),
-	TEST(what_sendmsg_may_answer),
-	TEST(the_socket_is_full),
-	TEST(something_else_is_in_the_socket),
-	TEST(the_socket_is_shut),
 	TEST(a_host_where_receive_does_not_end),
 	TEST(its_polls_are_bounded),
 	TEST(withdrawn_between_poll_and_receive),

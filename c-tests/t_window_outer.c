@@ -258,61 +258,25 @@ static void a_call_of_the_batch_is_outranked_by_all(void)
 /* Our KILL: nothing stands above it, and KILL_THREAD is a process's end, too, if it has one thread. */
 static void around_a_call_that_kills(const struct outer *outer)
 {
-	surround(outer->action, GUESTS, EVERYWHERE);
-	start();
-	window_call_at(&w, STUB_START + GADGET, GUESTS, 0);
-	check_eq(window_resume(&w), 0);
-	window_has_been_killed(&w);
+	static const long numbers[] = { GUESTS, SYS_mmap };
+	size_t i;
+
+	for (i = 0; i < COUNT(numbers); i++)
+		surround(outer->action, numbers[i], STUB_START + GADGET + 2);
+	window_init_calls(STUBGUARD_REQUIRE);
+	for (i = 0; i < COUNT(numbers); i++) {
+		test_context("%s, call %ld", outer->name, numbers[i]);
+		window_start(&w);
+		window_call_at(&w, STUB_START + GADGET, numbers[i], GUEST_FREE, PAGE, PROT_READ,
+			       MAP_SHARED | MAP_FIXED, STUBGUARD_MEMORY_FD, 0);
+		check_eq(window_resume(&w), 0);
+		window_has_been_killed(&w);
+	}
 }
 
 static void a_call_from_the_page_kills_whatever_is_around(void)
 {
 	each(around_a_call_that_kills);
-}
-
-/* Our USER_NOTIF of a hijacked stub's mmap: who outranks it maps nothing either. */
-static void around_another_mmap(const struct outer *outer)
-{
-	unsigned int action = outer->action & SECCOMP_RET_ACTION_FULL;
-	int status;
-
-	surround(outer->action, SYS_mmap, STUB_START + GADGET + 2);
-	start();
-	window_call_at(&w, STUB_START + GADGET, SYS_mmap, GUEST_FREE, PAGE, PROT_READ,
-		       MAP_SHARED | MAP_FIXED, 1, 0);
-	switch (action) {
-	case SECCOMP_RET_TRACE:
-	case SECCOMP_RET_LOG:
-		/* The monitor has asked the page table, which grants nothing there. */
-		check_eq(window_run(&w), 0);
-		check_eq(window_result(&w), -EPERM);
-		check_eq(w.mm.asked, 1);
-		break;
-	case SECCOMP_RET_ERRNO:
-		check_eq(window_run(&w), 0);
-		check_eq(window_result(&w), -(int)(outer->action & SECCOMP_RET_DATA));
-		check_eq(w.mm.asked, 0);
-		break;
-	case SECCOMP_RET_TRAP:
-		/* A signal where no guest has code. */
-		check_eq(window_run(&w), -EPROTO);
-		window_is_lost(&w);
-		status = window_kill(&w);
-		check(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-		return;
-	default:
-		check_eq(window_resume(&w), 0);
-		window_has_been_killed(&w);
-		return;
-	}
-	window_guest(&w, "read", GUEST_FREE);
-	check_eq(window_run(&w), 0);
-	check_eq(w.event.signal, SIGSEGV);
-}
-
-static void another_mmap_is_outranked_by_errno_trap_and_kill(void)
-{
-	each(around_another_mmap);
 }
 
 static const struct test tests[] = {
@@ -321,7 +285,6 @@ static const struct test tests[] = {
 	TEST(a_guest_that_selects_for_itself),
 	TEST(the_park_is_outranked_by_errno_trap_and_kill),
 	TEST(a_call_of_the_batch_is_outranked_by_all),
-	TEST(another_mmap_is_outranked_by_errno_trap_and_kill),
 	TEST(a_call_from_the_page_kills_whatever_is_around),
 };
 

@@ -45,7 +45,7 @@ static void take_over(void)
 	/* Nothing of it is there any more, not even while nobody has it. */
 	check(!mm_mapping(&w.mm, GUEST_CODE)[0]);
 	check(!mm_mapping(&w.mm, GUEST_STACK)[0]);
-	check_eq(window_fds(&w), 1);
+	window_is_limited(&w);
 	/* Not all processors clear a base with its selector. */
 	check_eq(window_control(&w)->flags & (CONTROL_SET_FS | CONTROL_SET_GS),
 		 CONTROL_SET_FS | CONTROL_SET_GS);
@@ -54,7 +54,6 @@ static void take_over(void)
 	check_eq(w.stub.state, PARKED);
 	check_eq(w.stub.pid, before.pid);
 	check_eq(w.stub.listener, before.listener);
-	check_eq(w.stub.socket, before.socket);
 	check_eq(w.stub.identity, before.identity);
 	check(w.stub.shared == before.shared);
 	check_eq(stubguard_stub_lives(&w.stub), 1);
@@ -345,25 +344,11 @@ static void one_that_broke_the_protocol(void)
 	window_is_lost(&w);
 }
 
-static void one_that_has_made_a_call_of_its_own(void)
-{
-	start();
-	window_call_at(&w, STUB_START + GADGET, SYS_mmap, 0);
-	check_eq(window_run(&w), 0);
-	check_eq(window_result(&w), -EPERM);
-	is_not_kept();
-	window_is_sound(&w);
-	is_not_kept();
-}
-
 static void one_whose_batch_has_failed(void)
 {
 	start();
-	w.fds[1] = (int)raw(SYS_open, "/proc/self/exe", 0, 0);
-	w.fd_count = 2;
-	mm_set_pte(&w.mm, GUEST_FREE, 0, PROT_READ | PROT_WRITE);
-	window_queue_map(&w, GUEST_FREE, PAGE, 0, PROT_READ | PROT_WRITE, 1);
-	check_eq(window_sync(&w), -EACCES);
+	window_queue_refused(&w, GUEST_FREE);
+	check_eq(window_sync(&w), -REFUSED_WITH);
 	is_not_kept();
 	window_is_sound(&w);
 	is_not_kept();
@@ -374,12 +359,9 @@ static void a_first_batch_that_fails(void)
 {
 	start();
 	take_over();
-	w.fds[1] = (int)raw(SYS_open, "/proc/self/exe", 0, 0);
-	w.fd_count = 2;
-	mm_set_pte(&w.mm, GUEST_FREE, 0, PROT_READ | PROT_WRITE);
 	mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
-	window_queue_map(&w, GUEST_FREE, PAGE, 0, PROT_READ | PROT_WRITE, 1);
-	check_eq(window_sync(&w), -EACCES);
+	window_queue_refused(&w, GUEST_FREE);
+	check_eq(window_sync(&w), -REFUSED_WITH);
 	check_eq(w.event.done, 1);
 	/* It is still to be rid of what it had, or is already. */
 	check(!mm_mapping(&w.mm, GUEST_CODE)[0]);
@@ -450,7 +432,6 @@ static void check_ended(int expected)
 {
 	check_eq(stubguard_stub_end(&w.stub), expected);
 	check_eq(fcntl(w.stub.listener, F_GETFD), -1);
-	check_eq(fcntl(w.stub.socket, F_GETFD), -1);
 	mm_wait_dead(&w.mm);
 	check_eq(stats().kills, 0);
 }
@@ -513,12 +494,10 @@ static void bad_arguments(void)
 	other.pid = -1;
 	check_eq(stubguard_stub_end(&other), -EINVAL);
 	other = w.stub;
-	other.socket = -1;
-	check_eq(stubguard_stub_end(&other), -EBADF);
 	other.listener = -1;
 	check_eq(stubguard_stub_end(&other), -EBADF);
 	other = w.stub;
-	other.listener = w.stub.socket;
+	other.listener = w.mm.memory;
 	check_eq(stubguard_stub_end(&other), -ENOTTY);
 	/* Signals are no death; but it does not wait for their end for ever. */
 	host_fail(HOST_POLL, 1, 20, EINTR);
@@ -564,7 +543,6 @@ static const struct test tests[] = {
 	TEST(one_that_is_not_there_any_more),
 	TEST(one_that_is_not_parked),
 	TEST(one_that_broke_the_protocol),
-	TEST(one_that_has_made_a_call_of_its_own),
 	TEST(one_whose_batch_has_failed),
 	TEST(a_first_batch_that_fails),
 	TEST(more_than_are_wanted),

@@ -39,15 +39,16 @@ static void the_listener_is_born_in_the_monitors_table(void)
 	window_init(STUBGUARD_REQUIRE);
 	fds = open_fds();
 	window_spawn(&w);
-	/* Memory, pidfd, socket, listener. */
-	check_eq(open_fds(), fds + 4);
+	/* Memory, pidfd, listener. */
+	check_eq(open_fds(), fds + 3);
 	check_eq(raw(SYS_fcntl, w.mm.listener, F_GETFD), FD_CLOEXEC);
 	/* Only a listener knows that call, and that there is no such notification. */
 	check_eq(raw(SYS_ioctl, w.mm.listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &id), -ENOENT);
-	/* The stub has its socket, and nothing else. */
+	/* The stub has the memory, and nothing else. */
 	check_eq(window_attach(&w), 0);
 	check_eq(window_wait(&w), 0);
-	check_eq(window_fds(&w), 1);
+	window_set_up(&w);
+	window_is_limited(&w);
 	check_eq(WTERMSIG(window_end(&w)), SIGKILL);
 	check_eq(open_fds(), fds);
 }
@@ -155,21 +156,24 @@ static void the_flags_on_an_older_host(void)
 
 static void the_code(void)
 {
-	static unsigned char page[2 * PAGE];
+	static unsigned char pages[3 * PAGE] __attribute__((aligned(PAGE)));
 	size_t i;
 	int length;
 
 	window_init(STUBGUARD_REQUIRE);
-	memset(page, 0xaa, sizeof(page));
-	length = stubguard_stub_code(page + 1);
+	memset(pages, 0xaa, sizeof(pages));
+	length = stubguard_stub_code(pages + PAGE);
 	check_op(length, >, 100);
 	check_op(length, <, PAGE);
-	check_eq(page[0], 0xaa);
-	for (i = 1 + (size_t)length; i < sizeof(page); i++)
-		check_eq(page[i], 0xaa);
+	for (i = 0; i < PAGE; i++) {
+		check_eq(pages[i], 0xaa);
+		check_eq(pages[2 * PAGE + i], 0xaa);
+	}
+	for (i = (size_t)length; i < PAGE; i++)
+		check_eq(pages[PAGE + i], 0xaa);
 	/* It is the same everywhere. */
-	check_eq(stubguard_stub_code(page + PAGE), length);
-	check(!memcmp(page + 1, page + PAGE, (size_t)length));
+	check_eq(stubguard_stub_code(pages), length);
+	check(!memcmp(pages, pages + PAGE, (size_t)length));
 }
 
 /* ---- who takes it over */
@@ -183,7 +187,6 @@ static void a_stub_is_taken_over(void)
 	check_eq(window_attach(&w), 0);
 	check_eq(w.stub.pid, w.mm.pid);
 	check_eq(w.stub.listener, w.mm.listener);
-	check_eq(w.stub.socket, w.mm.sock);
 	check(w.stub.shared == w.mm.shared);
 	check(w.stub.identity != 0);
 	/* It parks whenever it gets there. */
@@ -209,14 +212,14 @@ static void the_first_park_needs_no_room(void)
 	window_is_sound(&w);
 }
 
-static void is_refused(int pid, int listener, int sock, void *shared, int expected)
+static void is_refused(int pid, int listener, void *shared, int expected)
 {
 	struct stubguard_stub before;
 	int fds = open_fds();
 
 	memset(&w.stub, 0x5a, sizeof(w.stub));
 	before = w.stub;
-	check_eq(stubguard_stub_attach(&w.stub, pid, listener, sock, shared, -1), expected);
+	check_eq(stubguard_stub_attach(&w.stub, pid, listener, shared), expected);
 	check(!memcmp(&before, &w.stub, sizeof(before)));
 	check_eq(open_fds(), fds);
 }
@@ -228,33 +231,30 @@ static void bad_arguments_are_refused(void)
 		char rest[8];
 	} room;
 	int null = (int)raw(SYS_open, "/dev/null", O_RDWR, 0), dead;
-	int listener, sock;
+	int listener;
 	void *shared;
 
 	spawn();
 	listener = w.mm.listener;
-	sock = w.mm.sock;
 	shared = w.mm.shared;
-	check_eq(stubguard_stub_attach(NULL, w.mm.pid, listener, sock, shared, -1), -EINVAL);
-	check_eq(stubguard_stub_attach((void *)((char *)&room + 4), w.mm.pid, listener, sock, shared, -1),
+	check_eq(stubguard_stub_attach(NULL, w.mm.pid, listener, shared), -EINVAL);
+	check_eq(stubguard_stub_attach((void *)((char *)&room + 4), w.mm.pid, listener, shared),
 		 -EINVAL);
-	is_refused(0, listener, sock, shared, -EINVAL);
-	is_refused(-1, listener, sock, shared, -EINVAL);
-	is_refused(-2147483647 - 1, listener, sock, shared, -EINVAL);
-	is_refused(2147483647, listener, sock, shared, -ESRCH);
+	is_refused(0, listener, shared, -EINVAL);
+	is_refused(-1, listener, shared, -EINVAL);
+	is_refused(-2147483647 - 1, listener, shared, -EINVAL);
+	is_refused(2147483647, listener, shared, -ESRCH);
 	dead = fork();
 	if (dead == 0)
 		raw(SYS_exit_group, 0);
 	check_eq(raw(SYS_wait4, dead, 0, 0, 0), dead);
-	is_refused(dead, listener, sock, shared, -ESRCH);
-	is_refused(w.mm.pid, -1, sock, shared, -EBADF);
-	is_refused(w.mm.pid, 12345, sock, shared, -ENOTTY);
-	is_refused(w.mm.pid, null, sock, shared, -ENOTTY);
-	is_refused(w.mm.pid, sock, sock, shared, -ENOTTY);
-	is_refused(w.mm.pid, w.mm.memory, sock, shared, -ENOTTY);
-	is_refused(w.mm.pid, listener, -1, shared, -EBADF);
-	is_refused(w.mm.pid, listener, sock, NULL, -EINVAL);
-	is_refused(w.mm.pid, listener, sock, (char *)shared + 4, -EINVAL);
+	is_refused(dead, listener, shared, -ESRCH);
+	is_refused(w.mm.pid, -1, shared, -EBADF);
+	is_refused(w.mm.pid, 12345, shared, -ENOTTY);
+	is_refused(w.mm.pid, null, shared, -ENOTTY);
+	is_refused(w.mm.pid, w.mm.memory, shared, -ENOTTY);
+	is_refused(w.mm.pid, listener, NULL, -EINVAL);
+	is_refused(w.mm.pid, listener, (char *)shared + 4, -EINVAL);
 	/* It is still to be had. */
 	memset(&w.stub, 0, sizeof(w.stub));
 	check_eq(window_attach(&w), 0);

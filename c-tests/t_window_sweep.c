@@ -144,7 +144,7 @@ static const struct deed {
 static bool can_be_interrupted(const char *call)
 {
 	static const enum host_call calls[] = { HOST_POLL, HOST_RECV, HOST_SEND, HOST_ID_VALID,
-						HOST_SET_FLAGS, HOST_SENDMSG };
+						HOST_SET_FLAGS };
 	size_t i;
 
 	for (i = 0; i < COUNT(calls); i++)
@@ -208,11 +208,6 @@ static void init(void)
 	{									\
 		init();								\
 		each_refusal(&deeds[index]);					\
-	}									\
-	static void name##_with_an_fd(void)					\
-	{									\
-		w.keep = true;							\
-		name();								\
 	}
 
 SWEEP(to_attach, 0)
@@ -225,19 +220,12 @@ SWEEP(to_keep, 6)
 
 static const struct test tests[] = {
 	TEST(to_attach),
-	TEST(to_attach_with_an_fd),
 	TEST(to_resume),
-	TEST(to_resume_with_an_fd),
 	TEST(to_run_a_batch),
-	TEST(to_run_a_batch_with_an_fd),
 	TEST(to_run_a_batch_and_the_guest),
-	TEST(to_run_a_batch_and_the_guest_with_an_fd),
 	TEST(to_answer_a_call),
-	TEST(to_answer_a_call_with_an_fd),
 	TEST(to_fetch),
-	TEST(to_fetch_with_an_fd),
 	TEST(to_keep),
-	TEST(to_keep_with_an_fd),
 };
 
 HARNESS_MAIN(tests)

@@ -13,7 +13,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <ucontext.h>
@@ -23,8 +23,7 @@
 
 /* What is in the code and in the tests must not drift apart. */
 _Static_assert(offsetof(struct window_control, rip) == 128, "control page");
-_Static_assert(offsetof(struct window_control, message) == 200, "control page");
-_Static_assert(offsetof(struct window_control, batch) == 312, "control page");
+_Static_assert(offsetof(struct window_control, batch) == 200, "control page");
 _Static_assert(sizeof(struct window_call) == 32, "control page");
 
 static bool calls_notify;
@@ -34,8 +33,8 @@ struct stubguard_config window_config(void)
 	struct stubguard_config config = model_config();
 
 	config.flags = STUBGUARD_WINDOW;
-	config.mmap_fd_first = 1;
-	config.mmap_fd_last = STUBGUARD_FDS_MAX;
+	config.mmap_fd_first = STUBGUARD_MEMORY_FD;
+	config.mmap_fd_last = STUBGUARD_MEMORY_FD;
 	return config;
 }
 
@@ -74,7 +73,7 @@ static bool dispatched(void)
 }
 
 /* What start_child() and stub_exe do. Nothing of the C library. */
-static _Noreturn void become_stub(struct window *w, int sock, int report,
+static _Noreturn void become_stub(struct window *w, int report,
 				  const struct sock_fprog *program, unsigned int flags)
 {
 	static const int signals[] = { SIGSEGV, SIGSYS, SIGALRM, SIGTRAP, SIGILL, SIGFPE,
@@ -103,19 +102,15 @@ static _Noreturn void become_stub(struct window *w, int sock, int report,
 	if (listener < 0)
 		raw(SYS_exit_group, 0);
 
-	raw(SYS_dup2, sock, 0);
-	raw(SYS_fcntl, 0, F_SETFL, O_NONBLOCK);
 	if (raw(SYS_mmap, STUB_START, PAGE, PROT_READ | PROT_EXEC, MAP_FIXED | MAP_SHARED,
 		w->mm.memory, FRAME_STUB_CODE * PAGE) != (long)STUB_START)
 		raw(SYS_exit_group, 11);
 	if (raw(SYS_mmap, STUB_DATA, STUB_DATA_PAGES * PAGE, PROT_READ | PROT_WRITE,
 		MAP_FIXED | MAP_SHARED, w->mm.memory, FRAME_STUB_DATA * PAGE) != (long)STUB_DATA)
 		raw(SYS_exit_group, 12);
-	if (w->keep)
-		raw(SYS_dup2, w->mm.memory, STUBGUARD_KEPT_FD);
-	raw(SYS_close_range, 1, w->keep ? STUBGUARD_KEPT_FD - 1 : ~0U, 0);
-	if (w->keep)
-		raw(SYS_close_range, STUBGUARD_KEPT_FD + 1, ~0U, 0);
+	raw(SYS_dup2, w->mm.memory, STUBGUARD_MEMORY_FD);
+	raw(SYS_close_range, 0, STUBGUARD_MEMORY_FD - 1, 0);
+	raw(SYS_close_range, STUBGUARD_MEMORY_FD + 1, ~0U, 0);
 	raw(SYS_munmap, w->mm.ram, FRAMES * PAGE);
 	if (raw(SYS_sigaltstack, &stack, 0))
 		raw(SYS_exit_group, 13);
@@ -139,11 +134,10 @@ static _Noreturn void become_stub(struct window *w, int sock, int report,
 void window_spawn(struct window *w)
 {
 	void (*first)(struct window *) = w->first;
-	bool keep = w->keep;
 	struct sock_filter filter[STUBGUARD_FILTER_MAX];
 	struct sock_fprog program = { .filter = filter };
 	unsigned int flags = stubguard_filter_flags();
-	int length = stubguard_filter(filter, COUNT(filter)), socks[2], reports[2];
+	int length = stubguard_filter(filter, COUNT(filter)), reports[2];
 	struct pollfd poll_fds[2] = { { .events = POLLIN }, { .events = POLLIN } };
 	long listener;
 
@@ -151,18 +145,16 @@ void window_spawn(struct window *w)
 	program.len = (unsigned short)length;
 	memset(w, 0, sizeof(*w));
 	w->first = first;
-	w->keep = keep;
 	mm_make_memory(&w->mm);
 	/* Nothing of another mode's code. */
 	memset(w->mm.ram + FRAME_STUB_CODE * PAGE, 0, PAGE);
 	check_op(stubguard_stub_code(w->mm.ram + FRAME_STUB_CODE * PAGE), <=, GADGET);
-	check_eq(raw(SYS_socketpair, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, socks), 0);
 	check_eq(raw(SYS_pipe2, reports, O_CLOEXEC), 0);
-	w->mm.sock = socks[1];
+	w->mm.sock = -1;
 	/* Its memory is a copy, as there is no execve(2) to give it one of its own. */
 	w->mm.pid = (int)raw(SYS_clone, CLONE_FILES | SIGCHLD);
 	if (w->mm.pid == 0)
-		become_stub(w, socks[0], reports[1], &program, flags);
+		become_stub(w, reports[1], &program, flags);
 	mm_own(&w->mm);
 	poll_fds[0].fd = reports[0];
 	poll_fds[1].fd = w->mm.pidfd;
@@ -172,17 +164,13 @@ void window_spawn(struct window *w)
 	check_eq(raw(SYS_read, reports[0], &listener, sizeof(listener)), sizeof(listener));
 	raw(SYS_close, reports[0]);
 	raw(SYS_close, reports[1]);
-	raw(SYS_close, socks[0]);
 	w->listened = (int)listener;
 	w->mm.listener = listener < 0 ? -1 : (int)listener;
-	w->fds[0] = w->mm.memory;
-	w->fd_count = 1;
 }
 
 int window_attach(struct window *w)
 {
-	int ret = stubguard_stub_attach(&w->stub, w->mm.pid, w->mm.listener, w->mm.sock,
-					w->mm.shared, w->keep ? w->mm.memory : -1);
+	int ret = stubguard_stub_attach(&w->stub, w->mm.pid, w->mm.listener, w->mm.shared);
 
 	if (ret == 0)
 		w->mm.identity = w->stub.identity;
@@ -239,8 +227,6 @@ static struct stubguard_resume request(struct window *w)
 	return (struct stubguard_resume){
 		.own = &w->mm.own,
 		.calls = w->mm.calls,
-		.fds = w->fds,
-		.fd_count = w->fd_count,
 	};
 }
 
@@ -293,18 +279,19 @@ int window_sync(struct window *w)
 	return ret ? ret : w->event.error;
 }
 
-void window_queue_map(struct window *w, unsigned long addr, unsigned long length,
-		      unsigned int frame, int prot, int fd)
-{
-	mm_queue_map(&w->mm, addr, length, frame, prot);
-	w->mm.own.syscall_data[w->mm.calls - 1].mem.fd = fd;
-}
-
 void window_map(struct window *w, unsigned long addr, unsigned int frame, int prot)
 {
 	mm_set_pte(&w->mm, addr, frame, prot);
 	mm_queue_map(&w->mm, addr, PAGE, frame, prot);
 	check_eq(window_sync(w), 0);
+}
+
+void window_queue_refused(struct window *w, unsigned long addr)
+{
+	unsigned long frame = (1UL << 63) / PAGE;
+
+	mm_set_pte(&w->mm, addr, frame, PROT_READ);
+	mm_queue_map(&w->mm, addr, PAGE, frame, PROT_READ);
 }
 
 /* ---- the guest */
@@ -431,7 +418,18 @@ int window_site(const unsigned char *page, long nr, unsigned int index)
 	return -1;
 }
 
-unsigned long window_fds(struct window *w)
+unsigned long window_limit(struct window *w)
+{
+	struct rlimit own, now;
+
+	check_eq(raw(SYS_prlimit64, 0, RLIMIT_AS, 0, &own), 0);
+	check_eq(raw(SYS_prlimit64, w->mm.pid, RLIMIT_AS, 0, &now), 0);
+	check_eq(now.rlim_max, own.rlim_max);
+	return now.rlim_cur;
+}
+
+/* The stub's fds below 64, a bit for each. */
+static unsigned long open_in(struct window *w)
 {
 	char path[64], buffer[4096];
 	unsigned long fds = 0;
@@ -448,6 +446,12 @@ unsigned long window_fds(struct window *w)
 	}
 	raw(SYS_close, dir);
 	return fds;
+}
+
+void window_is_limited(struct window *w)
+{
+	check_eq(open_in(w), 1UL << STUBGUARD_MEMORY_FD);
+	check_eq(window_limit(w), 0);
 }
 
 static void (*next_alter)(struct seccomp_notif *);

@@ -29,13 +29,9 @@ struct window {
 	struct user_regs_struct regs;
 	unsigned char fp[PAGE] __attribute__((aligned(64)));
 	siginfo_t info;
-	int fds[STUBGUARD_FDS_MAX];
-	int fd_count;
 	int step;
 	int trap;
 	int cpu;
-	/* The stub keeps the memory's fd. */
-	bool keep;
 	/* Runs in the new stub instead of the call that parks for the first time. */
 	void (*first)(struct window *w);
 	int listened;		/* what stubguard_listen() returned */
@@ -44,7 +40,8 @@ struct window {
 /* The part of the control page that an attacker would write: see src/stub/code.rs. */
 struct window_call {
 	unsigned long addr, length, offset;
-	unsigned int prot, fd;
+	unsigned int prot;
+	unsigned short maps, index;
 };
 
 struct window_control {
@@ -52,16 +49,14 @@ struct window_control {
 	unsigned int flags, calls;
 	unsigned long rip, cs, rflags, rsp, ss;
 	unsigned long fs_base, gs_base, xfeatures, ticket;
-	unsigned long message[9], cmsg[4], payload;
 	struct window_call batch[8];
 };
 
-#define CONTROL_RECEIVE 1
-#define CONTROL_GUEST 2
-#define CONTROL_SET_FS 4
-#define CONTROL_SET_GS 8
-#define CONTROL_BY_CALL 16
-#define CONTROL_LIMIT 128
+#define CONTROL_GUEST 1
+#define CONTROL_SET_FS 2
+#define CONTROL_SET_GS 4
+#define CONTROL_BY_CALL 8
+#define CONTROL_LIMIT 64
 
 #define PARK_NR SYS_getppid
 #define PARK_DONE 0x1000UL
@@ -95,10 +90,11 @@ int window_run(struct window *w);
 /* What is queued, and no guest: 0, the call's error, or why the stub is lost. */
 int window_sync(struct window *w);
 
-void window_queue_map(struct window *w, unsigned long addr, unsigned long length,
-		      unsigned int frame, int prot, int fd);
 /* Grants it, and has it mapped. */
 void window_map(struct window *w, unsigned long addr, unsigned int frame, int prot);
+/* Grants a page that the host refuses to map, and queues it: no file is that long. */
+#define REFUSED_WITH EOVERFLOW
+void window_queue_refused(struct window *w, unsigned long addr);
 
 /* The guest's next steps. */
 void window_guest(struct window *w, const char *what, unsigned long arg);
@@ -128,8 +124,10 @@ unsigned int window_sites(const unsigned char *page, unsigned int *offsets, unsi
 long window_site_nr(const unsigned char *page, unsigned int offset);
 int window_site(const unsigned char *page, long nr, unsigned int index);
 
-/* The stub's fds below 64, a bit for each. */
-unsigned long window_fds(struct window *w);
+/* The stub's address-space limit, below the monitor's own hard one. */
+unsigned long window_limit(struct window *w);
+/* The memory is all that it has open, and the host maps nothing for it. */
+void window_is_limited(struct window *w);
 
 /* What the next notification says is changed before the library sees it. */
 void window_alter(void (*alter)(struct seccomp_notif *notification));

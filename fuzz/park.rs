@@ -13,7 +13,7 @@ use stubguard::monitor::parked::{STUBGUARD_REGISTERS, State, Target, fuzz};
 use stubguard::stub::code::{PARK_DONE, PARK_FAILED, Place};
 
 static CONFIGS: LazyLock<[Config; 2]> =
-    LazyLock::new(|| FP_SIZES.map(|size| config(STUBGUARD_WINDOW, 1, 4, size)));
+    LazyLock::new(|| FP_SIZES.map(|size| config(STUBGUARD_WINDOW, 1, 1, size)));
 const STACK: u64 = 0x7fff_ffff_c000 + 2 * PAGE as u64;
 /// Where the guest's registers are in a `mcontext_t` of the host's, by their place in `struct user_regs_struct`.
 const ORDER: [usize; 18] = [9, 8, 7, 6, 3, 2, 1, 0, 14, 13, 4, 5, 12, 10, 11, 19, 16, 18];

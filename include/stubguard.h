@@ -133,16 +133,10 @@ struct sock_filter; /* <linux/filter.h> */
 #define STUBGUARD_F_DISPATCH 64
 
 /**
- * `stubguard_features()`: this process has no `RLIMIT_AS`, and may lift that of its stubs (Linux 2.6.36), so
- * that they can keep the memory's fd. Without it the fd is handed over for each batch: slower, not weaker.
- */
-#define STUBGUARD_F_LIMIT 128
-
-/**
  * `stubguard_features()`: this process has no seccomp filter, so that nobody but the monitor answers guests'
  * calls. Without it, or if /proc does not tell, they all make a signal frame: slower, not weaker.
  */
-#define STUBGUARD_F_UNFILTERED 256
+#define STUBGUARD_F_UNFILTERED 128
 
 /**
  * The fd under which a stub holds its own listener: it has closed all but fd 0 before, and the
@@ -161,14 +155,9 @@ struct sock_filter; /* <linux/filter.h> */
 #define STUBGUARD_POOL_MAX 64
 
 /**
- * How many memory fds a batch may use: `STUB_MAX_FDS` of UML.
+ * The number under which a stub has the memory's fd, from its start on.
  */
-#define STUBGUARD_FDS_MAX 4
-
-/**
- * The number under which a stub keeps the memory's fd, if it does: see stubguard_stub_attach().
- */
-#define STUBGUARD_KEPT_FD (STUBGUARD_FDS_MAX + 1)
+#define STUBGUARD_MEMORY_FD 1
 
 /**
  * A byte at this offset of the stub's data decides what becomes of a guest's calls (syscall user
@@ -320,11 +309,11 @@ struct stubguard_config {
          */
         uint32_t page_size;
         /**
-         * The lowest number under which a stub can hold an fd of the guest's memory. Window mode: 1.
+         * The lowest number under which a stub can hold an fd of the guest's memory. Window mode: `STUBGUARD_MEMORY_FD`.
          */
         int32_t mmap_fd_first;
         /**
-         * The highest such number. Window mode: `STUBGUARD_FDS_MAX` at most.
+         * The highest such number. Window mode: `STUBGUARD_MEMORY_FD`.
          */
         int32_t mmap_fd_last;
         /**
@@ -418,13 +407,13 @@ struct stubguard_stub {
          */
         int listener;
         /**
-         * The caller's end of its socket.
-         */
-        int socket;
-        /**
          * A [`State`].
          */
         uint32_t state;
+        /**
+         * A [`Limit`].
+         */
+        uint32_t limit;
         /**
          * Tells the process from all others that have had or will have this pid.
          */
@@ -481,14 +470,6 @@ struct stubguard_stub {
          * The address behind the guest's call that holds it.
          */
         uint64_t call_ip;
-        /**
-         * The monitor's fd of the memory that it keeps, or -1.
-         */
-        int memory;
-        /**
-         * A [`Limit`].
-         */
-        uint32_t limit;
 };
 
 /**
@@ -504,13 +485,9 @@ struct stubguard_resume {
          */
         int calls;
         /**
-         * How many fds there are.
+         * 0.
          */
-        int fd_count;
-        /**
-         * The monitor's fds of the guest's memory, by which the batch's calls count them.
-         */
-        const int *fds;
+        int reserved;
         /**
          * The guest's registers: `STUBGUARD_REGISTERS` words, as PTRACE_GETREGS has them (`struct
          * user_regs_struct`). NULL to run only the batch.
@@ -758,10 +735,13 @@ int seccomp_serve_stub_syscalls(struct mm_id *mm_id,
  * prctl(PR_SET_SYSCALL_USER_DISPATCH) say that calls from elsewhere than the code page are dispatched by the byte
  * at `STUBGUARD_SELECTOR`.
  *
+ * The code has the limit by which a stub cannot map anything while a guest runs: a soft `RLIMIT_AS` of 0, below
+ * the hard one that this process had at stubguard_init().
+ *
  * `page`: the configured page size; each stub maps it, not writable, at `stub_start`, and its two
  * data pages behind it. Any thread, before the first stub.
  *
- * Returns the code's length; -EINVAL for NULL; -EOPNOTSUPP without `STUBGUARD_WINDOW`; -ENODEV before
+ * Returns the code's length; -EINVAL for NULL, or what is not aligned; -EOPNOTSUPP without `STUBGUARD_WINDOW`; -ENODEV before
  * stubguard_init().
  */
 int stubguard_stub_code(void *page);
@@ -785,23 +765,18 @@ int stubguard_listen(void);
  *
  * `stub`: the library's record of it, in memory that the guest cannot reach; the caller keeps it as
  * long as the stub. `pid`: a child that cannot be reaped meanwhile. `listener`: from stubguard_listen().
- * `socket`: the caller's end of a socket pair whose other end is the stub's fd 0. `shared`: the stub's
- * two data pages. `memory`: the caller's fd of the guest's memory, if the stub keeps that from its start as
- * `STUBGUARD_KEPT_FD`, else -1. What a stub keeps is not handed over to it for each batch; the host maps
- * nothing by it, nor by any other, but in the library's code, as the stub has an `RLIMIT_AS` of 0 otherwise.
- * All stay the caller's. The monitor's thread; does not block. Then stubguard_stub_wait() waits for the first
- * park.
+ * `shared`: the stub's two data pages. Both stay the caller's. The stub must have the guest's memory as fd
+ * `STUBGUARD_MEMORY_FD`, and nothing else that can be mapped; the host maps nothing by it but in the library's
+ * code, as the stub has an `RLIMIT_AS` of 0 otherwise. The monitor's thread; does not block. Then
+ * stubguard_stub_wait() waits for the first park.
  *
  * Returns 0; -EINVAL; -EBADF, -ENOTTY for what is no listener; -ESRCH if there is no such process;
- * -EMFILE, ... as the host says; -EOPNOTSUPP for a stub that keeps an fd on a host without
- * `STUBGUARD_F_LIMIT`, and, as -ENODEV, as above. On failure `stub` is as it was.
+ * -EMFILE, ... as the host says; -EOPNOTSUPP, -ENODEV as above. On failure `stub` is as it was.
  */
 int stubguard_stub_attach(struct stubguard_stub *stub,
                           int pid,
                           int listener,
-                          int socket,
-                          void *shared,
-                          int memory);
+                          void *shared);
 
 /**
  * Keeps a stub for another address space, instead of its end.
@@ -820,8 +795,8 @@ int stubguard_stub_put(struct stubguard_stub *stub,
                        int cpu);
 
 /**
- * Takes a stub that stubguard_stub_put() has kept: parked, with a listener, a socket and data pages, which
- * now are the caller's. Nothing is left of its former guest.
+ * Takes a stub that stubguard_stub_put() has kept: parked, with a listener and data pages, which now
+ * are the caller's. Nothing is left of its former guest.
  *
  * `stub`: where its record goes. It may have died meanwhile, and been reaped: see stubguard_stub_lives().
  * Any thread.
@@ -840,12 +815,12 @@ int stubguard_stub_lives(const struct stubguard_stub *stub);
 
 /**
  * Ends a stub that is not needed any more, as one that stubguard_stub_take() has given out: kills it, and closes
- * its listener and its socket. No breach, so `stubguard_stats.kills` does not count it.
+ * its listener. No breach, so `stubguard_stats.kills` does not count it.
  *
  * `stub`: not to be used again, but for its data pages, which are the caller's to free, and its process, the
  * caller's to reap. Any thread; does not wait for its end.
  *
- * Returns 0; -ESRCH if it had died and been reaped; -EMFILE if there was no fd to kill it by. The fds are
+ * Returns 0; -ESRCH if it had died and been reaped; -EMFILE if there was no fd to kill it by. The listener is
  * closed in any of these cases, and without a listener a stub that is parked, or parks, ends itself. -EINVAL,
  * -EBADF, -ENOTTY for what is no stub's: nothing is done; -EOPNOTSUPP, -ENODEV as above.
  */
@@ -861,7 +836,7 @@ int stubguard_stub_end(const struct stubguard_stub *stub);
  * monitor's thread of that stub; does not block. Two host calls at most, however long the batch is.
  *
  * Returns 0; -EINVAL for bad arguments, or a stub that is not parked: nothing has changed; -EPERM for a
- * batch that is not the guest's to run; -ESRCH or -EPIPE if the stub is dead; others as sendmsg(2). After
+ * batch that is not the guest's to run; -ESRCH if the stub is dead; others as prlimit(2). After
  * these the stub must be killed. -EOPNOTSUPP, -ENODEV as above. Series: patches 2, 3, 5.
  */
 int stubguard_stub_resume(struct stubguard_stub *stub,

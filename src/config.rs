@@ -120,9 +120,9 @@ pub struct Config {
     pub stub_start: u64,
     /// Bytes in a guest page; a power of two, 4096 at least.
     pub page_size: u32,
-    /// The lowest number under which a stub can hold an fd of the guest's memory. Window mode: 1.
+    /// The lowest number under which a stub can hold an fd of the guest's memory. Window mode: `STUBGUARD_MEMORY_FD`.
     pub mmap_fd_first: i32,
-    /// The highest such number. Window mode: `STUBGUARD_FDS_MAX` at most.
+    /// The highest such number. Window mode: `STUBGUARD_MEMORY_FD`.
     pub mmap_fd_last: i32,
     /// How often the watchdog looks, in milliseconds; default 1000, in window mode 200.
     pub watchdog_tick_ms: u32,
@@ -197,12 +197,12 @@ impl Config {
         if valid { Ok(self) } else { Err(Errno::EINVAL) }
     }
 
-    /// 0 is a stub's socket, so never memory. In notify mode 1 is its listener; a parked stub has none,
-    /// so there the memory fds start. Its data pages are the control page and the signal stack.
+    /// 0 is what a stub has read its start's data from, so never memory. In notify mode 1 is its listener; a parked
+    /// stub has none, but the memory. Its data pages are the control page and the signal stack.
     fn fits_window(&self) -> bool {
         self.page_size as usize == code::PAGE
-            && self.mmap_fd_first == 1
-            && usize::try_from(self.mmap_fd_last).is_ok_and(|last| last <= code::STUBGUARD_FDS_MAX)
+            && self.mmap_fd_first == code::STUBGUARD_MEMORY_FD as i32
+            && self.mmap_fd_last == code::STUBGUARD_MEMORY_FD as i32
             && self.layout.calls_max as usize <= code::CALLS_MAX
             && self.layout.sigstack as usize == code::FP
             && self.layout.sigstack_size as usize == code::PAGE
@@ -409,7 +409,7 @@ pub(crate) mod tests {
 
     #[test]
     fn guests_end_below_the_stub_in_window_mode_only() {
-        let window = Config { flags: STUBGUARD_WINDOW, mmap_fd_first: 1, mmap_fd_last: 4, ..example() };
+        let window = Config { flags: STUBGUARD_WINDOW, mmap_fd_first: 1, mmap_fd_last: 1, ..example() };
         for (guest_end, good) in [
             (0, true),
             (1 << 32, true),

@@ -20,8 +20,8 @@ READ, WRITE, EXEC = 1, 2, 4
 PAGE = 4096
 # More lines help nobody.
 MOST = 40
-# Fds of a stub: its socket; in notify mode its listener; in window mode the memory, if it keeps that.
-SOCKET, LISTENER, KEPT = 0, 1, 5
+# Fds of a stub: what it has read its init data from; in notify mode its listener, in window mode the memory.
+START, OTHER = 0, 1
 # Above the guest's addresses; the host maps it into each process, and it cannot be unmapped.
 VSYSCALL = "[vsyscall]"
 
@@ -267,11 +267,11 @@ class Audit:
             return
 
         for fd, (target, which) in sorted(stub.fds.items()):
-            if fd == SOCKET and target.startswith("socket:"):
+            if fd == START and target.startswith("socket:" if snapshot.mode == "notify" else "pipe:"):
                 continue
-            if snapshot.mode == "notify" and fd == LISTENER and target == "anon_inode:seccomp notify":
+            if snapshot.mode == "notify" and fd == OTHER and target == "anon_inode:seccomp notify":
                 continue
-            if snapshot.mode == "window" and fd == KEPT and which == self.memory:
+            if snapshot.mode == "window" and fd == OTHER and which == self.memory:
                 if stub.limit != "0" and not fresh:
                     self.wrong.append(f"{name}: has the memory's fd, and its address-space limit is {stub.limit}")
                 continue

@@ -8,9 +8,8 @@ use crate::config::{
 };
 use crate::counters::{self, Stats};
 use crate::host::probe::{
-    self, Host, STUBGUARD_F_DISPATCH, STUBGUARD_F_FSGSBASE, STUBGUARD_F_LIMIT, STUBGUARD_F_LISTENER,
-    STUBGUARD_F_RECEIVE_ENDS, STUBGUARD_F_SYNC_WAKE_UP, STUBGUARD_F_UNFILTERED, STUBGUARD_F_WAIT_KILLABLE,
-    STUBGUARD_F_WATCHDOG,
+    self, Host, STUBGUARD_F_DISPATCH, STUBGUARD_F_FSGSBASE, STUBGUARD_F_LISTENER, STUBGUARD_F_RECEIVE_ENDS,
+    STUBGUARD_F_SYNC_WAKE_UP, STUBGUARD_F_UNFILTERED, STUBGUARD_F_WAIT_KILLABLE, STUBGUARD_F_WATCHDOG,
 };
 use crate::log::Line;
 use crate::policy::Denial;
@@ -21,7 +20,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 static FEATURES: AtomicU32 = AtomicU32::new(0);
 
 /// What [`Line`] says of each feature.
-const NAMES: [(u32, &str); 9] = [
+const NAMES: [(u32, &str); 8] = [
     (STUBGUARD_F_LISTENER, "listener"),
     (STUBGUARD_F_WATCHDOG, "watchdog"),
     (STUBGUARD_F_WAIT_KILLABLE, "wait-killable"),
@@ -29,7 +28,6 @@ const NAMES: [(u32, &str); 9] = [
     (STUBGUARD_F_FSGSBASE, "fsgsbase"),
     (STUBGUARD_F_RECEIVE_ENDS, "receive-ends"),
     (STUBGUARD_F_DISPATCH, "dispatch"),
-    (STUBGUARD_F_LIMIT, "limit"),
     (STUBGUARD_F_UNFILTERED, "unfiltered"),
 ];
 
@@ -109,7 +107,7 @@ fn report(config: &Config, asked: bool, host: &Host) {
     };
     let mode = if config.has(STUBGUARD_WINDOW) { "window" } else { "notify" };
     let calls = match host.outer_filter {
-        _ if host.no_listener.is_some() => "",
+        _ if host.no_stub.is_some() => "",
         _ if config.notifies_calls() => ", calls notify",
         Ok(true) if asked => ", calls trap, not notify (an outer seccomp filter would answer them)",
         Err(_) if asked => ", calls trap, not notify (/proc does not tell of outer seccomp filters)",
@@ -118,16 +116,16 @@ fn report(config: &Config, asked: bool, host: &Host) {
     let line = Line::new().str(concat!(env!("CARGO_PKG_VERSION"), ", mode ")).str(mode).str(calls);
     let mut line = list(line.str(": the host offers "), true);
     line = list(line.str("; lacks "), false);
-    if let Some((step, error)) = host.no_listener {
-        line = line.str("; no listener: ").str(step).str(" gives errno ").num(error as i64);
-        if error == Errno::EBUSY {
+    if let Some((step, error)) = host.no_stub {
+        line = line.str("; no stub: ").str(step).str(" gives errno ").num(error as i64);
+        if error == Errno::EBUSY && step == probe::NEW_LISTENER {
             line = line.str(" (a sandbox around this process has one already)");
         }
     }
     if let Some(error) = host.no_watchdog {
         line = line.str("; no watchdog: /proc gives errno ").num(error as i64);
     }
-    let level = if host.no_listener.is_some() || host.no_watchdog.is_some() {
+    let level = if host.no_stub.is_some() || host.no_watchdog.is_some() {
         STUBGUARD_LOG_WARNING
     } else {
         STUBGUARD_LOG_INFO

@@ -3,9 +3,8 @@
 
 use super::{MmId, borrow, listener, notify, ret};
 use crate::config::{self, Config, STUBGUARD_WINDOW};
-use crate::host::pidfd;
-use crate::host::probe::STUBGUARD_F_LIMIT;
 use crate::host::seccomp;
+use crate::host::{pidfd, rlimit};
 use crate::monitor::parked::{Event, Guest, Parked, Resume, STUBGUARD_REGISTERS, Stub, Target};
 use crate::monitor::pool;
 use crate::stub::memory::StubData;
@@ -22,10 +21,8 @@ pub struct ResumeRequest {
     pub own: *const c_void,
     /// How many calls that has.
     pub calls: c_int,
-    /// How many fds there are.
-    pub fd_count: c_int,
-    /// The monitor's fds of the guest's memory, by which the batch's calls count them.
-    pub fds: *const c_int,
+    /// 0.
+    pub reserved: c_int,
     /// The guest's registers: `STUBGUARD_REGISTERS` words, as PTRACE_GETREGS has them (`struct
     /// user_regs_struct`). NULL to run only the batch.
     pub registers: *const u64,
@@ -50,20 +47,22 @@ fn window() -> Result<&'static Config> {
 /// prctl(PR_SET_SYSCALL_USER_DISPATCH) say that calls from elsewhere than the code page are dispatched by the byte
 /// at `STUBGUARD_SELECTOR`.
 ///
+/// The code has the limit by which a stub cannot map anything while a guest runs: a soft `RLIMIT_AS` of 0, below
+/// the hard one that this process had at stubguard_init().
+///
 /// `page`: the configured page size; each stub maps it, not writable, at `stub_start`, and its two
 /// data pages behind it. Any thread, before the first stub.
 ///
-/// Returns the code's length; -EINVAL for NULL; -EOPNOTSUPP without `STUBGUARD_WINDOW`; -ENODEV before
+/// Returns the code's length; -EINVAL for NULL, or what is not aligned; -EOPNOTSUPP without `STUBGUARD_WINDOW`; -ENODEV before
 /// stubguard_init().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn stubguard_stub_code(page: *mut c_void) -> c_int {
     ret::call(|| {
         window()?;
-        let page = NonNull::new(page).ok_or(Errno::EINVAL)?;
-        let bytes = code::bytes();
-        // SAFETY: the caller's, of the configured size, which is `code::PAGE`; the code is shorter.
-        unsafe { page.cast::<u8>().as_ptr().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
-        c_int::try_from(bytes.len()).map_err(|_| Errno::EIO)
+        // SAFETY: the caller's, of the configured size, which is `code::PAGE`.
+        let page = unsafe { memory(page, code::PAGE as u32) }?;
+        let length = code::write(&page, rlimit::hard()).ok_or(Errno::EIO)?;
+        c_int::try_from(length).map_err(|_| Errno::EIO)
     })
 }
 
@@ -91,46 +90,34 @@ pub extern "C" fn stubguard_listen() -> c_int {
 ///
 /// `stub`: the library's record of it, in memory that the guest cannot reach; the caller keeps it as
 /// long as the stub. `pid`: a child that cannot be reaped meanwhile. `listener`: from stubguard_listen().
-/// `socket`: the caller's end of a socket pair whose other end is the stub's fd 0. `shared`: the stub's
-/// two data pages. `memory`: the caller's fd of the guest's memory, if the stub keeps that from its start as
-/// `STUBGUARD_KEPT_FD`, else -1. What a stub keeps is not handed over to it for each batch; the host maps
-/// nothing by it, nor by any other, but in the library's code, as the stub has an `RLIMIT_AS` of 0 otherwise.
-/// All stay the caller's. The monitor's thread; does not block. Then stubguard_stub_wait() waits for the first
-/// park.
+/// `shared`: the stub's two data pages. Both stay the caller's. The stub must have the guest's memory as fd
+/// `STUBGUARD_MEMORY_FD`, and nothing else that can be mapped; the host maps nothing by it but in the library's
+/// code, as the stub has an `RLIMIT_AS` of 0 otherwise. The monitor's thread; does not block. Then
+/// stubguard_stub_wait() waits for the first park.
 ///
 /// Returns 0; -EINVAL; -EBADF, -ENOTTY for what is no listener; -ESRCH if there is no such process;
-/// -EMFILE, ... as the host says; -EOPNOTSUPP for a stub that keeps an fd on a host without
-/// `STUBGUARD_F_LIMIT`, and, as -ENODEV, as above. On failure `stub` is as it was.
+/// -EMFILE, ... as the host says; -EOPNOTSUPP, -ENODEV as above. On failure `stub` is as it was.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn stubguard_stub_attach(
     stub: *mut Stub,
     pid: c_int,
     listener: c_int,
-    socket: c_int,
     shared: *mut c_void,
-    memory: c_int,
 ) -> c_int {
     ret::call(|| {
         window()?;
-        if stub.is_null() || !stub.is_aligned() || pid <= 0 || !is_data(shared) || memory < -1 {
+        if stub.is_null() || !stub.is_aligned() || pid <= 0 || !is_data(shared) {
             return Err(Errno::EINVAL);
-        }
-        if memory >= 0 && super::library::stubguard_features() & STUBGUARD_F_LIMIT == 0 {
-            return Err(Errno::EOPNOTSUPP);
         }
         let fd = borrow(listener)?;
         if !seccomp::is_listener(fd) {
             return Err(Errno::ENOTTY);
         }
-        borrow(socket)?;
-        if memory >= 0 {
-            borrow(memory)?;
-        }
         let process = pidfd::open(pid)?;
         let identity = pidfd::identity(&process, pid)?;
         // An older host: slower, not weaker.
         let _ = seccomp::set_sync_wake_up(fd);
-        let new = Stub::new(pid, listener, socket, memory, identity, shared);
+        let new = Stub::new(pid, listener, identity, shared);
         // SAFETY: the caller's, not NULL, aligned.
         unsafe { stub.write(new) };
         Ok(())
@@ -160,8 +147,8 @@ pub unsafe extern "C" fn stubguard_stub_put(stub: *mut Stub, mm_id: *mut MmId, c
     })
 }
 
-/// Takes a stub that stubguard_stub_put() has kept: parked, with a listener, a socket and data pages, which
-/// now are the caller's. Nothing is left of its former guest.
+/// Takes a stub that stubguard_stub_put() has kept: parked, with a listener and data pages, which now
+/// are the caller's. Nothing is left of its former guest.
 ///
 /// `stub`: where its record goes. It may have died meanwhile, and been reaped: see stubguard_stub_lives().
 /// Any thread.
@@ -200,12 +187,12 @@ pub unsafe extern "C" fn stubguard_stub_lives(stub: *const Stub) -> c_int {
 }
 
 /// Ends a stub that is not needed any more, as one that stubguard_stub_take() has given out: kills it, and closes
-/// its listener and its socket. No breach, so `stubguard_stats.kills` does not count it.
+/// its listener. No breach, so `stubguard_stats.kills` does not count it.
 ///
 /// `stub`: not to be used again, but for its data pages, which are the caller's to free, and its process, the
 /// caller's to reap. Any thread; does not wait for its end.
 ///
-/// Returns 0; -ESRCH if it had died and been reaped; -EMFILE if there was no fd to kill it by. The fds are
+/// Returns 0; -ESRCH if it had died and been reaped; -EMFILE if there was no fd to kill it by. The listener is
 /// closed in any of these cases, and without a listener a stub that is parked, or parks, ends itself. -EINVAL,
 /// -EBADF, -ENOTTY for what is no stub's: nothing is done; -EOPNOTSUPP, -ENODEV as above.
 #[unsafe(no_mangle)]
@@ -220,10 +207,8 @@ pub unsafe extern "C" fn stubguard_stub_end(stub: *const Stub) -> c_int {
         if !seccomp::is_listener(borrow(stub.listener)?) {
             return Err(Errno::ENOTTY);
         }
-        borrow(stub.socket)?;
         let killed = pidfd::kill_identified(stub.pid, stub.identity);
         let _ = nix::unistd::close(stub.listener);
-        let _ = nix::unistd::close(stub.socket);
         killed
     })
 }
@@ -264,7 +249,6 @@ unsafe fn parked<'a>(
         features: super::library::stubguard_features(),
         // SAFETY: the caller's promise.
         shared: unsafe { StubData::new(base, config.layout.size) },
-        socket: borrow(stub.socket)?,
         stub,
     })
 }
@@ -286,7 +270,7 @@ unsafe fn memory(pointer: *mut c_void, size: u32) -> Result<StubData> {
 /// monitor's thread of that stub; does not block. Two host calls at most, however long the batch is.
 ///
 /// Returns 0; -EINVAL for bad arguments, or a stub that is not parked: nothing has changed; -EPERM for a
-/// batch that is not the guest's to run; -ESRCH or -EPIPE if the stub is dead; others as sendmsg(2). After
+/// batch that is not the guest's to run; -ESRCH if the stub is dead; others as prlimit(2). After
 /// these the stub must be killed. -EOPNOTSUPP, -ENODEV as above. Series: patches 2, 3, 5.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn stubguard_stub_resume(
@@ -303,19 +287,10 @@ pub unsafe extern "C" fn stubguard_stub_resume(
         // SAFETY: the caller's, not NULL, aligned.
         let request = unsafe { &*request };
         let layout = &parked.monitor.config.layout;
-        let (Ok(calls), Ok(fd_count)) = (u32::try_from(request.calls), usize::try_from(request.fd_count))
-        else {
-            return Err(Errno::EINVAL);
-        };
-        if (request.fds.is_null() && fd_count > 0) || fd_count > code::STUBGUARD_FDS_MAX {
+        let calls = u32::try_from(request.calls).map_err(|_| Errno::EINVAL)?;
+        if request.reserved != 0 {
             return Err(Errno::EINVAL);
         }
-        let fds = if fd_count == 0 {
-            &[]
-        } else {
-            // SAFETY: the caller has so many.
-            unsafe { core::slice::from_raw_parts(request.fds, fd_count) }
-        };
         let guest = if request.registers.is_null() {
             None
         } else {
@@ -333,7 +308,7 @@ pub unsafe extern "C" fn stubguard_stub_resume(
         };
         // SAFETY: the caller's stub data, of the configured size.
         let own = unsafe { memory(request.own.cast_mut(), layout.size) }?;
-        parked.resume(&Resume { own, calls, fds, guest })
+        parked.resume(&Resume { own, calls, guest })
     })
 }
 
@@ -444,10 +419,10 @@ pub unsafe extern "C" fn stubguard_stub_fetch(
 
 const _: () = {
     use core::mem::offset_of;
-    assert!(size_of::<Stub>() == 104 && align_of::<Stub>() == 8);
+    assert!(size_of::<Stub>() == 96 && align_of::<Stub>() == 8);
     assert!(offset_of!(Stub, identity) == 16 && offset_of!(Stub, notification) == 32);
     assert!(size_of::<Event>() == 48 && align_of::<Event>() == 8);
     assert!(offset_of!(Event, error_code) == 24);
-    assert!(size_of::<ResumeRequest>() == 48 && align_of::<ResumeRequest>() == 8);
-    assert!(offset_of!(ResumeRequest, registers) == 24);
+    assert!(size_of::<ResumeRequest>() == 40 && align_of::<ResumeRequest>() == 8);
+    assert!(offset_of!(ResumeRequest, registers) == 16);
 };

@@ -13,7 +13,6 @@ pub mod probe;
 pub mod procfs;
 pub mod rlimit;
 pub mod seccomp;
-pub mod socket;
 pub mod thread;
 
 use crate::{Errno, Result};

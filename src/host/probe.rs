@@ -30,25 +30,24 @@ pub const STUBGUARD_F_RECEIVE_ENDS: u32 = 32;
 /// which decides whether a guest's calls notify. Without it they all make a signal frame: slower, not
 /// weaker.
 pub const STUBGUARD_F_DISPATCH: u32 = 64;
-/// `stubguard_features()`: this process has no `RLIMIT_AS`, and may lift that of its stubs (Linux 2.6.36), so
-/// that they can keep the memory's fd. Without it the fd is handed over for each batch: slower, not weaker.
-pub const STUBGUARD_F_LIMIT: u32 = 128;
-
 /// `stubguard_features()`: this process has no seccomp filter, so that nobody but the monitor answers guests'
 /// calls. Without it, or if /proc does not tell, they all make a signal frame: slower, not weaker.
-pub const STUBGUARD_F_UNFILTERED: u32 = 256;
+pub const STUBGUARD_F_UNFILTERED: u32 = 128;
 
 /// The fd under which a stub holds its own listener: it has closed all but fd 0 before, and the
 /// host gives the lowest number that is free.
 pub const STUBGUARD_LISTENER_FD: c_int = 1;
+
+/// The step that a sandbox with a listener of its own refuses.
+pub const NEW_LISTENER: &str = "SECCOMP_FILTER_FLAG_NEW_LISTENER";
 
 /// What was found.
 #[derive(Clone, Copy, Debug)]
 pub struct Host {
     /// `STUBGUARD_F_*`.
     pub features: u32,
-    /// Why there are no listeners: the step, and the host's answer to it.
-    pub no_listener: Option<(&'static str, Errno)>,
+    /// Why there can be no stubs: the step, and the host's answer to it.
+    pub no_stub: Option<(&'static str, Errno)>,
     /// Why there can be no watchdog.
     pub no_watchdog: Option<Errno>,
     /// Whether a seccomp filter is in force that is not ours, or why that is not known.
@@ -60,19 +59,18 @@ type Step<T> = core::result::Result<T, (&'static str, Errno)>;
 /// Looks at the host. `window`: for stubs of window mode.
 #[must_use]
 pub fn host(window: bool) -> Host {
-    let mut found = Host { features: 0, no_listener: None, no_watchdog: None, outer_filter: Ok(true) };
-    match listener(window) {
+    let mut found = Host { features: 0, no_stub: None, no_watchdog: None, outer_filter: Ok(true) };
+    let limit =
+        if window { rlimit::learn().map_err(|error| ("prlimit of RLIMIT_AS", error)) } else { Ok(()) };
+    match limit.and_then(|()| listener(window)) {
         Ok(features) => found.features |= features,
-        Err(why) => found.no_listener = Some(why),
+        Err(why) => found.no_stub = Some(why),
     }
     if fsgsbase() {
         found.features |= STUBGUARD_F_FSGSBASE;
     }
     if dispatch() {
         found.features |= STUBGUARD_F_DISPATCH;
-    }
-    if rlimit::is_ours() {
-        found.features |= STUBGUARD_F_LIMIT;
     }
     match procfs::own_thread(super::thread::own_tid()) {
         Ok(_) => found.features |= STUBGUARD_F_WATCHDOG,
@@ -240,7 +238,7 @@ impl<'a> Child<'a> {
     }
 
     fn try_out(&self) -> Step<(u32, OwnedFd)> {
-        let number = self.answer(PATIENCE).map_err(|error| ("SECCOMP_FILTER_FLAG_NEW_LISTENER", error))?;
+        let number = self.answer(PATIENCE).map_err(|error| (NEW_LISTENER, error))?;
         // Ours to close, whatever fails below.
         let own = if self.our_fds { Some(pidfd::owned(number.into())) } else { None };
         let process = pidfd::open(self.pid).map_err(|error| ("pidfd_open", error))?;

@@ -19,7 +19,6 @@
 //! | Running, Syncing   | a call of the batch failed: parks and says which             | Parked  |
 //! | Syncing            | parks with the batch done                                    | Parked  |
 //! | any                | any other park                                               | Broken: kill it |
-//! | any                | another mmap from the page                                   | as it was; policy and page table decide about that call |
 //! | any                | any other notification                                       | Broken: kill it |
 //! | any                | the host says that it is dead                                | Broken  |
 //!
@@ -27,9 +26,9 @@
 //! monitor knows of it, the host has captured: number, arguments, address. All other registers are in the
 //! stub until they are fetched.
 //!
-//! A stub may keep the fd of the guest's memory. Then it has an address-space limit of 0, under which the host
-//! maps nothing at all: the monitor lifts that before it resumes the stub for a batch that maps, and the stub's
-//! code puts it back behind the batch, before a signal can come, and before the guest runs ([`Limit`]).
+//! A stub has the fd of the guest's memory all the time. But while a guest may run it has an address-space limit of 0,
+//! under which the host maps nothing at all. The monitor lifts the limit before it resumes the stub for a batch that maps, and
+//! the stub's code puts it back behind the batch, before a signal can come, and before the guest runs ([`Limit`]).
 //!
 //! What interrupts a stub in its park (a freezer, a debugger, a stop; not with WAIT_KILLABLE_RECV) has it park again, by the
 //! same call with the same arguments. The answer to the first one then finds none (ENOENT), or the host takes it and
@@ -42,7 +41,7 @@ use super::report::{MAX_ERRNO, SIGNALS, broken};
 use crate::config::{STUBGUARD_CALL_MMAP, STUBGUARD_CALL_MUNMAP, STUBGUARD_CALL_WRPROTECT};
 use crate::host::probe::{STUBGUARD_F_FSGSBASE, STUBGUARD_F_RECEIVE_ENDS};
 use crate::host::seccomp::{self, Answer, Notification, Pending};
-use crate::host::{pidfd, rlimit, socket};
+use crate::host::{pidfd, rlimit};
 use crate::policy::{self, Denial, Mmap};
 use crate::stub::calls;
 use crate::stub::code::{self, Call, Control, Head, Place};
@@ -51,13 +50,12 @@ use crate::stub::memory::StubData;
 use crate::{Errno, Result, counters, stub, watchdog};
 use core::ffi::{c_int, c_void};
 use core::mem::offset_of;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 
 /// How long the monitor of a host that does not tell of a stub's death waits before it looks.
 const WAIT_MS: u16 = 50;
-/// A stub that makes other calls than its park is a hijacked one: so many are answered before the
-/// caller looks after everything else.
-const OTHERS_MAX: u32 = 8;
+/// A park that the host has withdrawn comes again: so often in a row before the caller looks after everything else.
+const REPEATS_MAX: u32 = 8;
 /// See `notification`.
 const SEND_TRIES: u32 = 8;
 
@@ -73,10 +71,10 @@ pub struct Stub {
     pub pid: c_int,
     /// Its listener.
     pub listener: c_int,
-    /// The caller's end of its socket.
-    pub socket: c_int,
     /// A [`State`].
     pub state: u32,
+    /// A [`Limit`].
+    pub limit: u32,
     /// Tells the process from all others that have had or will have this pid.
     pub identity: u64,
     /// The stub's data pages.
@@ -105,13 +103,9 @@ pub struct Stub {
     pub suspect: u32,
     /// The address behind the guest's call that holds it.
     pub call_ip: u64,
-    /// The monitor's fd of the memory that it keeps, or -1.
-    pub memory: c_int,
-    /// A [`Limit`].
-    pub limit: u32,
 }
 
-/// What a stub that keeps the memory's fd may map.
+/// What the host maps for a stub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Limit {
@@ -169,13 +163,11 @@ pub struct Event {
 }
 
 /// What to resume with.
-pub struct Resume<'a> {
+pub struct Resume {
     /// The monitor's copy of the stub's data, with the batch.
     pub own: StubData,
     /// How many calls the batch has.
     pub calls: u32,
-    /// The memory fds that it uses.
-    pub fds: &'a [c_int],
     /// The guest's registers and floating-point state; `None` for the batch only.
     pub guest: Option<Guest>,
 }
@@ -271,8 +263,6 @@ pub struct Parked<'a, Hook> {
     pub stub: &'a mut Stub,
     /// What the stub sees of its data.
     pub shared: StubData,
-    /// The caller's end of its socket.
-    pub socket: BorrowedFd<'a>,
 }
 
 impl Stub {
@@ -294,19 +284,10 @@ impl Stub {
 
     /// A new one, which has not parked yet.
     #[must_use]
-    pub fn new(
-        pid: c_int,
-        listener: c_int,
-        socket: c_int,
-        memory: c_int,
-        identity: u64,
-        shared: *mut c_void,
-    ) -> Self {
+    pub fn new(pid: c_int, listener: c_int, identity: u64, shared: *mut c_void) -> Self {
         Self {
             pid,
             listener,
-            socket,
-            memory,
             limit: Limit::Lifted as u32,
             state: State::Starting as u32,
             identity,
@@ -381,13 +362,12 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
     /// Lets a parked stub go on.
     ///
     /// # Errors
-    /// `EINVAL` if it is not parked, or for a batch or fds that cannot be; `EPERM` for a batch that is
+    /// `EINVAL` if it is not parked, or for a batch that cannot be; `EPERM` for a batch that is
     /// not the guest's to run; `ESRCH` if it is dead; others from the host. But for `EINVAL` the
     /// stub is broken then.
-    pub fn resume(&mut self, resume: &Resume<'_>) -> Result<()> {
+    pub fn resume(&mut self, resume: &Resume) -> Result<()> {
         self.stub.expect(&[State::Parked])?;
-        if resume.fds.len() > code::STUBGUARD_FDS_MAX
-            || resume.calls > self.monitor.config.layout.calls_max
+        if resume.calls > self.monitor.config.layout.calls_max
             || (resume.calls == 0 && resume.guest.is_none())
         {
             return Err(Errno::EINVAL);
@@ -399,14 +379,9 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         result
     }
 
-    fn try_resume(&mut self, resume: &Resume<'_>) -> Result<()> {
-        let Batch { calls, maps, receives } = self.write_batch(resume)?;
+    fn try_resume(&mut self, resume: &Resume) -> Result<()> {
+        let Batch { calls, maps } = self.write_batch(resume)?;
         let mut head = Head { calls, flags: self.limit(maps)?, ..Head::default() };
-        if receives {
-            head.flags |= code::RECEIVE;
-            self.write_message().ok_or(Errno::EINVAL)?;
-            socket::send_fds(self.socket, resume.fds)?;
-        }
         if let Some(guest) = &resume.guest {
             self.fill_guest(&mut head, guest).ok_or(Errno::EINVAL)?;
         }
@@ -421,9 +396,6 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
     /// By pid, as there is no other way: should the stub have died and been reaped at this moment, and its pid
     /// be another process's already, that one has the limit lifted which it has from us.
     fn limit(&mut self, maps: bool) -> Result<u32> {
-        if self.stub.memory < 0 {
-            return Ok(0);
-        }
         match self.stub.limit() {
             Limit::Holds if !maps => return Ok(0),
             Limit::Holds => rlimit::lift(self.stub.pid)?,
@@ -643,51 +615,22 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         Err(Errno::EPROTO)
     }
 
-    /// What recvmsg(2) is given: the host writes to it, so it is written anew each time.
-    fn write_message(&self) -> Option<()> {
-        let address = |offset: usize| self.monitor.config.stub_data_address(offset as u32);
-        let iov = address(offset_of!(Control, message).checked_add(size_of::<libc::msghdr>())?);
-        let cmsg = address(offset_of!(Control, cmsg));
-        // No name; one iovec; room for the fds; no flags; then the iovec: one byte.
-        let message = [
-            0,
-            0,
-            iov,
-            1,
-            cmsg,
-            size_of::<[u64; 4]>() as u64,
-            0,
-            address(offset_of!(Control, payload)),
-            1u64,
-        ];
-        self.shared.store_all(offset_of!(Control, message) as u32, &message)
-    }
-
     /// Checks the batch, and copies it to the stub.
     ///
     /// The page table may have changed since a call was queued: another thread of the guest process has
     /// unmapped or write-protected a page. The old rights must not be given any more, but it is
     /// nobody's fault: such a page is left out, or mapped without the right to write. Its change was marked for a
     /// synchronisation of its own, which for the latter may be an mprotect: that needs the page to be there.
-    fn write_batch(&mut self, resume: &Resume<'_>) -> Result<Batch> {
+    fn write_batch(&mut self, resume: &Resume) -> Result<Batch> {
         let mut batch = Batch::default();
         self.stub.asked = u16::try_from(resume.calls).map_err(|_| Errno::EINVAL)?;
         for index in 0..self.stub.asked {
-            let call = self.queued(&resume.own, index.into()).ok_or(Errno::EPERM)?;
-            let (fd, mmap) = match call {
-                Queued::Mmap(fd, mmap) => (fd, mmap),
+            match self.queued(&resume.own, index.into()).ok_or(Errno::EPERM)? {
+                Queued::Mmap(mmap) => batch.maps |= self.write_mmap(&mut batch.calls, &mmap, index)?,
                 Queued::Range(addr, length, prot) => {
                     policy::check_range(self.monitor.config, addr, length).map_err(denied)?;
                     self.write_call(&mut batch.calls, Call { addr, length, prot, index, ..Call::default() })?;
-                    continue;
                 }
-            };
-            let wanted = *resume.fds.get(fd as usize).ok_or_else(|| denied(Denial::Fd))?;
-            let kept = wanted == self.stub.memory;
-            // What is kept, and what the page table does not grant, is not handed over.
-            if self.write_mmap(&mut batch.calls, &mmap, index, kept)? {
-                batch.maps = true;
-                batch.receives |= !kept;
             }
         }
         Ok(batch)
@@ -696,18 +639,17 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
     /// Whether it maps anything. (Without any rights it is made a munmap: of what the stub has, nothing may be out of
     /// the guest's reach, see the filter's rule for mprotect.)
     #[allow(clippy::arithmetic_side_effects)] // Within the range that `pages` has checked.
-    fn write_mmap(&mut self, count: &mut u32, mmap: &Mmap, index: u16, kept: bool) -> Result<bool> {
+    fn write_mmap(&mut self, count: &mut u32, mmap: &Mmap, index: u16) -> Result<bool> {
         let pages = policy::pages(self.monitor.config, mmap).map_err(denied)?;
         let page = u64::from(self.monitor.config.page_size);
-        let Mmap { addr, length, offset, prot, fd, .. } = *mmap;
+        let Mmap { addr, length, offset, prot, .. } = *mmap;
         if prot == 0 {
             self.write_call(count, Call { addr, length, index, ..Call::default() })?;
             return Ok(false);
         }
         let before = *count;
-        let fd = if kept { code::STUBGUARD_KEPT_FD as u16 } else { fd as u16 };
         // A run of pages that are granted with the same rights.
-        let mut run = Call { addr, length: 0, offset, prot: prot as u32, fd, index };
+        let mut run = Call { addr, length: 0, offset, prot: prot as u32, maps: 1, index };
         for (page_addr, page_offset) in pages {
             let rights = self.granted(page_addr, prot, page_offset);
             if rights != u64::from(run.prot) {
@@ -751,21 +693,21 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         let word = |member: u32| own.load::<u64>(call.checked_add(member)?);
         let int = |member: u32| own.load::<i32>(call.checked_add(member)?);
         let (addr, length) = (word(layout.call_addr)?, word(layout.call_length)?);
-        let fd = match int(layout.call_type)? {
-            STUBGUARD_CALL_MMAP => u32::try_from(int(layout.call_fd)?).ok()?,
+        match int(layout.call_type)? {
+            STUBGUARD_CALL_MMAP => {}
             STUBGUARD_CALL_MUNMAP => return Some(Queued::Range(addr, length, 0)),
             STUBGUARD_CALL_WRPROTECT => return Some(Queued::Range(addr, length, code::WRPROTECTED)),
             _ => return None,
-        };
+        }
         let mmap = Mmap {
             addr,
             length,
             prot: u64::try_from(int(layout.call_prot)?).ok()?,
             flags: (libc::MAP_SHARED | libc::MAP_FIXED) as u64,
-            fd: u64::from(fd).saturating_add(1),
+            fd: code::STUBGUARD_MEMORY_FD as u64,
             offset: word(layout.call_offset)?,
         };
-        Some(Queued::Mmap(fd, mmap))
+        Some(Queued::Mmap(mmap))
     }
 
     /// Waits until the stub parks.
@@ -791,14 +733,14 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
     }
 
     fn try_wait(&mut self, cpu: c_int, target: Option<&Target>) -> Result<Event> {
-        for _ in 0..OTHERS_MAX {
+        for _ in 0..REPEATS_MAX {
             watchdog::enter(cpu, self.stub.pid, self.stub.identity)?;
             let received = self.receive();
+            // What is no report does not end the wait, however many come.
             let goes_on = match &received {
-                Ok(notification) => !self.is_park(notification) && !self.is_guests(notification),
+                Ok(notification) => self.is_park(notification) && self.repeats(notification),
                 Err(error) => *error == Errno::EINTR,
             };
-            // What is no report does not end the wait: it counts as one, however many come.
             if !goes_on {
                 match watchdog::exit(cpu) {
                     // EINVAL: another wait of this CPU, in an interrupt, has ended it. Nobody was killed.
@@ -807,11 +749,14 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
                 }
             }
             let notification = received?;
-            if goes_on {
-                self.other(&notification)?;
-            } else if self.is_guests(&notification) {
+            if self.is_guests(&notification) {
                 return self.call(&notification, target).ok_or(Errno::EINVAL);
-            } else if let Some(event) = self.park(&notification, target)? {
+            }
+            if !self.is_park(&notification) {
+                // No filter of ours lets anything else notify.
+                return Err(broken(self.monitor.config, Breach::Call));
+            }
+            if let Some(event) = self.park(&notification, target)? {
                 return Ok(event);
             }
         }
@@ -822,6 +767,12 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         let call = &notification.call;
         let place = call.instruction_pointer.wrapping_sub(self.monitor.config.stub_start);
         call.arch == stub::ARCH && call.nr == code::PARK_NR && place == Place::Park.offset()
+    }
+
+    /// Whether it is a park from before the last resume.
+    fn repeats(&self, notification: &Notification) -> bool {
+        let ticket = notification::argument(notification, 3);
+        self.stub.state() != State::Starting && ticket == self.stub.ticket.wrapping_sub(1)
     }
 
     /// Whether it is a call of the guest's own, which notifies by `stub::filter`'s rule.
@@ -855,21 +806,6 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         self.stub.call_ip = call.instruction_pointer;
         self.stub.stopped(State::Calling);
         Some(Event { signal: libc::SIGSYS, syscall: call.nr, notified: 1, ..Event::default() })
-    }
-
-    /// Another notification: nobody but a guest that has got into the stub's code makes such a call.
-    fn other(&mut self, notification: &Notification) -> Result<()> {
-        let config = self.monitor.config;
-        let call = &notification.call;
-        self.stub.suspect = 1;
-        if call.arch == stub::ARCH
-            && call.nr == stub::MMAP_NR
-            && stub::is_site(config, call.instruction_pointer)
-        {
-            self.monitor.answer(notification, None)
-        } else {
-            Err(broken(config, Breach::Call))
-        }
     }
 
     fn receive(&self) -> Result<Notification> {
@@ -907,15 +843,15 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         if self.stub.state() == State::Starting {
             self.stub.ticket = ticket;
         }
-        if ticket != self.stub.ticket {
-            if ticket != self.stub.ticket.wrapping_sub(1) {
-                return Err(broken(self.monitor.config, Breach::Park));
-            }
-            // From before the resume: its answer came too late, or the host has lost it. What it says was heard then.
+        if self.repeats(notification) {
+            // Its answer came too late, or the host has lost it. What it says was heard then.
             // Should a guest say so itself, it has the limit already, and what it finds behind the park is its own.
             counters::RESYNCHRONISED.bump();
             self.answer()?;
             return Ok(None);
+        }
+        if ticket != self.stub.ticket {
+            return Err(broken(self.monitor.config, Breach::Park));
         }
         let arguments = [first, second, third];
         let event = self.judge(arguments, target).map_err(|breach| broken(self.monitor.config, breach))?;
@@ -1062,16 +998,14 @@ fn call_at(index: u32) -> Option<u32> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Batch {
     calls: u32,
-    /// Whether it maps anything,
+    /// Whether it maps anything.
     maps: bool,
-    /// by an fd that the stub does not keep.
-    receives: bool,
 }
 
 /// A queued call.
 enum Queued {
-    /// mmap of an fd of the caller's batch.
-    Mmap(u32, Mmap),
+    /// mmap of the memory.
+    Mmap(Mmap),
     /// Address and length of a range that loses rights: what it keeps, and 0 for munmap.
     Range(u64, u64, u32),
 }

@@ -14,7 +14,7 @@
 //! | FS and GS base, data selectors           | the washing's |
 //! | signal mask                              | the host has entered the handler: all blocked; none after a resume |
 //! | pending signals                          | a timer's at most: the next resume is done again |
-//! | the memory's fd, if it keeps one         | as ever: it maps nothing while the limit holds, which it does when a guest runs |
+//! | the memory's fd                          | as ever: it maps nothing while the limit holds, which it does when a guest runs |
 //! | dispositions, alternate stack, filters, fds, limits, name, timers, affinity, ... | a guest cannot change them: it makes no host call but at the sites of `stub::code` |
 //!
 //! Only a stub that is parked, and has never done what honest code does not do, is taken in; one that does
@@ -37,7 +37,7 @@ const BUSY: u8 = 1;
 const FULL: u8 = 2;
 
 /// What is kept of a stub, as words.
-const WORDS: usize = 9;
+const WORDS: usize = 8;
 
 /// A place for one stub.
 #[derive(Debug)]
@@ -145,35 +145,27 @@ fn pair(low: u32, high: u32) -> u64 {
 fn to_words(stub: &Stub) -> [u64; WORDS] {
     [
         pair(stub.pid.cast_unsigned(), stub.listener.cast_unsigned()),
-        pair(stub.socket.cast_unsigned(), stub.fpstate.into()),
+        pair(stub.limit, stub.fpstate.into()),
         pair(stub.siginfo.into(), stub.mcontext.into()),
         stub.identity,
         stub.shared.expose_provenance() as u64,
         stub.notification,
         stub.xfeatures,
         stub.ticket,
-        pair(stub.memory.cast_unsigned(), stub.limit),
     ]
 }
 
 fn from_words(words: [u64; WORDS]) -> Stub {
-    let [process, socket, frame, identity, shared, notification, xfeatures, ticket, memory] = words;
+    let [process, limit, frame, identity, shared, notification, xfeatures, ticket] = words;
     let low = |word: u64| word as u32;
     let high = |word: u64| (word >> 32) as u32;
     let shared = core::ptr::with_exposed_provenance_mut(shared as usize);
-    let mut stub = Stub::new(
-        low(process).cast_signed(),
-        high(process).cast_signed(),
-        low(socket).cast_signed(),
-        low(memory).cast_signed(),
-        identity,
-        shared,
-    );
-    stub.limit = high(memory);
+    let mut stub = Stub::new(low(process).cast_signed(), high(process).cast_signed(), identity, shared);
+    stub.limit = low(limit);
     stub.notification = notification;
     stub.ticket = ticket;
     stub.xfeatures = xfeatures;
-    stub.fpstate = high(socket) as u16;
+    stub.fpstate = high(limit) as u16;
     (stub.siginfo, stub.mcontext) = (low(frame) as u16, high(frame) as u16);
     stub.reuse();
     stub

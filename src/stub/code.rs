@@ -12,30 +12,26 @@
 //! - nothing is taken from a register but the call's own result, and nothing from the stack: all
 //!   else comes from the control page ([`Control`]), which the monitor writes on every resume;
 //! - nothing is called, nothing returns, nothing is pushed (rsp is in the read-only code page);
-//! - the memory fds are closed, and the limit is back, before a signal can come, and before the guest can
-//!   run.
+//! - the limit is back before a signal can come, and before the guest can run.
 //!
 //! | site      | call                                        | |
 //! |-----------|---------------------------------------------|-|
 //! | park      | getppid, which notifies                     | hands over to the monitor |
-//! | recvmsg   | fd 0, the control page's message            | takes the memory fds out of the socket |
 //! | mmap      | `MAP_SHARED \| MAP_FIXED` below the stub      | a call of the batch |
 //! | munmap    | below the stub                              | a call of the batch |
 //! | mprotect  | below the stub, to `PROT_READ \| PROT_EXEC` | a call of the batch: takes the right to write |
-//! | close     | close_range of exactly those fds            | ends the window |
-//! | limit     | prlimit of its own `RLIMIT_AS`, to a constant, 0 | ends the window of a stub that keeps an fd |
+//! | limit     | prlimit of its own `RLIMIT_AS`, to a constant, 0 | ends the window: nothing can be mapped from here on |
 //! | `set_fs`, `set_gs` | arch_prctl                         | only on hosts without FSGSBASE |
 //! | unblock   | rt_sigprocmask with a constant, empty mask  | signals may come from here on |
 //! | kill      | anything: no rule allows it                 | the filter ends the process |
 
 #![allow(unsafe_code)]
 
+use super::memory::StubData;
 use core::mem::offset_of;
 
-/// How many memory fds a batch may use: `STUB_MAX_FDS` of UML.
-pub const STUBGUARD_FDS_MAX: usize = 4;
-/// The number under which a stub keeps the memory's fd, if it does: see stubguard_stub_attach().
-pub const STUBGUARD_KEPT_FD: usize = STUBGUARD_FDS_MAX + 1;
+/// The number under which a stub has the memory's fd, from its start on.
+pub const STUBGUARD_MEMORY_FD: usize = 1;
 /// How many calls fit into the control page: more than UML's `struct stub_data` holds, as one of
 /// its calls may have to be split.
 ///
@@ -64,38 +60,34 @@ pub const PARK_DONE: u64 = 0x1000;
 /// cbindgen:ignore
 pub const PARK_FAILED: u64 = 0x1001;
 
-/// `Control::flags`: memory fds are in the socket.
-///
-/// cbindgen:ignore
-pub const RECEIVE: u32 = 1;
 /// `Control::flags`: resume the guest after the batch.
 ///
 /// cbindgen:ignore
-pub const GUEST: u32 = 2;
+pub const GUEST: u32 = 1;
 /// `Control::flags`: set the FS base.
 ///
 /// cbindgen:ignore
-pub const SET_FS: u32 = 4;
+pub const SET_FS: u32 = 2;
 /// `Control::flags`: set the GS base.
 ///
 /// cbindgen:ignore
-pub const SET_GS: u32 = 8;
+pub const SET_GS: u32 = 4;
 /// `Control::flags`: the host has no FSGSBASE, so by arch_prctl.
 ///
 /// cbindgen:ignore
-pub const BY_CALL: u32 = 16;
+pub const BY_CALL: u32 = 8;
 /// `Control::flags`: the host has no XSAVE.
 ///
 /// cbindgen:ignore
-pub const FXSAVE: u32 = 32;
+pub const FXSAVE: u32 = 16;
 /// `Control::flags`: the data selectors are to be as a new process has them.
 ///
 /// cbindgen:ignore
-pub const SELECTORS: u32 = 64;
+pub const SELECTORS: u32 = 32;
 /// `Control::flags`: nothing can be mapped after the batch.
 ///
 /// cbindgen:ignore
-pub const LIMIT: u32 = 128;
+pub const LIMIT: u32 = 64;
 
 /// A call of the batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -109,8 +101,8 @@ pub struct Call {
     pub offset: u64,
     /// `PROT_*`; 0 for munmap.
     pub prot: u32,
-    /// The stub's number of the memory fd; 0 for munmap and mprotect.
-    pub fd: u16,
+    /// Not 0 for mmap.
+    pub maps: u16,
     /// Which of the caller's calls this is, or is a part of.
     pub index: u16,
 }
@@ -121,7 +113,7 @@ pub struct Call {
 pub struct Head {
     /// r8 to r15, rdi, rsi, rbp, rbx, rdx, rax, rcx.
     pub gp: [u64; 15],
-    /// `RECEIVE`, `GUEST`, ...
+    /// `GUEST`, `SET_FS`, ...
     pub flags: u32,
     /// How many calls there are.
     pub calls: u32,
@@ -144,12 +136,6 @@ pub struct Head {
 pub struct Control {
     /// The part that is always written.
     pub head: Head,
-    /// `struct msghdr`, then its `struct iovec`.
-    pub message: [u64; 9],
-    /// Room for the fds: `struct cmsghdr` and their numbers.
-    pub cmsg: [u64; 4],
-    /// The byte that the fds come with.
-    pub payload: u64,
     /// The batch.
     pub batch: [Call; CALLS_MAX],
 }
@@ -174,8 +160,6 @@ const _: () = {
     assert!(size_of::<Control>() <= STUBGUARD_SELECTOR);
     assert!(size_of::<Head>() == 25 * 8);
     assert!(size_of::<Call>() == 32);
-    assert!(size_of::<libc::msghdr>() == 56);
-    assert!(size_of::<libc::iovec>() == 16);
 };
 
 core::arch::global_asm!(
@@ -220,15 +204,6 @@ core::arch::global_asm!(
     "stubguard_data movl, {calls}, %ebx",
     "testl %ebx, %ebx",
     "jz 20f",
-    "stubguard_flag {receive}",
-    "jz 10f",
-    "xorl %edi, %edi",
-    "stubguard_data leaq, {message}, %rsi",
-    "movl ${dontwait}, %edx",
-    "stubguard_call {nr_recvmsg}, recvmsg",
-    "cmpq $1, %rax",
-    "jne 30f",
-    "10:",
     "stubguard_data leaq, {batch}, %r12",
     "11:",
     "movq {addr}(%r12), %rdi",
@@ -236,10 +211,10 @@ core::arch::global_asm!(
     "movl {prot}(%r12), %edx",
     "testl %edx, %edx",
     "jz 12f",
-    "movzwl {fd}(%r12), %r8d",
-    "testl %r8d, %r8d",
-    "jz 14f",
+    "cmpw $0, {maps}(%r12)",
+    "je 14f",
     "movl ${map}, %r10d",
+    "movl ${memory_fd}, %r8d",
     "movq {offset}(%r12), %r9",
     "stubguard_call {nr_mmap}, mmap",
     "cmpq %rdi, %rax",
@@ -259,17 +234,6 @@ core::arch::global_asm!(
     "jnz 11b",
     // -- the end of the window, whether all went well (ebx is 0) or not
     "20:",
-    "stubguard_flag {window}",
-    "jz 23f",
-    "stubguard_flag {receive}",
-    "jz 21f",
-    "movl $1, %edi",
-    "movl ${fds_max}, %esi",
-    "xorl %edx, %edx",
-    "stubguard_call {nr_close_range}, close",
-    "testq %rax, %rax",
-    "jnz 80f",
-    "21:",
     "stubguard_flag {limit}",
     "jz 23f",
     "xorl %edi, %edi",
@@ -371,10 +335,10 @@ core::arch::global_asm!(
     "stubguard_call {nr_exit_group}, kill",
     "jmp 80b",
     ".balign 8",
-    // struct rlimit64
+    // struct rlimit64; the hard one is the host's, see write()
     "stubguard_at_nothing:",
     ".quad 0",
-    ".quad {infinity}",
+    ".quad 0",
     "90:",
     ".quad {eflags}",
     "stubguard_at_mask:",
@@ -389,28 +353,22 @@ core::arch::global_asm!(
     done = const PARK_DONE,
     failed = const PARK_FAILED,
     nr_park = const PARK_NR,
-    nr_recvmsg = const libc::SYS_recvmsg,
     nr_mmap = const libc::SYS_mmap,
     nr_munmap = const libc::SYS_munmap,
     nr_mprotect = const libc::SYS_mprotect,
-    nr_close_range = const libc::SYS_close_range,
     nr_prlimit = const libc::SYS_prlimit64,
     nr_arch_prctl = const libc::SYS_arch_prctl,
     nr_sigprocmask = const libc::SYS_rt_sigprocmask,
     nr_exit_group = const libc::SYS_exit_group,
-    dontwait = const libc::MSG_DONTWAIT,
     map = const libc::MAP_SHARED | libc::MAP_FIXED,
-    fds_max = const STUBGUARD_FDS_MAX,
+    memory_fd = const STUBGUARD_MEMORY_FD,
     sig_setmask = const libc::SIG_SETMASK,
     arch_set_fs = const ARCH_SET_FS,
     arch_set_gs = const ARCH_SET_GS,
     // IF and the bit that is always set: an IF of 0 would be ignored, but would look odd.
     eflags = const 0x202,
-    receive = const RECEIVE,
     limit = const LIMIT,
-    window = const RECEIVE | LIMIT,
     rlimit_as = const libc::RLIMIT_AS,
-    infinity = const libc::RLIM_INFINITY,
     guest = const GUEST,
     set_any = const SET_FS | SET_GS | SELECTORS,
     selectors = const SELECTORS,
@@ -420,7 +378,6 @@ core::arch::global_asm!(
     fxsave = const FXSAVE,
     flags = const offset_of!(Control, head.flags),
     calls = const offset_of!(Control, head.calls),
-    message = const offset_of!(Control, message),
     batch = const offset_of!(Control, batch),
     fs_base = const offset_of!(Control, head.fs_base),
     gs_base = const offset_of!(Control, head.gs_base),
@@ -433,7 +390,7 @@ core::arch::global_asm!(
     length = const offset_of!(Call, length),
     offset = const offset_of!(Call, offset),
     prot = const offset_of!(Call, prot),
-    fd = const offset_of!(Call, fd),
+    maps = const offset_of!(Call, maps),
     call_size = const size_of::<Call>(),
     options(att_syntax),
 );
@@ -474,16 +431,12 @@ macro_rules! places {
 places! {
     /// Behind the park.
     Park = stubguard_at_park,
-    /// Behind recvmsg.
-    Recvmsg = stubguard_at_recvmsg,
     /// Behind the batch's mmap.
     Mmap = stubguard_at_mmap,
     /// Behind the batch's munmap.
     Munmap = stubguard_at_munmap,
     /// Behind the batch's mprotect.
     Mprotect = stubguard_at_mprotect,
-    /// Behind close_range.
-    Close = stubguard_at_close,
     /// Behind prlimit.
     Limit = stubguard_at_limit,
     /// Behind arch_prctl SET_FS.
@@ -496,7 +449,7 @@ places! {
     Iret = stubguard_at_iret,
     /// Behind the call that is never allowed.
     Kill = stubguard_at_kill,
-    /// The limit that prlimit gets: 0, of no bound.
+    /// The limit that prlimit gets: 0, and the host's bound.
     Nothing = stubguard_at_nothing,
     /// The signal mask that rt_sigprocmask gets: no signals.
     Mask = stubguard_at_mask,
@@ -514,13 +467,24 @@ impl Place {
     }
 }
 
-/// The code, to be copied to the start of the code page.
+/// The code, as it is in the library.
 #[must_use]
 pub fn bytes() -> &'static [u8] {
     let start = &raw const stubguard_blob;
     let length = (&raw const stubguard_blob_end).addr().wrapping_sub(start.addr());
     // SAFETY: the two symbols are the start and the end of one run of constant bytes.
     unsafe { core::slice::from_raw_parts(start, length) }
+}
+
+/// Copies the code to the start of a code page, with the bound that the stub may not exceed nor change: its own hard
+/// limit. Returns the code's length.
+#[must_use]
+pub fn write(page: &StubData, hard_limit: u64) -> Option<usize> {
+    let bytes = bytes();
+    page.fill(0, bytes)?;
+    let hard = u32::try_from(Place::Nothing.offset()).ok()?.checked_add(8)?;
+    page.store(hard, hard_limit)?;
+    Some(bytes.len())
 }
 
 #[cfg(test)]

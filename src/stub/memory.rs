@@ -27,6 +27,15 @@ impl StubData {
         Self { base: base.cast(), size: size as usize }
     }
 
+    /// Stores bytes.
+    #[must_use]
+    pub fn fill(&self, offset: u32, bytes: &[u8]) -> Option<()> {
+        let at = self.at(offset, bytes.len())?;
+        // SAFETY: inside; `bytes` is somewhere else.
+        unsafe { at.copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len()) };
+        Some(())
+    }
+
     /// Makes `len` bytes at `offset` zero.
     #[must_use]
     pub fn zero(&self, offset: u32, len: u32) -> Option<()> {

@@ -131,12 +131,12 @@ more_1_cpu() {
 	guests 7.2 guarded-up 1 notify guarded 7.2-unguarded-up
 	guests 7.2 guarded-preempt 1 window
 	guests 7.2 guarded-preempt 1 notify
-	guests 7.3 guarded 1 window,calls=trap,pool=0,memory=pass "unguarded guarded"
+	guests 7.3 guarded 1 window,calls=trap,pool=0 "unguarded guarded"
 	guests 7.3 guarded 1 notify
 }
 
 more_2_cpus() {
-	guests 7.2 guarded-static 2 window,pool=0,memory=pass
+	guests 7.2 guarded-static 2 window,pool=0
 	guests 7.2 guarded-preempt 2 window
 	guests 7.2 guarded-preempt 2 notify
 	guests 7.3 guarded 2 window "unguarded guarded"

@@ -1,15 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * forks - makes processes until no more can be made, ends them, and makes one more
+ * forks [FOLDER COUNT] - makes processes until no more can be made, ends them, and makes one more
+ *
+ * After the first of them it opens so many files of the folder, 1 to COUNT: each is an fd of UML's if it is the host's.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define MANY 1000
+#define FEW 10
 
 static pid_t pids[MANY];
 
@@ -29,16 +35,28 @@ static void end(pid_t pid)
 	waitpid(pid, NULL, 0);
 }
 
-int main(void)
+static void open_files(const char *folder, int count)
 {
-	int n = 0, error;
+	char path[PATH_MAX];
+
+	for (int i = 1; i <= count; i++) {
+		snprintf(path, sizeof(path), "%s/%d", folder, i);
+		open(path, O_RDONLY);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	int n = 0, files = argc == 3 ? atoi(argv[2]) : 0, error;
 	pid_t pid;
 
 	while (n < MANY && (pids[n] = fork_one()) > 0)
-		n++;
+		if (n++ == FEW)
+			open_files(argv[1], files);
 	error = n < MANY ? errno : 0;
 	for (int i = 0; i < n; i++)
 		end(pids[i]);
+	closefrom(3);
 
 	pid = fork_one();
 	printf("%d processes, then: %s, then: %s\n", n, strerror(error), pid > 0 ? "a process" : strerror(errno));

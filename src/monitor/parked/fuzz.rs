@@ -20,7 +20,7 @@ pub fn judge(
     arguments: [u64; 3],
     target: &Target,
 ) -> Option<(Event, (u16, u16))> {
-    let mut stub = Stub::new(1, -1, -1, -1, 1, core::ptr::null_mut());
+    let mut stub = Stub::new(1, -1, 1, core::ptr::null_mut());
     stub.enter(state);
     (stub.calls, stub.asked) = batch;
     (stub.siginfo, stub.mcontext, stub.fpstate) = (200, 400, 1024);
@@ -31,7 +31,6 @@ pub fn judge(
         features: 0,
         stub: &mut stub,
         shared,
-        socket: input.as_fd(),
     }
     .judge(arguments, Some(target))
     .ok()?;

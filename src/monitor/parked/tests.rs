@@ -10,9 +10,7 @@ use crate::config::{Config, STUBGUARD_WINDOW};
 use crate::stub::memory::tests::Pages;
 use proptest::prelude::*;
 use std::fs::File;
-use std::io::Read;
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
 
 const STUB: u64 = 0x7fff_ffff_c000;
 const STACK: usize = 4096;
@@ -38,25 +36,19 @@ struct World {
     siginfo: Pages,
     /// No listener: the host refuses to answer by it.
     listener: File,
-    socket: UnixStream,
-    stubs_socket: UnixStream,
 }
 
 impl World {
     /// A stub that has a guest's frame, as the host writes it.
     fn new(state: State) -> Self {
-        let config = Config { flags: STUBGUARD_WINDOW, mmap_fd_first: 1, mmap_fd_last: 4, ..example() };
-        let (socket, stubs_socket) = UnixStream::pair().unwrap_or_else(|_| unreachable!());
-        if !cfg!(miri) {
-            stubs_socket.set_nonblocking(true).unwrap_or_else(|_| unreachable!());
-        }
+        let config = Config { flags: STUBGUARD_WINDOW, mmap_fd_first: 1, mmap_fd_last: 1, ..example() };
         let mut shared = Pages::new();
         shared.put(MCONTEXT + 184, config.stub_data_address(FPSTATE as u32));
         shared.put(FPSTATE + 464, 0x4650_5853u32);
         shared.put(FPSTATE + 468, config.layout.fp_size + 4);
         shared.put(FPSTATE + 472, XFEATURES);
         shared.put(FPSTATE + config.layout.fp_size as usize, 0x4650_5845u32);
-        let mut stub = Stub::new(1, -1, -1, -1, 1, core::ptr::null_mut());
+        let mut stub = Stub::new(1, -1, 1, core::ptr::null_mut());
         stub.enter(state);
         if state != State::Starting && state != State::None {
             (stub.siginfo, stub.mcontext, stub.fpstate, stub.xfeatures) = (200, 400, 1024, XFEATURES);
@@ -71,8 +63,6 @@ impl World {
             fp: Pages::new(),
             siginfo: Pages::new(),
             listener: File::open("/dev/null").unwrap_or_else(|_| unreachable!()),
-            socket,
-            stubs_socket,
         }
     }
 
@@ -82,7 +72,6 @@ impl World {
             features: self.features,
             stub: &mut self.stub,
             shared: self.shared.data(),
-            socket: self.socket.as_fd(),
         })
     }
 
@@ -131,29 +120,23 @@ impl World {
     fn queue(&mut self, index: u32, call: &Asked) {
         let layout = self.config.layout;
         let at = |member: u32| (layout.calls + index * layout.call_size + member) as usize;
-        let (kind, fd) = match call.fd {
-            Some(WRPROTECT) => (3, -1),
-            Some(fd) => (1, fd),
-            None => (2, -1),
-        };
-        self.own.put(at(layout.call_type), kind);
-        self.own.put(at(layout.call_fd), fd);
+        self.own.put(at(layout.call_type), call.kind);
         self.own.put(at(layout.call_addr), call.addr);
         self.own.put(at(layout.call_length), call.length);
         self.own.put(at(layout.call_offset), call.offset);
         self.own.put(at(layout.call_prot), call.prot);
     }
 
-    fn write_batch(&mut self, batch: &[Asked], fds: &[c_int], granted: Hook<'_>) -> Result<u32> {
-        self.try_batch(batch, fds, granted).map(|batch| batch.calls)
+    fn write_batch(&mut self, batch: &[Asked], granted: Hook<'_>) -> Result<u32> {
+        self.try_batch(batch, granted).map(|batch| batch.calls)
     }
 
-    fn try_batch(&mut self, batch: &[Asked], fds: &[c_int], granted: Hook<'_>) -> Result<Batch> {
+    fn try_batch(&mut self, batch: &[Asked], granted: Hook<'_>) -> Result<Batch> {
         for (index, call) in batch.iter().enumerate() {
             self.queue(index as u32, call);
         }
         let own = self.own.data();
-        let resume = Resume { own, calls: batch.len() as u32, fds, guest: None };
+        let resume = Resume { own, calls: batch.len() as u32, guest: None };
         self.run(granted, |parked| parked.write_batch(&resume))
     }
 
@@ -181,7 +164,7 @@ impl World {
     }
 
     /// Resumes, but for the host's answer.
-    fn resume(&mut self, calls: u32, fds: &[c_int], guest: bool) -> Result<()> {
+    fn resume(&mut self, calls: u32, guest: bool) -> Result<()> {
         let guest = guest.then(|| Guest {
             registers: [7; STUBGUARD_REGISTERS],
             fp: self.fp.data(),
@@ -189,25 +172,18 @@ impl World {
             trap: false,
         });
         let own = self.own.data();
-        self.run(&mut |_, _, _| true, |parked| parked.resume(&Resume { own, calls, fds, guest }))
+        self.run(&mut |_, _, _| true, |parked| parked.resume(&Resume { own, calls, guest }))
     }
 
     fn head(&mut self) -> Head {
         self.shared.data().load_all(0).unwrap_or_default()
     }
-
-    fn received(&mut self) -> usize {
-        self.stubs_socket.read(&mut [0; 16]).unwrap_or(0)
-    }
 }
 
-/// Instead of an fd.
-const WRPROTECT: i32 = -99;
-
-/// A call as it is queued; munmap without an fd.
+/// A call as it is queued.
 #[derive(Clone, Copy, Debug)]
 struct Asked {
-    fd: Option<i32>,
+    kind: i32,
     addr: u64,
     length: u64,
     offset: u64,
@@ -215,15 +191,15 @@ struct Asked {
 }
 
 fn mmap(pages: u64) -> Asked {
-    Asked { fd: Some(0), addr: 0x40_0000, length: pages * 4096, offset: 0x10_0000, prot: 3 }
+    Asked { kind: STUBGUARD_CALL_MMAP, addr: 0x40_0000, length: pages * 4096, offset: 0x10_0000, prot: 3 }
 }
 
 fn wrprotect(pages: u64) -> Asked {
-    Asked { fd: Some(WRPROTECT), addr: 0x40_0000, length: pages * 4096, offset: 7, prot: 7 }
+    Asked { kind: STUBGUARD_CALL_WRPROTECT, addr: 0x40_0000, length: pages * 4096, offset: 7, prot: 7 }
 }
 
 fn munmap(pages: u64) -> Asked {
-    Asked { fd: None, addr: 0x40_0000, length: pages * 4096, offset: 0, prot: 0 }
+    Asked { kind: STUBGUARD_CALL_MUNMAP, addr: 0x40_0000, length: pages * 4096, offset: 0, prot: 0 }
 }
 
 const NOTHING: Event = Event {
@@ -449,7 +425,7 @@ fn a_park_that_has_been_heard_is_answered_again() {
 fn each_resume_has_a_ticket_of_its_own() {
     let mut world = World::new(State::Parked);
     for ticket in [1, 2, 3] {
-        let _ = world.resume(0, &[], true);
+        let _ = world.resume(0, true);
         assert_eq!(world.stub.ticket, ticket);
         assert_eq!(world.shared.get::<u64>(offset_of!(Control, head.ticket)), ticket);
         world.stub.enter(State::Parked);
@@ -476,7 +452,7 @@ fn waits_and_resumes_where_they_make_sense() {
             assert_eq!(world.stub.state(), state);
         }
         if resume.is_err() {
-            assert_eq!(world.resume(0, &[], true), resume, "{state:?}");
+            assert_eq!(world.resume(0, true), resume, "{state:?}");
             assert_eq!(world.stub.state(), state);
         }
     }
@@ -706,19 +682,19 @@ fn bases_are_set_when_they_change_and_can_be_the_guests() {
 #[test]
 fn a_batch_is_copied_in_order() {
     let mut world = World::new(State::Parked);
-    let other = Asked { fd: Some(2), addr: 0x80_0000, length: 4096, offset: 0, prot: 5 };
+    let other = Asked { addr: 0x80_0000, offset: 0, prot: 5, ..mmap(1) };
     let nothing = Asked { prot: 0, ..mmap(1) };
     let batch = [mmap(3), munmap(2), other, wrprotect(4), nothing];
-    assert_eq!(world.write_batch(&batch, &[10, 11, 12], &mut |_, _, _| true), Ok(5));
+    assert_eq!(world.write_batch(&batch, &mut |_, _, _| true), Ok(5));
     assert_eq!(
         world.written(6),
         [
-            Call { addr: 0x40_0000, length: 0x3000, offset: 0x10_0000, prot: 3, fd: 1, index: 0 },
-            Call { addr: 0x40_0000, length: 0x2000, offset: 0, prot: 0, fd: 0, index: 1 },
-            Call { addr: 0x80_0000, length: 0x1000, offset: 0, prot: 5, fd: 3, index: 2 },
-            Call { addr: 0x40_0000, length: 0x4000, offset: 0, prot: 5, fd: 0, index: 3 },
+            Call { addr: 0x40_0000, length: 0x3000, offset: 0x10_0000, prot: 3, maps: 1, index: 0 },
+            Call { addr: 0x40_0000, length: 0x2000, offset: 0, prot: 0, maps: 0, index: 1 },
+            Call { addr: 0x80_0000, length: 0x1000, offset: 0, prot: 5, maps: 1, index: 2 },
+            Call { addr: 0x40_0000, length: 0x4000, offset: 0, prot: 5, maps: 0, index: 3 },
             // Without rights: munmap.
-            Call { addr: 0x40_0000, length: 0x1000, offset: 0, prot: 0, fd: 0, index: 4 },
+            Call { addr: 0x40_0000, length: 0x1000, offset: 0, prot: 0, maps: 0, index: 4 },
             Call::default(),
         ]
     );
@@ -728,8 +704,8 @@ fn a_batch_is_copied_in_order() {
 fn a_page_that_is_not_granted_is_left_out() {
     let calls = |denied: &[u64]| {
         let mut world = World::new(State::Parked);
-        let count = world
-            .write_batch(&[mmap(4)], &[10], &mut |addr, _, _| !denied.contains(&((addr - 0x40_0000) / 4096)));
+        let count =
+            world.write_batch(&[mmap(4)], &mut |addr, _, _| !denied.contains(&((addr - 0x40_0000) / 4096)));
         let count = count.unwrap_or(99);
         world
             .written(count)
@@ -750,7 +726,7 @@ fn a_page_that_is_not_granted_is_left_out() {
 fn a_page_that_is_granted_to_be_read_only_is_mapped_so() {
     let mut asked = Vec::new();
     let mut world = World::new(State::Parked);
-    let count = world.write_batch(&[Asked { prot: 7, ..mmap(4) }], &[10], &mut |addr, prot, offset| {
+    let count = world.write_batch(&[Asked { prot: 7, ..mmap(4) }], &mut |addr, prot, offset| {
         asked.push((addr, prot, offset));
         // The second may not be written to, and the third not be used at all.
         prot & 2 == 0 && addr != 0x40_2000 || addr == 0x40_0000 || addr == 0x40_3000
@@ -761,7 +737,7 @@ fn a_page_that_is_granted_to_be_read_only_is_mapped_so() {
         length: 4096,
         offset: 0x10_0000 + page * 4096,
         prot,
-        fd: 1,
+        maps: 1,
         index: 0,
     };
     assert_eq!(world.written(3), [run(0, 7), run(1, 5), run(3, 7)]);
@@ -769,54 +745,46 @@ fn a_page_that_is_granted_to_be_read_only_is_mapped_so() {
     assert_eq!(asked, [page(0, 7), page(1, 7), page(1, 5), page(2, 7), page(2, 5), page(3, 7)]);
     // To write alone is no right that a page can be left with.
     let mut world = World::new(State::Parked);
-    let batch = world.try_batch(&[Asked { prot: 2, ..mmap(1) }], &[10], &mut |_, prot, _| prot == 0);
+    let batch = world.try_batch(&[Asked { prot: 2, ..mmap(1) }], &mut |_, prot, _| prot == 0);
     assert!(batch.is_ok_and(|batch| batch.calls == 0 && !batch.maps));
 }
 
 #[test]
 fn only_what_maps_needs_the_memory() {
-    let batch = |call| World::new(State::Parked).try_batch(&[call], &[10], &mut |_, _, _| true);
+    let batch = |call| World::new(State::Parked).try_batch(&[call], &mut |_, _, _| true);
     for call in [munmap(1), wrprotect(1), Asked { prot: 0, ..mmap(1) }] {
-        assert!(
-            batch(call).is_ok_and(|batch| batch.calls == 1 && !batch.maps && !batch.receives),
-            "{call:?}"
-        );
+        assert!(batch(call).is_ok_and(|batch| batch.calls == 1 && !batch.maps), "{call:?}");
     }
-    assert!(batch(mmap(1)).is_ok_and(|batch| batch.calls == 1 && batch.maps && batch.receives));
+    assert!(batch(mmap(1)).is_ok_and(|batch| batch.calls == 1 && batch.maps));
 }
 
 #[test]
 fn a_batch_that_is_not_the_guests_to_run() {
-    let refused = |call: Asked, fds: &[c_int]| {
-        World::new(State::Parked).write_batch(&[munmap(1), call], fds, &mut |_, _, _| true)
-    };
-    assert_eq!(refused(mmap(1), &[10]), Ok(2));
-    assert_eq!(refused(mmap(1), &[]), Err(Errno::EPERM), "no such fd");
-    assert_eq!(refused(Asked { fd: Some(1), ..mmap(1) }, &[10]), Err(Errno::EPERM), "no such fd");
-    assert_eq!(refused(Asked { fd: Some(i32::MAX), ..mmap(1) }, &[1; 4]), Err(Errno::EPERM));
-    assert_eq!(refused(Asked { prot: 8, ..mmap(1) }, &[10]), Err(Errno::EPERM));
-    assert_eq!(refused(Asked { addr: STUB, ..mmap(1) }, &[10]), Err(Errno::EPERM));
-    assert_eq!(refused(Asked { addr: STUB - 4096, ..mmap(2) }, &[10]), Err(Errno::EPERM));
-    assert_eq!(refused(Asked { addr: 0x40_0001, ..mmap(1) }, &[10]), Err(Errno::EPERM));
-    assert_eq!(refused(Asked { length: 0, ..mmap(1) }, &[10]), Err(Errno::EPERM));
-    assert_eq!(refused(Asked { length: u64::MAX - 4095, ..mmap(1) }, &[10]), Err(Errno::EPERM));
-    assert_eq!(refused(Asked { offset: 1, ..mmap(1) }, &[10]), Err(Errno::EPERM));
-    assert_eq!(refused(Asked { addr: STUB, ..munmap(1) }, &[]), Err(Errno::EPERM));
-    assert_eq!(refused(Asked { addr: 0, ..munmap(STUB / 4096) }, &[]), Ok(2));
-    assert_eq!(refused(Asked { addr: 4096, ..munmap(STUB / 4096) }, &[]), Err(Errno::EPERM));
-    assert_eq!(refused(munmap(0), &[]), Err(Errno::EPERM));
-    assert_eq!(refused(wrprotect(2), &[]), Ok(2));
-    assert_eq!(refused(wrprotect(0), &[]), Err(Errno::EPERM));
-    assert_eq!(refused(Asked { addr: STUB - 4096, ..wrprotect(2) }, &[]), Err(Errno::EPERM));
-    assert_eq!(refused(Asked { addr: 0x40_0001, ..wrprotect(1) }, &[]), Err(Errno::EPERM));
+    let refused =
+        |call: Asked| World::new(State::Parked).write_batch(&[munmap(1), call], &mut |_, _, _| true);
+    assert_eq!(refused(mmap(1)), Ok(2));
+    assert_eq!(refused(Asked { prot: 8, ..mmap(1) }), Err(Errno::EPERM));
+    assert_eq!(refused(Asked { addr: STUB, ..mmap(1) }), Err(Errno::EPERM));
+    assert_eq!(refused(Asked { addr: STUB - 4096, ..mmap(2) }), Err(Errno::EPERM));
+    assert_eq!(refused(Asked { addr: 0x40_0001, ..mmap(1) }), Err(Errno::EPERM));
+    assert_eq!(refused(Asked { length: 0, ..mmap(1) }), Err(Errno::EPERM));
+    assert_eq!(refused(Asked { length: u64::MAX - 4095, ..mmap(1) }), Err(Errno::EPERM));
+    assert_eq!(refused(Asked { offset: 1, ..mmap(1) }), Err(Errno::EPERM));
+    assert_eq!(refused(Asked { addr: STUB, ..munmap(1) }), Err(Errno::EPERM));
+    assert_eq!(refused(Asked { addr: 0, ..munmap(STUB / 4096) }), Ok(2));
+    assert_eq!(refused(Asked { addr: 4096, ..munmap(STUB / 4096) }), Err(Errno::EPERM));
+    assert_eq!(refused(munmap(0)), Err(Errno::EPERM));
+    assert_eq!(refused(wrprotect(2)), Ok(2));
+    assert_eq!(refused(wrprotect(0)), Err(Errno::EPERM));
+    assert_eq!(refused(Asked { addr: STUB - 4096, ..wrprotect(2) }), Err(Errno::EPERM));
+    assert_eq!(refused(Asked { addr: 0x40_0001, ..wrprotect(1) }), Err(Errno::EPERM));
     // Nothing that arch/um queues.
-    assert_eq!(refused(Asked { prot: -1, ..mmap(1) }, &[10]), Err(Errno::EPERM));
-    assert_eq!(refused(Asked { fd: Some(-1), ..mmap(1) }, &[10]), Err(Errno::EPERM));
+    assert_eq!(refused(Asked { prot: -1, ..mmap(1) }), Err(Errno::EPERM));
     for kind in [0, 4, -1, i32::MAX] {
         let mut world = World::new(State::Parked);
         world.queue(0, &mmap(1));
         world.own.put((world.config.layout.calls + world.config.layout.call_type) as usize, kind);
-        assert_eq!(world.resume(1, &[10], false), Err(Errno::EPERM), "{kind}");
+        assert_eq!(world.resume(1, false), Err(Errno::EPERM), "{kind}");
     }
 }
 
@@ -827,56 +795,33 @@ fn a_batch_never_gets_longer_than_its_room() {
     let room = u64::from(CALLS);
     let mut world = World::new(State::Parked);
     world.shared.bytes()[STACK..].fill(0xee);
-    assert_eq!(world.write_batch(&[mmap(2 * room)], &[10], every_second), Ok(CALLS));
+    assert_eq!(world.write_batch(&[mmap(2 * room)], every_second), Ok(CALLS));
     assert_eq!(world.written(CALLS)[CALLS as usize - 1].addr, 0x40_0000 + 2 * (room - 1) * 4096);
-    assert_eq!(world.write_batch(&[mmap(2 * room + 1)], &[10], every_second), Err(Errno::EPERM));
-    assert_eq!(world.write_batch(&[munmap(1), mmap(2 * room)], &[10], every_second), Err(Errno::EPERM));
-    assert_eq!(world.write_batch(&[mmap(2 * room), munmap(1)], &[10], every_second), Err(Errno::EPERM));
+    assert_eq!(world.write_batch(&[mmap(2 * room + 1)], every_second), Err(Errno::EPERM));
+    assert_eq!(world.write_batch(&[munmap(1), mmap(2 * room)], every_second), Err(Errno::EPERM));
+    assert_eq!(world.write_batch(&[mmap(2 * room), munmap(1)], every_second), Err(Errno::EPERM));
     assert!(world.shared.bytes()[STACK..].iter().all(|byte| *byte == 0xee), "nothing beyond the page");
-}
-
-#[test]
-fn what_a_stub_keeps_is_not_handed_over() {
-    let (kept, other) = (mmap(2), Asked { fd: Some(1), addr: 0x80_0000, ..mmap(1) });
-    let mut world = World::new(State::Parked);
-    world.stub.memory = 20;
-    let mut of = |batch: &[Asked], granted: bool| {
-        let found = world.try_batch(batch, &[20, 10], &mut |_, _, _| granted).unwrap_or_default();
-        let fds: Vec<_> = world.written(found.calls).iter().map(|call| call.fd).collect();
-        (found.maps, found.receives, fds)
-    };
-    assert_eq!(of(&[kept], true), (true, false, vec![5]));
-    assert_eq!(of(&[other], true), (true, true, vec![2]));
-    assert_eq!(of(&[kept, munmap(1), other], true), (true, true, vec![5, 0, 2]));
-    // Nothing is left of them: nothing is to be mapped, or handed over.
-    assert_eq!(of(&[kept, other], false), (false, false, vec![]));
-    assert_eq!(of(&[munmap(1), kept], false), (false, false, vec![0]));
-    // A stub that keeps none.
-    world.stub.memory = -1;
-    let batch = world.try_batch(&[kept], &[20], &mut |_, _, _| true);
-    assert_eq!(batch, Ok(Batch { calls: 1, maps: true, receives: true }));
 }
 
 #[test]
 fn the_limit_is_lifted_for_a_batch_that_maps() {
     // Our own has no bound, and keeps none.
     let own = std::process::id().cast_signed();
-    let limit = |memory: c_int, limit: Limit, maps: bool, pid: c_int| {
+    let limit = |limit: Limit, maps: bool, pid: c_int| {
         let mut world = World::new(State::Parked);
-        (world.stub.pid, world.stub.memory, world.stub.limit) = (pid, memory, limit as u32);
+        (world.stub.pid, world.stub.limit) = (pid, limit as u32);
         let flags = world.run(&mut |_, _, _| true, |parked| parked.limit(maps));
         (flags, world.stub.limit())
     };
     let set = |limit: Limit| (Ok(code::LIMIT), limit);
-    assert_eq!(limit(20, Limit::Holds, true, own), set(Limit::Returning));
-    assert_eq!(limit(20, Limit::Holds, false, own), (Ok(0), Limit::Holds));
+    assert_eq!(limit(Limit::Holds, true, own), set(Limit::Returning));
+    assert_eq!(limit(Limit::Holds, false, own), (Ok(0), Limit::Holds));
     // Nobody to lift it for.
-    assert_eq!(limit(20, Limit::Holds, true, c_int::MAX), (Err(Errno::ESRCH), Limit::Holds));
-    assert_eq!(limit(20, Limit::Holds, false, c_int::MAX), (Ok(0), Limit::Holds));
+    assert_eq!(limit(Limit::Holds, true, c_int::MAX), (Err(Errno::ESRCH), Limit::Holds));
+    assert_eq!(limit(Limit::Holds, false, c_int::MAX), (Ok(0), Limit::Holds));
     // A new one has none yet, and gets it by its first resume, whatever that is for.
     for maps in [false, true] {
-        assert_eq!(limit(20, Limit::Lifted, maps, c_int::MAX), set(Limit::Returning));
-        assert_eq!(limit(-1, Limit::Lifted, maps, c_int::MAX), (Ok(0), Limit::Lifted));
+        assert_eq!(limit(Limit::Lifted, maps, c_int::MAX), set(Limit::Returning));
     }
 }
 
@@ -904,21 +849,21 @@ const CALLS: u32 = code::CALLS_MAX as u32;
 /// What becomes of a page, in order; what takes rights as it is.
 #[derive(Debug, PartialEq, Eq)]
 enum Effect {
-    Map { page: u64, offset: u64, prot: u32, fd: u32 },
+    Map { page: u64, offset: u64, prot: u32 },
     Take { addr: u64, length: u64, prot: u32 },
 }
 
 fn effects(calls: &[Call]) -> Vec<Effect> {
     let mut effects = Vec::new();
     for call in calls {
-        if call.fd == 0 {
+        if call.maps == 0 {
             effects.push(Effect::Take { addr: call.addr, length: call.length, prot: call.prot });
             continue;
         }
         assert!(call.length > 0 && call.length % 4096 == 0);
         for at in (0..call.length).step_by(4096) {
             let (page, offset) = (call.addr + at, call.offset + at);
-            effects.push(Effect::Map { page, offset, prot: call.prot, fd: call.fd.into() });
+            effects.push(Effect::Map { page, offset, prot: call.prot });
         }
     }
     effects
@@ -930,14 +875,14 @@ proptest! {
     /// Exactly what is granted is mapped, in the order in which it was queued, in as few calls as can be.
     #[test]
     fn a_batch_does_what_is_granted(
-        queued in prop::collection::vec((0u64..64, 1u64..12, 0u64..64, 0i32..8, prop::option::of(0i32..5)), 1..40),
+        queued in prop::collection::vec((0u64..64, 1u64..12, 0u64..64, 0i32..8, 1i32..4), 1..40),
         denied in any::<[u64; 4]>(),
         all: bool,
     ) {
         let batch: Vec<_> = queued
             .iter()
-            .map(|(page, pages, offset, prot, fd)| Asked {
-                fd: fd.map(|fd| if fd == 4 { WRPROTECT } else { fd }), addr: page * 4096, length: pages * 4096, offset: offset * 4096, prot: *prot,
+            .map(|(page, pages, offset, prot, kind)| Asked {
+                kind: *kind, addr: page * 4096, length: pages * 4096, offset: offset * 4096, prot: *prot,
             })
             .collect();
         // By address, offset and rights, as a page table would.
@@ -947,32 +892,32 @@ proptest! {
         let (mut expected, mut runs) = (Vec::new(), 0u32);
         for call in &batch {
             let take = |prot| Effect::Take { addr: call.addr, length: call.length, prot };
-            let fd = match call.fd {
-                Some(WRPROTECT) => {
+            match call.kind {
+                STUBGUARD_CALL_WRPROTECT => {
                     expected.push(take(5));
                     runs += 1;
                     continue;
                 }
-                Some(fd) if call.prot != 0 => fd,
+                STUBGUARD_CALL_MMAP if call.prot != 0 => {}
                 _ => {
                     expected.push(take(0));
                     runs += 1;
                     continue;
                 }
-            };
+            }
             let (prot, mut before) = (call.prot as u64, 0);
             for at in (0..call.length).step_by(4096) {
                 let (page, offset) = (call.addr + at, call.offset + at);
                 let rights = [prot, prot & !2].into_iter().find(|prot| granted(page, *prot, offset)).unwrap_or(0);
                 if rights != 0 {
-                    expected.push(Effect::Map { page, offset, prot: rights as u32, fd: fd as u32 + 1 });
+                    expected.push(Effect::Map { page, offset, prot: rights as u32 });
                     runs += u32::from(rights != before);
                 }
                 before = rights;
             }
         }
         let mut world = World::new(State::Parked);
-        let count = world.write_batch(&batch, &[9; 4], &mut |a, p, o| granted(a, p, o));
+        let count = world.write_batch(&batch, &mut |a, p, o| granted(a, p, o));
         if runs <= CALLS {
             prop_assert_eq!(count, Ok(runs));
             prop_assert_eq!(effects(&world.written(runs)), expected);
@@ -1026,88 +971,67 @@ proptest! {
 
 // ---- resumes
 
-#[cfg_attr(miri, ignore = "hands fds over")]
+#[cfg_attr(miri, ignore = "asks the host")]
 #[test]
 fn a_resume_writes_all_that_the_stub_will_read() {
-    for (calls, fds, guest) in
-        [(0, 0, true), (0, 2, true), (1, 1, false), (1, 1, true), (2, 4, true), (2, 0, false)]
+    for (calls, maps, guest) in
+        [(0, false, true), (1, true, false), (1, true, true), (2, true, true), (2, false, false)]
     {
         let mut world = World::new(State::Parked);
         for index in 0..calls {
-            let call = if fds > 0 { mmap(1) } else { munmap(1) };
+            let call = if maps { mmap(1) } else { munmap(1) };
             world.queue(index, &call);
         }
+        world.stub.limit = Limit::Holds as u32;
+        world.stub.pid = std::process::id().cast_signed();
         world.shared.bytes()[..STACK].fill(0xee);
-        let null = File::open("/dev/null").unwrap_or_else(|_| unreachable!());
-        let fds = vec![std::os::fd::AsRawFd::as_raw_fd(&null); fds];
         // The host does not know this listener: the last step fails.
-        assert_eq!(world.resume(calls, &fds, guest), Err(Errno::ENOTTY));
+        assert_eq!(world.resume(calls, guest), Err(Errno::ENOTTY));
         assert_eq!(world.stub.state(), State::Broken);
-        let handed = calls > 0 && !fds.is_empty();
         let head = world.head();
         assert_eq!(head.calls, calls);
         assert_eq!(world.stub.calls, calls);
-        assert_eq!(head.flags & code::RECEIVE != 0, handed);
+        assert_eq!(head.flags & code::LIMIT != 0, maps);
         assert_eq!(head.flags & code::GUEST != 0, guest);
         assert_eq!(head.flags & !0x7f, 0);
-        assert_eq!(world.received(), usize::from(handed), "fds go with one byte, once");
         if !guest {
             // Nothing of an earlier guest's.
             assert_eq!((head.gp, head.iret, head.fs_base, head.xfeatures), ([0; 15], [0; 5], 0, 0));
         }
-        if handed {
-            let message = |offset: usize| offset_of!(Control, message) + offset;
-            let at = |offset: usize| STUB + 4096 + offset as u64;
-            for (member, value) in [
-                (offset_of!(libc::msghdr, msg_name), 0),
-                (offset_of!(libc::msghdr, msg_namelen), 0),
-                (offset_of!(libc::msghdr, msg_iov), at(message(size_of::<libc::msghdr>()))),
-                (offset_of!(libc::msghdr, msg_iovlen), 1),
-                (offset_of!(libc::msghdr, msg_control), at(offset_of!(Control, cmsg))),
-                (offset_of!(libc::msghdr, msg_controllen), 32),
-                (offset_of!(libc::msghdr, msg_flags), 0),
-                (size_of::<libc::msghdr>(), at(offset_of!(Control, payload))),
-                (size_of::<libc::msghdr>() + 8, 1),
-            ] {
-                assert_eq!(world.shared.get::<u64>(message(member)), value, "{member}");
-            }
-        }
     }
-    // Exactly as many fds as may come: with more room, padding would let another one in.
-    let room = size_of::<libc::cmsghdr>() + code::STUBGUARD_FDS_MAX * size_of::<c_int>();
-    assert_eq!(room, size_of::<[u64; 4]>());
 }
 
 #[test]
 fn what_cannot_be_resumed_changes_nothing() {
     let max = World::new(State::Parked).config.layout.calls_max;
-    for (calls, fds, guest) in [(0, 0, false), (max + 1, 0, true), (u32::MAX, 0, true), (1, 5, true)] {
+    for (calls, guest) in [(0, false), (max + 1, true), (u32::MAX, true)] {
         let mut world = World::new(State::Parked);
         world.queue(0, &munmap(1));
-        assert_eq!(world.resume(calls, &vec![0; fds], guest), Err(Errno::EINVAL), "{calls} {fds}");
+        assert_eq!(world.resume(calls, guest), Err(Errno::EINVAL), "{calls}");
         assert_eq!(world.stub.state(), State::Parked);
         assert!(world.shared.bytes()[..STACK].iter().all(|byte| *byte == 0));
-        assert_eq!(world.received(), 0);
     }
-    // A batch that is not the guest's is the end, before anything is handed over.
+    // A batch that is not the guest's is the end, before the limit is lifted.
     let mut world = World::new(State::Parked);
+    world.stub.limit = Limit::Holds as u32;
     world.queue(0, &Asked { addr: STUB, ..mmap(1) });
-    assert_eq!(world.resume(1, &[0], true), Err(Errno::EPERM));
+    assert_eq!(world.resume(1, true), Err(Errno::EPERM));
     assert_eq!(world.stub.state(), State::Broken);
-    assert_eq!(world.received(), 0);
+    assert_eq!(world.stub.limit(), Limit::Holds);
     assert_eq!(world.head().flags, 0);
 }
 
 #[test]
-fn fds_are_not_handed_over_if_no_call_is_left() {
+fn the_limit_stays_if_no_call_is_left() {
     let mut world = World::new(State::Parked);
+    world.stub.limit = Limit::Holds as u32;
     world.queue(0, &mmap(3));
     let own = world.own.data();
-    let resume = Resume { own, calls: 1, fds: &[0], guest: None };
+    let resume = Resume { own, calls: 1, guest: None };
     let answer = world.run(&mut |_, _, _| false, |parked| parked.try_resume(&resume));
     assert_eq!(answer, Err(Errno::ENOTTY));
     assert_eq!((world.head().calls, world.head().flags), (0, 0));
-    assert_eq!(world.received(), 0);
+    assert_eq!(world.stub.limit(), Limit::Holds);
     assert_eq!(world.stub.state(), State::Syncing, "it parks at once");
 }
 
@@ -1125,7 +1049,7 @@ fn it_is_washed_of_its_guest() {
     let head = world.head();
     assert_eq!(world.written(head.calls), [Call { length: STUB, ..Call::default() }]);
     let all = code::GUEST | code::SET_FS | code::SET_GS | code::SELECTORS;
-    assert_eq!(head.flags & (all | code::RECEIVE), all);
+    assert_eq!(head.flags & all, all);
     assert_eq!((head.fs_base, head.gs_base, head.xfeatures), (0, 0, 0x200e7));
     assert_eq!((head.gp, head.iret), ([0; 15], [0, 0x33, 0x202, 0, 0x2b]), "where nothing is mapped");
     assert!(world.shared.bytes()[fp].iter().all(|byte| *byte == 0));
@@ -1182,7 +1106,7 @@ fn a_guests_call_is_taken_while_the_guest_runs() {
     assert!(World::with_calls(State::Running).takes(&good));
     assert!(World::with_calls(State::Running).takes(&call_of(READ, stub::ARCH, GUEST_END - 1)));
     for number in [0, 1, 2, 4, 5, 6] {
-        let state = Stub { state: number, ..Stub::new(1, -1, -1, -1, 1, core::ptr::null_mut()) }.state();
+        let state = Stub { state: number, ..Stub::new(1, -1, 1, core::ptr::null_mut()) }.state();
         assert!(!World::with_calls(state).takes(&good), "{state:?}");
     }
     // clone, execve, exit, mmap, x32, unknown ones

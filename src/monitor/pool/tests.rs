@@ -11,7 +11,7 @@ mod alone {
     use proptest::prelude::*;
 
     fn parked(pid: i32) -> Stub {
-        let mut stub = Stub::new(pid, 1, 2, -1, 3, core::ptr::null_mut());
+        let mut stub = Stub::new(pid, 1, 3, core::ptr::null_mut());
         stub.state = State::Parked as u32;
         stub
     }
@@ -61,7 +61,7 @@ mod alone {
 
         #[test]
         fn it_comes_out_as_it_has_gone_in(
-            (pid, listener, socket, memory) in any::<(i32, i32, i32, i32)>(),
+            (pid, listener) in any::<(i32, i32)>(),
             (siginfo, mcontext, fpstate) in any::<(u16, u16, u16)>(),
             (identity, notification, xfeatures) in any::<(u64, u64, u64)>(),
             shared in any::<usize>(),
@@ -69,7 +69,7 @@ mod alone {
             limit in any::<u32>(),
         ) {
             let shared = core::ptr::without_provenance_mut(shared);
-            let mut stub = Stub::new(pid, listener, socket, memory, identity, shared);
+            let mut stub = Stub::new(pid, listener, identity, shared);
             stub.limit = limit;
             (stub.siginfo, stub.mcontext, stub.fpstate) = (siginfo, mcontext, fpstate);
             (stub.notification, stub.xfeatures, stub.ticket) = (notification, xfeatures, ticket);

@@ -6,6 +6,7 @@
 #![allow(clippy::arithmetic_side_effects)]
 
 use super::*;
+use crate::stub::memory::tests::Pages;
 use iced_x86::{
     Code, ConditionCode, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic,
     OpAccess, OpKind, Register,
@@ -16,17 +17,14 @@ const CONTROL: u64 = PAGE as u64;
 const SIGSTACK: u64 = CONTROL + FP as u64;
 
 /// Every call: its place, its number, and what its arguments are where the filter looks at them.
-const CALLS: [(Place, i64, &[Value]); 11] = {
-    const MESSAGE: u64 = CONTROL + offset_of!(Control, message) as u64;
-    use Value::{Constant as C, Mask, Nothing, Start, Trusted as T};
+const CALLS: [(Place, i64, &[Value]); 9] = {
+    use Value::{Constant as C, Mask, Nothing, Trusted as T};
     [
         // What the first byte is called with is the host's; the rest: see the_ways_to_the_park.
         (Place::Park, 110, &[]),
-        (Place::Recvmsg, 47, &[C(0), Start(MESSAGE), C(0x40)]),
-        (Place::Mmap, 9, &[T, T, T, C(0x11), T, T]),
+        (Place::Mmap, 9, &[T, T, T, C(0x11), C(1), T]),
         (Place::Munmap, 11, &[T, T]),
         (Place::Mprotect, 10, &[T, T, T]),
-        (Place::Close, 436, &[C(1), C(4), C(0)]),
         (Place::Limit, 302, &[C(0), C(9), Nothing, C(0)]),
         (Place::SetFs, 158, &[C(0x1002), T]),
         (Place::SetGs, 158, &[C(0x1001), T]),
@@ -82,12 +80,22 @@ fn it_is_code_then_constants() {
     let nothing = Place::Nothing.offset();
     assert_eq!(nothing, end.next_multiple_of(8));
     assert!(bytes[end as usize..nothing as usize].iter().all(|byte| *byte == 0));
-    // No address space, and the right to have as much as ever again.
-    assert_eq!(bytes[nothing as usize..][..16], [[0; 8], [0xff; 8]].concat());
+    // No address space; what may be had again is written into the copy.
+    assert_eq!(bytes[nothing as usize..][..16], [0; 16]);
     assert_eq!(eflags_at(), nothing + 16);
     assert_eq!(bytes[eflags_at() as usize..][..8], 0x202u64.to_le_bytes());
     assert_eq!(bytes[Place::Mask.offset() as usize..], [0; 8]);
     assert!(bytes.len() < PAGE / 4, "{}", bytes.len());
+}
+
+#[test]
+fn a_copy_has_the_hosts_bound_in_the_limit() {
+    let mut page = Pages::new();
+    assert_eq!(write(&page.data(), 0x1234_5678_9abc), Some(bytes().len()));
+    let (copy, bound) = (page.bytes()[..bytes().len()].to_vec(), Place::Nothing.offset() as usize + 8);
+    assert_eq!(copy[..bound], bytes()[..bound]);
+    assert_eq!(copy[bound..bound + 8], 0x1234_5678_9abcu64.to_le_bytes());
+    assert_eq!(copy[bound + 8..], bytes()[bound + 8..]);
 }
 
 #[test]
@@ -186,7 +194,7 @@ fn it_reads_known_words_and_writes_none() {
                 plain && readable().get(&at) == Some(&i.memory_size().size())
             }
             // A member of a call.
-            (Register::R12, Mnemonic::Mov | Mnemonic::Movzx) => {
+            (Register::R12, Mnemonic::Mov | Mnemonic::Cmp) => {
                 let member = (i.memory_displacement64() as usize, i.memory_size().size());
                 plain
                     && [
@@ -194,7 +202,7 @@ fn it_reads_known_words_and_writes_none() {
                         (offset_of!(Call, length), 8),
                         (offset_of!(Call, offset), 8),
                         (offset_of!(Call, prot), 4),
-                        (offset_of!(Call, fd), 2),
+                        (offset_of!(Call, maps), 2),
                     ]
                     .contains(&member)
             }
@@ -210,7 +218,6 @@ fn it_reads_known_words_and_writes_none() {
         named,
         BTreeSet::from([
             (Register::RSP, eflags_at()),
-            (Register::RSI, control(offset_of!(Control, message))),
             (Register::R12, control(offset_of!(Control, batch))),
             (Register::RDX, Place::Nothing.offset()),
             (Register::RSI, Place::Mask.offset()),
@@ -518,11 +525,10 @@ fn what_each_flag_does() {
         let reached = reached(Place::Park.offset(), flags, &[]);
         let is = |flag: u32| flags & flag != 0;
         for (what, at, expected) in [
-            ("recvmsg", call_at(Place::Recvmsg), is(RECEIVE)),
             ("mmap", call_at(Place::Mmap), true),
             ("munmap", call_at(Place::Munmap), true),
             ("mprotect", call_at(Place::Mprotect), true),
-            ("close", call_at(Place::Close), is(RECEIVE)),
+            ("limit", call_at(Place::Limit), is(LIMIT)),
             ("unblock", call_at(Place::Unblock), is(GUEST)),
             ("iret", Place::Iret.offset(), is(GUEST)),
             ("xrstor", at(Mnemonic::Xrstor64), is(GUEST) && !is(FXSAVE)),
@@ -540,13 +546,13 @@ fn what_each_flag_does() {
 
 #[test]
 fn the_window_is_closed_on_every_way_out_of_it() {
-    let close = call_at(Place::Close);
-    for flags in (0..128).filter(|flags| flags & RECEIVE != 0) {
-        let open = reached(Place::Recvmsg.offset(), flags, &[close]);
+    let close = call_at(Place::Limit);
+    for flags in (0..128).filter(|flags| flags & LIMIT != 0) {
+        let open = reached(Place::Park.offset(), flags, &[close, call_at(Place::Kill)]);
         assert!(open.contains(&close));
         let mut calls: Vec<_> = CALLS.iter().filter(|(place, ..)| open.contains(&call_at(*place))).collect();
         calls.retain(|(place, ..)| {
-            !matches!(place, Place::Mmap | Place::Munmap | Place::Mprotect | Place::Close)
+            !matches!(place, Place::Mmap | Place::Munmap | Place::Mprotect | Place::Limit | Place::Kill)
         });
         assert!(calls.is_empty(), "{calls:?}");
         assert!(!open.contains(&Place::Iret.offset()));
@@ -554,7 +560,7 @@ fn the_window_is_closed_on_every_way_out_of_it() {
     }
     // If it cannot be closed, that is the end: the jump behind it leads to the kill.
     let code = instructions();
-    let index = code.iter().position(|i| i.ip() == Place::Close.offset()).unwrap_or_default();
+    let index = code.iter().position(|i| i.ip() == Place::Limit.offset()).unwrap_or_default();
     assert_eq!((code[index].code(), code[index].op0_register()), (Code::Test_rm64_r64, Register::RAX));
     assert_eq!(code[index + 1].condition_code(), ConditionCode::ne);
     let failed = reached(code[index + 1].near_branch_target(), u32::MAX, &[]);

@@ -6,7 +6,6 @@
 //! | where                                   | call    | answer      |
 //! |-----------------------------------------|---------|-------------|
 //! | in the page, at the park                | getppid | USER_NOTIF  |
-//! | in the page, anywhere but at the batch's mmap | mmap | USER_NOTIF |
 //! | where guests are                        | any but those that the start still has to make | USER_NOTIF |
 //! | everywhere else                         | any     | ALLOW: the second filter decides |
 //!
@@ -20,8 +19,7 @@
 //! | at the park        | getppid                          | TRACE: the first filter notifies |
 //! | at a site of [`code`](crate::stub::code) | that site's, with exactly its arguments, as far as the host looks at them | ALLOW |
 //! | at a site          | any other, or other arguments    | KILL   |
-//! | elsewhere in the page | mmap                          | TRACE: the first filter notifies |
-//! | elsewhere in the page | anything else, x32 numbers with it | KILL |
+//! | elsewhere in the page | any                           | KILL |
 //!
 //! What the first filter is to notify is TRACE in the second, not ALLOW: of the two, USER_NOTIF counts; and should
 //! the first ever not notify, the host has no tracer to ask, and does not make the call (ENOSYS).
@@ -34,9 +32,8 @@ use super::{Program, TO_KILL, at, high, low, op};
 use crate::config::Config;
 use crate::host::probe::STUBGUARD_F_FSGSBASE;
 use crate::stub::calls;
-use crate::stub::code::{self, Control, Place};
+use crate::stub::code::{self, Place};
 use crate::{Errno, Result, stub};
-use core::mem::offset_of;
 use libc::{
     SECCOMP_RET_ALLOW as ALLOW, SECCOMP_RET_TRACE as TRACE, SECCOMP_RET_TRAP as TRAP,
     SECCOMP_RET_USER_NOTIF as NOTIFY,
@@ -62,14 +59,9 @@ pub(super) fn build_listener(config: &Config, p: &mut Program<'_>) -> Result<()>
         p.ret(NOTIFY)
     })?;
     p.load(at::IP_LOW)?;
-    p.case(low(site(config, Place::Mmap)), |p| p.ret(ALLOW))?;
-    p.case(low(site(config, Place::Park)), |p| {
-        p.load(at::NR)?;
-        p.require(code::PARK_NR.unsigned_abs(), ALLOW)?;
-        p.ret(NOTIFY)
-    })?;
+    p.require(low(site(config, Place::Park)), ALLOW)?;
     p.load(at::NR)?;
-    p.require(libc::SYS_mmap as u32, ALLOW)?;
+    p.require(code::PARK_NR.unsigned_abs(), ALLOW)?;
     p.ret(NOTIFY)
 }
 
@@ -92,17 +84,6 @@ pub(super) fn build(config: &Config, features: u32, p: &mut Program<'_>) -> Resu
         // The host takes no other size than that of the mask.
     })?;
     memory_calls(p, config)?;
-    at_site(p, config, Place::Recvmsg, libc::SYS_recvmsg, ALLOW, |p| {
-        let message = config.stub_data_address(offset_of!(Control, message) as u32);
-        p.require_at(at::arg_low(0), 0)?;
-        p.require_arg(1, message)?;
-        p.require_at(at::arg_low(2), libc::MSG_DONTWAIT.unsigned_abs())
-    })?;
-    at_site(p, config, Place::Close, libc::SYS_close_range, ALLOW, |p| {
-        p.require_at(at::arg_low(0), 1)?;
-        p.require_at(at::arg_low(1), code::STUBGUARD_FDS_MAX as u32)?;
-        p.require_at(at::arg_low(2), 0)
-    })?;
     at_site(p, config, Place::Limit, libc::SYS_prlimit64, ALLOW, |p| {
         p.require_at(at::arg_low(0), 0)?;
         p.require_at(at::arg_low(1), libc::RLIMIT_AS)?;
@@ -114,8 +95,7 @@ pub(super) fn build(config: &Config, features: u32, p: &mut Program<'_>) -> Resu
             at_site(p, config, place, libc::SYS_arch_prctl, ALLOW, |p| p.require_at(at::arg_low(0), what))?;
         }
     }
-    p.require_at(at::NR, libc::SYS_mmap as u32)?;
-    p.ret(TRACE)
+    Ok(())
 }
 
 /// Goes on if the call is from where guests are, of which the upper half of the address tells that is
@@ -180,9 +160,7 @@ fn memory_calls(p: &mut Program<'_>, config: &Config) -> Result<()> {
         p.emit(op::JSET_K, !7, TO_KILL, 0)?;
         p.require_at(at::arg_high(2), 0)?;
         p.require_arg(3, (libc::MAP_SHARED | libc::MAP_FIXED) as u64)?;
-        p.load(at::arg_low(4))?;
-        p.emit(op::JGE_K, 1, 0, TO_KILL)?;
-        p.emit(op::JGT_K, code::STUBGUARD_KEPT_FD as u32, TO_KILL, 0)?;
+        p.require_at(at::arg_low(4), code::STUBGUARD_MEMORY_FD as u32)?;
         to_range[0] = p.len;
         p.emit(op::JA, 0, 0, 0)
     })?;

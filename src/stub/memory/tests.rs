@@ -67,7 +67,7 @@ fn structures_and_copies_are_inside() {
     let mut pages = Pages::new();
     let mut other = Pages::new();
     let (data, to) = (pages.data(), other.data());
-    let call = Call { addr: 1, length: 2, offset: 3, prot: 4, fd: 5, index: 6 };
+    let call = Call { addr: 1, length: 2, offset: 3, prot: 4, maps: 5, index: 6 };
     assert_eq!(data.store_all(SIZE - 31, &call), None);
     assert_eq!(data.store_all(SIZE - 32, &call), Some(()));
     assert_eq!(data.load::<u64>(SIZE - 16), Some(3));

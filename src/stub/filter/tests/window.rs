@@ -4,23 +4,19 @@
 use super::*;
 use crate::host::probe::STUBGUARD_F_FSGSBASE;
 use crate::stub::calls;
-use crate::stub::code::{Control, Place};
+use crate::stub::code::Place;
 use proptest::prelude::*;
 
 /// Hosts with and without FSGSBASE; all other features make no difference.
 const HOSTS: [u32; 4] = [0, STUBGUARD_F_FSGSBASE, !STUBGUARD_F_FSGSBASE, u32::MAX];
 
-/// The control page's message: behind 25 words of registers and the like.
-const MESSAGE: u64 = PAGE + 4096 + 25 * 8;
-const FDS: u64 = 4;
-const KEPT: u64 = 5;
+/// What a stub has the memory as.
+const MEMORY: u64 = 1;
 
 const PARK: u32 = 110;
 const MMAP: u32 = 9;
 const MUNMAP: u32 = 11;
 const MPROTECT: u32 = 10;
-const RECVMSG: u32 = 47;
-const CLOSE_RANGE: u32 = 436;
 const SIGPROCMASK: u32 = 14;
 const ARCH_PRCTL: u32 = 158;
 const PRLIMIT: u32 = 302;
@@ -29,7 +25,7 @@ const PRLIMIT: u32 = 302;
 const GUEST_END: u64 = 0x7f80_0000_0000;
 
 fn config() -> Config {
-    Config { flags: STUBGUARD_WINDOW, mmap_fd_first: 1, mmap_fd_last: 4, ..example() }
+    Config { flags: STUBGUARD_WINDOW, mmap_fd_first: 1, mmap_fd_last: 1, ..example() }
 }
 
 fn config_with_calls() -> Config {
@@ -46,8 +42,8 @@ fn nothing() -> u64 {
 
 /// The place at an offset of the page, if a call may be made there.
 fn place(offset: u64) -> Option<Place> {
-    use Place::{Close, Limit, Mmap, Mprotect, Munmap, Park, Recvmsg, SetFs, SetGs, Unblock};
-    [Park, Recvmsg, Mmap, Munmap, Mprotect, Close, Limit, SetFs, SetGs, Unblock]
+    use Place::{Limit, Mmap, Mprotect, Munmap, Park, SetFs, SetGs, Unblock};
+    [Park, Mmap, Munmap, Mprotect, Limit, SetFs, SetGs, Unblock]
         .into_iter()
         .find(|place| place.offset() == offset)
 }
@@ -76,19 +72,11 @@ fn rule(guest_end: u64, fsgsbase: bool, call: &Seen) -> u32 {
     let [a, b, c, d, ..] = call.args;
     let allowed = match place(call.ip - PAGE) {
         Some(Place::Park) if call.nr == PARK => return NOTIFY,
-        Some(Place::Recvmsg) => call.nr == RECVMSG && call.int(0) == 0 && b == MESSAGE && call.int(2) == 0x40,
         Some(Place::Mmap) => {
-            call.nr == MMAP
-                && below_the_stub(a, b)
-                && c <= 7
-                && d == 0x11
-                && (1..=KEPT).contains(&u64::from(call.int(4)))
+            call.nr == MMAP && below_the_stub(a, b) && c <= 7 && d == 0x11 && u64::from(call.int(4)) == MEMORY
         }
         Some(Place::Munmap) => call.nr == MUNMAP && below_the_stub(a, b),
         Some(Place::Mprotect) => call.nr == MPROTECT && below_the_stub(a, b) && c == 5,
-        Some(Place::Close) => {
-            call.nr == CLOSE_RANGE && call.int(0) == 1 && u64::from(call.int(1)) == FDS && call.int(2) == 0
-        }
         Some(Place::Limit) => {
             call.nr == PRLIMIT && call.int(0) == 0 && call.int(1) == 9 && c == nothing() && d == 0
         }
@@ -96,7 +84,6 @@ fn rule(guest_end: u64, fsgsbase: bool, call: &Seen) -> u32 {
         // Without the call, they are places like any other.
         Some(Place::SetFs) if !fsgsbase => arch_prctl(0x1002),
         Some(Place::SetGs) if !fsgsbase => arch_prctl(0x1001),
-        None | Some(Place::SetFs | Place::SetGs) if call.nr == MMAP => return NOTIFY,
         _ => false,
     };
     if allowed { ALLOW } else { KILL }
@@ -109,12 +96,7 @@ fn listener_rule(guest_end: u64, call: &Seen) -> u32 {
         let of_the_start = [436, 292, 322, 60, 231].contains(&call.nr);
         return if call.arch == X86_64 && !of_the_start { NOTIFY } else { ALLOW };
     }
-    let asks = match place(call.ip.wrapping_sub(PAGE)) {
-        Some(Place::Park) => call.nr == PARK,
-        Some(Place::Mmap) => false,
-        _ => call.nr == MMAP,
-    };
-    if call.ip & !0xfff == PAGE && asks { NOTIFY } else { ALLOW }
+    if call.ip == PAGE + Place::Park.offset() && call.nr == PARK { NOTIFY } else { ALLOW }
 }
 
 struct Checker {
@@ -159,26 +141,19 @@ impl Checker {
 }
 
 /// The calls that the stub's code makes.
-fn good() -> [(Place, Seen); 11] {
+fn good() -> [(Place, Seen); 9] {
     let at = |place: Place, nr, args| (place, Seen::at(place.offset(), nr, args));
     [
         at(Place::Park, PARK, [14, PAGE, PAGE, 0, 0, 0]),
-        at(Place::Recvmsg, RECVMSG, [0, MESSAGE, 0x40, 0, 0, 0]),
         at(Place::Mmap, MMAP, [0x40_0000, 4096, 3, 0x11, 1, 0x10_0000]),
-        at(Place::Mmap, MMAP, [0, PAGE, 7, 0x11, KEPT, u64::MAX]),
+        at(Place::Mmap, MMAP, [0, PAGE, 7, 0x11, MEMORY, u64::MAX]),
         at(Place::Munmap, MUNMAP, [PAGE - 4096, 4096, 0, 0, 0, 0]),
         at(Place::Mprotect, MPROTECT, [PAGE - 4096, 4096, 5, 0, 0, 0]),
-        at(Place::Close, CLOSE_RANGE, [1, FDS, 0, 0, 0, 0]),
         at(Place::Limit, PRLIMIT, [0, 9, nothing(), 0, 0, 0]),
         at(Place::SetFs, ARCH_PRCTL, [0x1002, 0x1234, 0, 0, 0, 0]),
         at(Place::SetGs, ARCH_PRCTL, [0x1001, 0x1234, 0, 0, 0, 0]),
         at(Place::Unblock, SIGPROCMASK, [2, mask(), 0, 8, 0, 0]),
     ]
-}
-
-#[test]
-fn the_message_is_where_the_code_has_it() {
-    assert_eq!(MESSAGE, config().stub_data_address(core::mem::offset_of!(Control, message) as u32));
 }
 
 #[test]
@@ -253,7 +228,7 @@ fn guests_calls_notify_or_trap_and_are_never_made() {
     for nr in numbers.chain(others) {
         for ip in places {
             for arch in ARCHITECTURES {
-                for args in [[0; 6], [u64::MAX; 6], good()[2].1.args] {
+                for args in [[0; 6], [u64::MAX; 6], good()[1].1.args] {
                     let call = Seen { nr, arch, ip, args };
                     checker.check(call);
                     let both = checker.answer(&call);
@@ -447,7 +422,7 @@ proptest! {
     /// Anything at all, mostly at the places.
     #[test]
     fn any_call(
-        calls in prop::collection::vec((0usize..11, any::<u32>(), any::<[u64; 6]>(), any::<u16>(), 0u64..8192), 200),
+        calls in prop::collection::vec((0usize..9, any::<u32>(), any::<[u64; 6]>(), any::<u16>(), 0u64..8192), 200),
     ) {
         let mut checker = Checker::new(0);
         for (which, nr, args, change, offset) in calls {

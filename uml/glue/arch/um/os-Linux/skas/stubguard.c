@@ -22,7 +22,6 @@
 #include <linux/seccomp.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <as-layout.h>
@@ -43,10 +42,9 @@
 #include <stubguard.h>
 
 /*
- * Notify mode: in a stub fd 0 is the socket, 1 the listener, and phys_mapping()
- * knows one memory fd only, which is received as the next one and closed after
- * a batch. In window mode the stub has no listener; it keeps the fd of the memory
- * from its start on, while others (iomem) are handed over for each batch.
+ * Notify mode: in a stub fd 0 is the socket, 1 the listener. The memory's fd is
+ * received as the next one for each batch, and closed after it. (In window mode
+ * a stub has that fd from its start on, and no socket.)
  */
 #define STUB_MEM_FD	(STUBGUARD_LISTENER_FD + 1)
 
@@ -73,7 +71,6 @@ static int want_guard __initdata = 1;
 static int want_window __initdata = 1;
 static int want_all __initdata = 1;
 static int want_notified __initdata = 1;
-static int want_kept __initdata = 1;
 /* Milliseconds; 0 is the library's default */
 static unsigned int watchdog_tick __initdata;
 static unsigned int watchdog_budget __initdata;
@@ -81,7 +78,6 @@ static unsigned int pool_size __initdata = 32;
 static struct stub_guard_init guard_init;
 static unsigned long long filter[STUBGUARD_FILTER_MAX];	/* struct sock_filter */
 static void *stub_code;
-static int kept_fd = -1;
 /* For tests: as if the host refused more; 0 for no limit but the host's */
 static unsigned int mappings_max;
 /* For tests: microseconds between a call's arrival and the kernel's work on it */
@@ -146,10 +142,6 @@ static int __init stub_guard_setup(char *line, int *add)
 			want_notified = 1;
 		} else if (strcmp(word, "calls=trap") == 0) {
 			want_notified = 0;
-		} else if (strcmp(word, "memory=keep") == 0) {
-			want_kept = 1;
-		} else if (strcmp(word, "memory=pass") == 0) {
-			want_kept = 0;
 		} else if (!parse_number(word)) {
 			os_warn("stubguard: '%s' is not known, see --help\n",
 				word);
@@ -162,7 +154,7 @@ static int __init stub_guard_setup(char *line, int *add)
 
 __uml_setup("stubguard=", stub_guard_setup,
 "stubguard=<window|notify|off>[,besteffort][,tick=<ms>][,budget=<ms>][,pool=<n>]\n"
-"          [,calls=<notify|trap>][,memory=<keep|pass>][,mappings=<n>][,delay=<us>]\n"
+"          [,calls=<notify|trap>][,mappings=<n>][,delay=<us>]\n"
 "    Guards the stubs of seccomp mode: what they map is checked against the\n"
 "    guest's page tables, and a stub that does not report back is killed.\n"
 "    With 'window', the default, the host holds a stub while the kernel works,\n"
@@ -176,8 +168,6 @@ __uml_setup("stubguard=", stub_guard_setup,
 "    are kept for new ones (32; 0 for none, 64 at most), and system calls that\n"
 "    need but their arguments come as notifications (with 'trap', or if UML\n"
 "    runs beneath a seccomp filter, all of them make a signal frame: slower).\n"
-"    A stub keeps the memory's file, by which it may map nothing while a guest\n"
-"    runs (with 'pass' it has it for each batch of memory calls only: slower).\n"
 "    With 'mappings' a stub makes n memory calls at most (32 or more) before all\n"
 "    that it has mapped is dropped, as happens when the host refuses a mapping.\n"
 "    With 'delay' the kernel waits so many microseconds before it works on such a\n"
@@ -255,7 +245,7 @@ static struct stubguard_stub *parked(struct mm_id *id)
 	return (void *)((struct stub_data *)id->stack)->sigstack;
 }
 
-/* Each address space needs a socket and a listener */
+/* Each address space needs a listener, and in notify mode a socket */
 static void __init raise_fd_limit(void)
 {
 	struct rlimit lim;
@@ -331,8 +321,8 @@ int __init os_stub_guard_start(void *code, unsigned long task_size)
 		config.flags |= STUBGUARD_WINDOW;
 		config.pool_size = pool_size;
 		config.guest_end = want_notified ? task_size : 0;
-		config.mmap_fd_first = 1;
-		config.mmap_fd_last = STUB_MAX_FDS;
+		config.mmap_fd_first = STUBGUARD_MEMORY_FD;
+		config.mmap_fd_last = STUBGUARD_MEMORY_FD;
 	}
 	if (want_all)
 		config.flags |= STUBGUARD_REQUIRE;
@@ -359,12 +349,7 @@ int __init os_stub_guard_start(void *code, unsigned long task_size)
 		if (ret < 0)
 			return ret;
 		stub_code = code;
-		if (want_kept && (stubguard_features() & STUBGUARD_F_LIMIT)) {
-			unsigned long long offset;
-
-			kept_fd = phys_mapping(uml_to_phys(code), &offset);
-			guard_init.kept_fd = STUBGUARD_KEPT_FD;
-		}
+		guard_init.memory_fd = STUBGUARD_MEMORY_FD;
 		guard_init.stack = offsetof(struct stub_data, sigstack);
 		guard_init.stack_size = sizeof(((struct stub_data *)0)->sigstack);
 		if (config.guest_end)
@@ -476,8 +461,8 @@ int os_stub_guard_attach(struct mm_id *id)
 
 	if (stub_guard_parked) {
 		ret = stubguard_stub_attach(parked(id), id->pid,
-					    guard->listener, id->sock,
-					    (void *)guard->shared, kept_fd);
+					    guard->listener,
+					    (void *)guard->shared);
 		if (ret == 0)
 			guard->identity = parked(id)->identity;
 		else if (stub_guard_may_print(__func__))
@@ -850,7 +835,7 @@ static struct {
 
 struct starter {
 	struct mm_id *id;
-	int sockpair[2];
+	int pipe[2];
 	int stub_exe_fd;
 	int fd;
 };
@@ -885,14 +870,14 @@ static int start_child(void *data)
 	init.stub_data_offset = MMAP_OFFSET(offset);
 	last = max_fd(max_fd(starter->fd, starter->stub_exe_fd),
 		      max_fd(code_fd, data_fd));
-	/* Nothing of the start's has the number of the one that is kept */
-	last = max_fd(last, STUBGUARD_KEPT_FD);
+	/* Nothing of the start's has the number of the memory */
+	last = max_fd(last, STUBGUARD_MEMORY_FD);
 	init.stub_code_fd = last + 1;
 	init.stub_data_fd = last + 2;
 	exe_fd = last + 3;
-	if (syscall(__NR_write, starter->sockpair[1], &init, sizeof(init)) !=
+	if (syscall(__NR_write, starter->pipe[1], &init, sizeof(init)) !=
 		    sizeof(init) ||
-	    syscall(__NR_dup2, starter->sockpair[0], starter->fd) < 0)
+	    syscall(__NR_dup2, starter->pipe[0], starter->fd) < 0)
 		goto out;
 
 	/* From here on only calls that the library's filter expects here */
@@ -934,7 +919,8 @@ static int start_stub(struct mm_id *id, int stub_exe_fd, int cpu)
 	}
 	starter.fd = starters[cpu].fd;
 
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, starter.sockpair)) {
+	/* It reads its init data from this, and the kernel needs it no longer */
+	if (pipe2(starter.pipe, O_CLOEXEC)) {
 		err = -errno;
 		goto no_stub;
 	}
@@ -943,12 +929,10 @@ static int start_stub(struct mm_id *id, int stub_exe_fd, int cpu)
 	id->pid = clone(start_child, starters[cpu].stack,
 			CLONE_VFORK | CLONE_VM | CLONE_FILES | SIGCHLD, &starter);
 	err = -errno;
-	close(starter.sockpair[0]);
-	if (id->pid < 0) {
-		close(starter.sockpair[1]);
+	close(starter.pipe[0]);
+	close(starter.pipe[1]);
+	if (id->pid < 0)
 		goto no_stub;
-	}
-	id->sock = starter.sockpair[1];
 	return 0;
 
 no_stub:
@@ -1002,7 +986,6 @@ int stub_guard_take(struct mm_id *id)
 		return -1;
 	}
 	id->pid = stub->pid;
-	id->sock = stub->socket;
 	guard->listener = stub->listener;
 	guard->identity = stub->identity;
 	guard->starting = 0;
@@ -1092,8 +1075,6 @@ static int hand_over(struct mm_id *id, struct stubguard_event *event,
 	struct stubguard_resume request = {
 		.own = (void *)id->stack,
 		.calls = id->syscall_data_len,
-		.fds = id->syscall_fd_map,
-		.fd_count = id->syscall_fd_num,
 	};
 	int ret;
 

@@ -63,8 +63,8 @@ struct stub_guard_init {
 	unsigned int stack_size;
 	/* For sigaction(2), besides what every stub says */
 	unsigned int sa_flags;
-	/* The number under which it keeps the memory's fd; 0 for none */
-	int kept_fd;
+	/* The number under which it has the memory's fd; 0 for none */
+	int memory_fd;
 	/* The byte that dispatches calls, from the start of the stub's data */
 	unsigned int selector;
 	/* Its filter: how long, and where, from the start of the stub's data */
