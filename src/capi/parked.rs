@@ -4,7 +4,7 @@
 use super::{MmId, borrow, listener, notify, ret};
 use crate::config::{self, Config, STUBGUARD_WINDOW};
 use crate::host::pidfd;
-use crate::host::probe::STUBGUARD_F_LIMIT;
+use crate::host::probe::{STUBGUARD_F_LIMIT, STUBGUARD_F_RECEIVE_ENDS};
 use crate::host::seccomp;
 use crate::monitor::parked::{Event, Guest, Parked, Resume, STUBGUARD_REGISTERS, Stub, Target};
 use crate::monitor::pool;
@@ -185,7 +185,8 @@ pub unsafe extern "C" fn stubguard_stub_take(stub: *mut Stub) -> c_int {
     })
 }
 
-/// Whether a stub lives: its listener tells, whoever has reaped it.
+/// Says whether a stub lives, reaped or not. Its listener tells; before Linux 6.11 only of a stub that was reaped, so that
+/// the host is asked as well.
 ///
 /// Any thread; does not block. Returns 1; 0 if it is dead; -EINTR if signals came at every of a hundred looks;
 /// -EINVAL, -EBADF; -EOPNOTSUPP, -ENODEV as above.
@@ -195,7 +196,8 @@ pub unsafe extern "C" fn stubguard_stub_lives(stub: *const Stub) -> c_int {
         window()?;
         // SAFETY: the caller's promise.
         let stub = unsafe { record(stub) }?;
-        Ok(!seccomp::is_gone(borrow(stub.listener)?)?)
+        let told = super::library::stubguard_features() & STUBGUARD_F_RECEIVE_ENDS != 0;
+        Ok(!seccomp::is_gone(borrow(stub.listener)?)? && (told || !pidfd::has_ended(stub.pid)))
     })
 }
 
