@@ -335,6 +335,13 @@ void mm_wait_dead(struct mm_id *mm)
 		;
 }
 
+void mm_wait_told(struct mm_id *mm)
+{
+	mm_wait_dead(mm);
+	if (!(stubguard_features() & STUBGUARD_F_RECEIVE_ENDS))
+		mm_reap(mm);
+}
+
 /* What stub_exe does: all of it in the new process. Nothing of the C library but memory. */
 static _Noreturn void become_stub(struct mm_id *mm, int sock, const struct sock_fprog *program,
 				  unsigned int flags)
@@ -515,10 +522,10 @@ void mm_start_process(struct mm_id *mm, void (*main)(void))
 
 int mm_reap(struct mm_id *mm)
 {
-	int status = 0;
-
-	check_eq(raw(SYS_wait4, mm->pid, &status, __WALL, 0), mm->pid);
-	return status;
+	if (!mm->reaped)
+		check_eq(raw(SYS_wait4, mm->pid, &mm->status, __WALL, 0), mm->pid);
+	mm->reaped = true;
+	return mm->status;
 }
 
 void mm_forget(struct mm_id *mm)

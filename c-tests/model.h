@@ -100,6 +100,8 @@ struct mm_id {
 	unsigned char *ram;		/* FRAMES pages */
 	int memory;			/* the file of `ram` */
 	int pid, pidfd, sock, listener;
+	bool reaped;
+	int status;			/* if it was reaped */
 	uint64_t identity;
 	int calls;			/* in own.syscall_data */
 	bool do_not_drain;		/* mm_wait() leaves notifications alone */
@@ -142,6 +144,8 @@ int mm_reap(struct mm_id *mm);
 bool mm_is_dead(struct mm_id *mm);
 /* Sleeps until the process is dead. */
 void mm_wait_dead(struct mm_id *mm);
+/* And until its listener tells: before Linux 6.11 it has to be reaped for that, as UML does at SIGCHLD. */
+void mm_wait_told(struct mm_id *mm);
 /* Sleeps until /proc says so of its state. */
 void mm_wait_state(struct mm_id *mm, char state);
 char mm_state(struct mm_id *mm);

@@ -111,7 +111,7 @@ static void notifications_keep_it(void)
 	errno_and(seccomp_notify_serve(&mm, -1, 0), -EBADF);
 	errno_and(seccomp_notify_serve(&mm, 0, 5000), -EINVAL);
 	raw(SYS_pidfd_send_signal, mm.pidfd, 9, 0, 0);
-	mm_wait_dead(&mm);
+	mm_wait_told(&mm);
 	errno_and(seccomp_notify_drain(&mm, mm.listener), -ESRCH);
 }
 
@@ -182,14 +182,14 @@ static void parked_stubs_keep_it(void)
 	errno_and(wait_once(), -EINTR);
 	host_fail(HOST_RECV, 1, 1, ENOENT);
 	errno_and(wait_once(), -EINTR);
-	errno_and(wait_once(), 0);
+	errno_and(window_wait(&w), 0);
 	errno_and(wait_once(), -EINVAL);
 	window_set_up(&w);
 	window_guest(&w, "report", 1);
 	host_fail(HOST_SEND, 1, 1, EINTR);
 	errno_and(window_resume(&w), 0);
 	errno_and(window_resume(&w), -EINVAL);
-	errno_and(wait_once(), 0);
+	errno_and(window_wait(&w), 0);
 	queue_one();
 	errno_and(window_sync(&w), 0);
 	queue_one();

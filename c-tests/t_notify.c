@@ -61,7 +61,7 @@ static bool die_before(const long *arg, long *result)
 	(void)arg;
 	(void)result;
 	raw(SYS_kill, mm.pid, SIGKILL);
-	mm_wait_dead(&mm);
+	mm_wait_told(&mm);
 	return false;
 }
 
@@ -354,7 +354,7 @@ static void dead_before(void)
 	start_suspended();
 	before = host_count(HOST_RECV);
 	raw(SYS_kill, mm.pid, SIGKILL);
-	mm_wait_dead(&mm);
+	mm_wait_told(&mm);
 	check_eq(seccomp_notify_serve(&mm, mm.listener, 0), -ESRCH);
 	check_eq(seccomp_notify_serve(&mm, mm.listener, 1000), -ESRCH);
 	check_eq(seccomp_notify_drain(&mm, mm.listener), -ESRCH);

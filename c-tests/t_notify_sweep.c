@@ -116,7 +116,7 @@ static bool refuse(const struct deed *deed, unsigned int number, int error)
 		check_eq(ret, -error);
 		check(!mm_mapping(&mm, GUEST_FREE)[0] || deed->batch);
 		check_eq(stubguard_kill_stub(mm.pid, mm.identity), 0);
-		mm_wait_dead(&mm);
+		mm_wait_told(&mm);
 		check_eq(drain(), -ESRCH);
 		ended++;
 	} else {

@@ -56,6 +56,12 @@ static bool die_before(const long *arg, long *result)
 	return false;
 }
 
+/* By which call the monitor waits for a park: an older host is polled first. */
+static enum host_call waits_by(void)
+{
+	return stubguard_features() & STUBGUARD_F_RECEIVE_ENDS ? HOST_RECV : HOST_POLL;
+}
+
 /* ---- SEND */
 
 /* As a freezer and a debugger do it: the call is withdrawn, and comes again. */
@@ -403,12 +409,12 @@ static void handler(int sig)
 static struct {
 	pthread_t thread;
 	int target;
-	unsigned int receives;
+	unsigned int waits;
 	void (*act)(void);
 	atomic_bool stop;
 } watcher;
 
-/* When the monitor sleeps in RECV: acts, again and again until it is told to stop. */
+/* When the monitor sleeps: acts, again and again until it is told to stop. */
 static void *act_when_it_sleeps(void *argument)
 {
 	char path[64], buffer[512], *end;
@@ -417,7 +423,7 @@ static void *act_when_it_sleeps(void *argument)
 	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", watcher.target);
 	while (!watcher.stop) {
 		raw(SYS_sched_yield);
-		if (host_count(HOST_RECV) < watcher.receives)
+		if (host_count(waits_by()) < watcher.waits)
 			continue;
 		fd = raw(SYS_open, path, O_RDONLY, 0);
 		len = raw(SYS_read, fd, buffer, sizeof(buffer) - 1);
@@ -433,7 +439,7 @@ static void *act_when_it_sleeps(void *argument)
 static void when_it_sleeps(void (*act)(void))
 {
 	watcher.target = (int)raw(SYS_gettid);
-	watcher.receives = host_count(HOST_RECV) + 1;
+	watcher.waits = host_count(waits_by()) + 1;
 	watcher.act = act;
 	watcher.stop = false;
 	check_eq(pthread_create(&watcher.thread, NULL, act_when_it_sleeps, NULL), 0);
@@ -539,7 +545,7 @@ static void dies_before_the_receive(void)
 {
 	start();
 	spin();
-	host_hook_set(HOST_RECV, die_before);
+	host_hook_set(waits_by(), die_before);
 	check_eq(window_wait(&w), -ESRCH);
 	host_reset();
 	window_is_lost(&w);
@@ -600,6 +606,56 @@ static void is_withdrawn_and_dies(void)
 }
 
 /* ---- older hosts */
+
+/* The listener of such a host says nothing of a stub that is dead, but has not been reaped. */
+static bool tells_of_the_reaped(const long *arg, long *result)
+{
+	struct pollfd *listener = (struct pollfd *)arg[0];
+
+	*result = raw(SYS_poll, listener, arg[1], arg[2]);
+	if (*result == 1 && listener->revents == POLLHUP) {
+		listener->revents = 0;
+		*result = 0;
+	}
+	return true;
+}
+
+/* UML reaps at SIGCHLD, which it holds off while it synchronises page tables. */
+static void a_death_that_the_listener_does_not_tell(void)
+{
+	host_fail(HOST_RECV, 1, 1, EIO);
+	window_init(STUBGUARD_REQUIRE);
+	host_hook_set(HOST_POLL, tells_of_the_reaped);
+
+	window_start(&w);
+	check_eq(stubguard_stub_lives(&w.stub), 1);
+	queue_one();
+	check_eq(window_resume_batch(&w), 0);
+	kill_it();
+	check_eq(window_wait(&w), -ESRCH);
+	window_is_lost(&w);
+	check_eq(stubguard_stub_lives(&w.stub), 0);
+	mm_reap(&w.mm);
+	mm_forget(&w.mm);
+
+	/* Parked */
+	window_start(&w);
+	kill_it();
+	window_guest(&w, "report", 1);
+	check_eq(window_resume(&w), -ESRCH);
+	window_is_lost(&w);
+	mm_reap(&w.mm);
+	mm_forget(&w.mm);
+
+	/* A timer ends each wait. */
+	window_start(&w);
+	spin();
+	host_reset();
+	host_fail(HOST_POLL, 1, 1000, EINTR);
+	check_eq(wait_once(), -EINTR);
+	kill_it();
+	check_eq(wait_once(), -ESRCH);
+}
 
 static void a_host_where_receive_does_not_end(void)
 {
@@ -845,6 +901,7 @@ static const struct test tests[] = {
 	TEST(dies_after_its_report),
 	TEST(is_withdrawn_and_dies),
 	TEST(a_host_where_receive_does_not_end),
+	TEST(a_death_that_the_listener_does_not_tell),
 	TEST(its_polls_are_bounded),
 	TEST(withdrawn_between_poll_and_receive),
 	TEST(a_host_without_fsgsbase),

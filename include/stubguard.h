@@ -121,7 +121,7 @@ struct sock_filter; /* <linux/filter.h> */
 
 /**
  * `stubguard_features()`: a monitor that waits for a notification learns of the stub's death (Linux
- * 6.11). Without it the monitor of a parked stub polls before it waits: slower, not weaker.
+ * 6.11), reaped or not. Without it the monitor of a parked stub polls before it waits: slower, not weaker.
  */
 #define STUBGUARD_F_RECEIVE_ENDS 32
 
@@ -686,7 +686,8 @@ int stubguard_kill_stub(int pid,
  * that stub; two threads must not serve one listener at a time.
  *
  * Returns 1 if a call was answered, or withdrawn before it was; 0 if none came; -EINTR if a signal was handled (look around,
- * call again); -ESRCH if the stub is dead; -EINVAL, -EBADF, -ENOTTY for bad arguments; -ENODEV
+ * call again); -ESRCH if the stub is dead (without STUBGUARD_F_RECEIVE_ENDS: if it has been reaped as well, so a caller
+ * that cannot have it reaped asks waitid(2) with WNOWAIT); -EINVAL, -EBADF, -ENOTTY for bad arguments; -ENODEV
  * before stubguard_init(). With any other error a call may stay suspended for good: end the stub. A denied call is answered
  * too: it fails in the stub with EPERM.
  * Series: patches 2, 3, 5.
@@ -806,7 +807,8 @@ int stubguard_stub_put(struct stubguard_stub *stub,
 int stubguard_stub_take(struct stubguard_stub *stub);
 
 /**
- * Whether a stub lives: its listener tells, whoever has reaped it.
+ * Says whether a stub lives, reaped or not. Its listener tells; before Linux 6.11 only of a stub that was reaped, so that
+ * the host is asked as well.
  *
  * Any thread; does not block. Returns 1; 0 if it is dead; -EINTR if signals came at every of a hundred looks;
  * -EINVAL, -EBADF; -EOPNOTSUPP, -ENODEV as above.

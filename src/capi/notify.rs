@@ -32,7 +32,8 @@ pub(super) fn monitor<'a>(
 /// that stub; two threads must not serve one listener at a time.
 ///
 /// Returns 1 if a call was answered, or withdrawn before it was; 0 if none came; -EINTR if a signal was handled (look around,
-/// call again); -ESRCH if the stub is dead; -EINVAL, -EBADF, -ENOTTY for bad arguments; -ENODEV
+/// call again); -ESRCH if the stub is dead (without STUBGUARD_F_RECEIVE_ENDS: if it has been reaped as well, so a caller
+/// that cannot have it reaped asks waitid(2) with WNOWAIT); -EINVAL, -EBADF, -ENOTTY for bad arguments; -ENODEV
 /// before stubguard_init(). With any other error a call may stay suspended for good: end the stub. A denied call is answered
 /// too: it fails in the stub with EPERM.
 /// Series: patches 2, 3, 5.

@@ -3,6 +3,7 @@
 
 use super::{MmId, borrow, listener, notify, ret};
 use crate::config::{self, Config, STUBGUARD_WINDOW};
+use crate::host::probe::STUBGUARD_F_RECEIVE_ENDS;
 use crate::host::seccomp;
 use crate::host::{pidfd, rlimit};
 use crate::monitor::parked::{Event, Guest, Parked, Resume, STUBGUARD_REGISTERS, Stub, Target};
@@ -172,7 +173,8 @@ pub unsafe extern "C" fn stubguard_stub_take(stub: *mut Stub) -> c_int {
     })
 }
 
-/// Whether a stub lives: its listener tells, whoever has reaped it.
+/// Says whether a stub lives, reaped or not. Its listener tells; before Linux 6.11 only of a stub that was reaped, so that
+/// the host is asked as well.
 ///
 /// Any thread; does not block. Returns 1; 0 if it is dead; -EINTR if signals came at every of a hundred looks;
 /// -EINVAL, -EBADF; -EOPNOTSUPP, -ENODEV as above.
@@ -182,7 +184,8 @@ pub unsafe extern "C" fn stubguard_stub_lives(stub: *const Stub) -> c_int {
         window()?;
         // SAFETY: the caller's promise.
         let stub = unsafe { record(stub) }?;
-        Ok(!seccomp::is_gone(borrow(stub.listener)?)?)
+        let told = super::library::stubguard_features() & STUBGUARD_F_RECEIVE_ENDS != 0;
+        Ok(!seccomp::is_gone(borrow(stub.listener)?)? && (told || !pidfd::has_ended(stub.pid)))
     })
 }
 

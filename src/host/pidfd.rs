@@ -67,6 +67,20 @@ pub fn is_alive(process: BorrowedFd<'_>) -> Result<()> {
     signal(process, 0)
 }
 
+/// Whether a child of ours has ended, but has not been reaped.
+///
+/// If another child has got the number meanwhile, the one that was meant has ended all the more.
+#[must_use]
+pub fn has_ended(pid: c_int) -> bool {
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+    let mut info = core::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
+    let usage = core::ptr::null_mut::<libc::rusage>();
+    // SAFETY: the host writes a `siginfo_t`. Nothing is reaped.
+    let ret = unsafe { libc::syscall(libc::SYS_waitid, libc::P_PID, pid, info.as_mut_ptr(), options, usage) };
+    // SAFETY: integers, which were zero before.
+    check(ret).is_ok() && unsafe { info.assume_init() }.si_signo != 0
+}
+
 /// A number that no other process with this pid will ever have.
 ///
 /// The pidfd's inode on hosts that number them for ever; on others the time when the process

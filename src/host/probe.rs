@@ -23,7 +23,7 @@ pub const STUBGUARD_F_SYNC_WAKE_UP: u32 = 8;
 /// have FSGSBASE). Without it a parked stub may call arch_prctl for that: slower, not weaker.
 pub const STUBGUARD_F_FSGSBASE: u32 = 16;
 /// `stubguard_features()`: a monitor that waits for a notification learns of the stub's death (Linux
-/// 6.11). Without it the monitor of a parked stub polls before it waits: slower, not weaker.
+/// 6.11), reaped or not. Without it the monitor of a parked stub polls before it waits: slower, not weaker.
 pub const STUBGUARD_F_RECEIVE_ENDS: u32 = 32;
 
 /// `stubguard_features()`: a process can have its system calls dispatched by a byte of its own (Linux 5.11),

@@ -48,7 +48,7 @@ pub enum Pending {
     Nothing,
     /// A suspended call.
     Notification,
-    /// Nobody uses the filter any more: the stub is dead (Linux 5.9).
+    /// Nobody uses the filter any more: the stub is dead (Linux 5.9; before 6.11 it must have been reaped).
     Gone,
 }
 

@@ -7,7 +7,7 @@
 //! |------|-------------------|---------------------------------------|---------------------------|
 //! | poll | EINTR             | a signal was handled                  | to the caller             |
 //! | poll | POLLERR           | a signal while the listener was busy  | EINTR, to the caller      |
-//! | poll | POLLHUP           | the stub is dead                      | ESRCH                     |
+//! | poll | POLLHUP           | the stub is dead (and reaped, if the host is older than 6.11) | ESRCH |
 //! | RECV | EINTR             | a signal, or the watchdog's kick      | to the caller             |
 //! | RECV | ENOENT            | withdrawn, or the stub is dead        | poll again: POLLHUP tells |
 //! | RECV | EINVAL and others | a bug, or not a listener              | to the caller             |

@@ -410,7 +410,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         match self.send(code::ANSWER) {
             Err(Errno::ENOENT) => {
                 match seccomp::wait(self.monitor.listener, 0) {
-                    Ok(Pending::Gone) => Err(Errno::ESRCH),
+                    Ok(pending) if self.is_dead(pending) => Err(Errno::ESRCH),
                     // It comes again: see `park`.
                     _ => Ok(()),
                 }
@@ -810,23 +810,30 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
 
     fn receive(&self) -> Result<Notification> {
         let listener = self.monitor.listener;
+        let no_report = |pending| if self.is_dead(pending) { Errno::ESRCH } else { Errno::EINTR };
         if self.features & STUBGUARD_F_RECEIVE_ENDS == 0 {
-            match seccomp::wait(listener, WAIT_MS)? {
-                Pending::Nothing => return Err(Errno::EINTR),
-                Pending::Gone => return Err(Errno::ESRCH),
-                Pending::Notification => {}
+            match seccomp::wait(listener, WAIT_MS) {
+                Ok(Pending::Notification) => {}
+                Ok(pending) => return Err(no_report(pending)),
+                // With a timer each wait may end so.
+                Err(Errno::EINTR) => return Err(no_report(Pending::Nothing)),
+                Err(error) => return Err(error),
             }
         }
         match seccomp::receive(listener) {
             Err(Errno::ENOENT) => {
                 counters::RESYNCHRONISED.bump();
-                Err(match seccomp::wait(listener, 0)? {
-                    Pending::Gone => Errno::ESRCH,
-                    Pending::Nothing | Pending::Notification => Errno::EINTR,
-                })
+                Err(no_report(seccomp::wait(listener, 0)?))
             }
             result => result,
         }
+    }
+
+    /// Whether the stub is dead. Before Linux 6.11 its listener tells only when it has been reaped, which a monitor
+    /// that holds off SIGCHLD must not wait for.
+    fn is_dead(&self, pending: Pending) -> bool {
+        let told = self.features & STUBGUARD_F_RECEIVE_ENDS != 0;
+        pending == Pending::Gone || (pending == Pending::Nothing && !told && pidfd::has_ended(self.stub.pid))
     }
 
     /// Numbers a resume, and writes what the stub will read of it.

@@ -652,13 +652,25 @@ static int fail(int error)
 	return -1;
 }
 
+/*
+ * Nothing has come of the stub. SIGCHLD cannot tell that it has died if
+ * interrupts are off, as they are while page tables are synchronised. The
+ * listener tells, but before Linux 6.11 only if the stub has been reaped.
+ */
+static int look_around(struct mm_id *id)
+{
+	siginfo_t info = { .si_signo = 0 };
+
+	if (waitid(P_PID, id->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+	    info.si_signo)
+		return fail(ESRCH);
+	return fail(EINTR);
+}
+
 /**
  * stub_guard_wait() - Wait for the stub's report, and answer its calls
  * @id:		The stub
  * @futex:	The word by which it hands over
- *
- * SIGCHLD cannot tell that the stub has died if interrupts are off, as they are
- * while page tables are synchronised: the listener tells.
  *
  * Return: as FUTEX_WAIT; -1 with EINTR whenever the caller should look around,
  *	   with ESRCH if the stub is dead
@@ -700,10 +712,12 @@ int stub_guard_wait(struct mm_id *id, unsigned int *futex)
 						  (void *)id->stack,
 						  guard->calls,
 						  guard->pending);
+		if (ret == 0 || ret == -EINTR)
+			return look_around(id);
 		if (ret < 0)
 			return fail(-ret);
 		guard->pending -= ret;
-		if (ret == 0 || guard->pending > 0)
+		if (guard->pending > 0)
 			return fail(EINTR);
 	}
 
@@ -712,6 +726,8 @@ int stub_guard_wait(struct mm_id *id, unsigned int *futex)
 	/* A wait with a timeout is not restarted: each timer tick ends it */
 	if (ret < 0 && (errno == ETIMEDOUT || errno == EINTR)) {
 		ret = seccomp_notify_drain(id, guard->listener);
+		if (ret == 0 || ret == -EINTR)
+			return look_around(id);
 		return fail(ret < 0 ? -ret : EINTR);
 	}
 
