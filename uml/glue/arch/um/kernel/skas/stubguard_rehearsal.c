@@ -38,6 +38,12 @@ static const struct vm_special_mapping code_mapping = {
 static int __init fail(const char *what, const char *call, int err,
 		       const char *remedy)
 {
+	int refused = os_stub_guard_park_refused();
+
+	if (!*call && refused) {
+		call = "getppid";
+		err = refused;
+	}
 	pr_err("stubguard: rehearsal: %s: %s%serrno %d: %s\n", what, call,
 	       *call ? " gives " : "", -err, remedy);
 	return err;
@@ -52,7 +58,8 @@ static struct mm_struct * __init new_mm(void)
 	int err;
 
 	if (!mm) {
-		fail("start a stub", "", -ENOMEM, "see the line before");
+		fail("start a stub", "", -ENOMEM,
+		     "the host must let UML start processes (RLIMIT_NOFILE, RLIMIT_NPROC, security modules)");
 		return NULL;
 	}
 

@@ -1442,6 +1442,18 @@ int os_stub_guard_counter(unsigned int index, const char **name,
 }
 
 /**
+ * os_stub_guard_park_refused() - Does the host refuse the call by which stubs park?
+ *
+ * In a stub a filter's TRACE does no harm to it, so UML does not look before.
+ *
+ * Return: 0, or a negative error
+ */
+int __init os_stub_guard_park_refused(void)
+{
+	return stub_guard_parked && syscall(__NR_getppid) < 0 ? -errno : 0;
+}
+
+/**
  * os_stub_guard_rehearse() - Have a stub run what is queued, then some code
  * @id:		The stub
  * @regs:	The registers to begin with; what it stops with

@@ -55,7 +55,6 @@ static struct {
 	CALL_WITH(futex, -1, FUTEX_WAKE, UML, "waking threads"),
 	CALL(getdents64, HOSTFS, "files of the host"),
 	CALL(getpid, UML, "signals to itself"),
-	CALL(getppid, UML, "the park of processes"),
 	CALL(gettid, UML, "timers"),
 	CALL(ioctl, UML, "notifications of processes"),
 	/* No signal, to this process group */
@@ -105,8 +104,8 @@ static int __init refusal(long nr, long first, long second)
 {
 	if (syscall(nr, first, second, -1L, -1L, -1L, -1L) >= 0)
 		return 0;
-	/* Then the C library calls clone */
-	if (nr == __NR_clone3 && errno == ENOSYS)
+	/* For these two the C library then makes other calls */
+	if ((nr == __NR_clone3 || nr == __NR_statx) && errno == ENOSYS)
 		return 0;
 	return errno == EPERM || errno == EACCES || errno == ENOSYS ? errno : 0;
 }

@@ -126,6 +126,7 @@ int stub_guard_is_stale(void);
 int os_stub_guard_await(struct stub_guard *guard, unsigned int runs);
 int stub_guard_refused(int window, int *guard);
 int os_stub_guard_keeps(void);
+int os_stub_guard_park_refused(void);
 int os_stub_guard_rehearse(struct mm_id *id, struct uml_pt_regs *regs,
 			   unsigned long ip, int signal, const char **call);
 int os_stub_guard_rehearse_kill(struct mm_id *id);
