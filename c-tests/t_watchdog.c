@@ -661,6 +661,31 @@ static void a_process_with_another_identity_is_not_hit(void)
 	is_left_alone(&mm);
 }
 
+static bool no_entry(const long *arg, long *result)
+{
+	(void)arg;
+	*result = -ENOENT;
+	return true;
+}
+
+static void a_rehearsal_kills_that_process_and_counts_nothing(void)
+{
+	init(0);
+	mm_start(&mm);
+	check_eq(stubguard_watchdog_rehearse(0, mm.identity), -EINVAL);
+	check_eq(stubguard_watchdog_rehearse(mm.pid, mm.identity + 1), -ESRCH);
+	/* A watchdog that cannot look would not kill. */
+	host_hook_set(HOST_OPENAT, no_entry);
+	check_eq(stubguard_watchdog_rehearse(mm.pid, mm.identity), -ENOENT);
+	host_reset();
+	check(!mm_is_dead(&mm));
+	check_eq(stubguard_watchdog_rehearse(mm.pid, mm.identity), 0);
+	mm_wait_dead(&mm);
+	check_eq(stats().kills, 0);
+	check_eq(stats().stalls, 0);
+	mm_forget(&mm);
+}
+
 static void a_pid_that_came_back_is_not_hit(void)
 {
 	int pid, again;
@@ -1083,6 +1108,7 @@ static const struct test tests[] = {
 	TEST(a_report_at_the_last_moment),
 	TEST(nobody_is_watched_after_the_wait),
 	TEST(a_process_with_another_identity_is_not_hit),
+	TEST(a_rehearsal_kills_that_process_and_counts_nothing),
 	TEST(a_pid_that_came_back_is_not_hit),
 	TEST(a_stub_that_has_died_by_itself),
 	TEST(a_kick_frees_a_monitor_from_a_receive_that_blocks),

@@ -985,6 +985,20 @@ int seccomp_wd_progress(int cpu);
  */
 int seccomp_wd_exit(int cpu);
 
+/**
+ * Does to a stub what the watchdog does to one that does not report back: looks at it, and kills it. So the
+ * caller learns before the first guest whether the host lets it; a watchdog that cannot look does not
+ * kill. No counter, and no line.
+ *
+ * `pid`, `identity`: as of get_stub_listener(), or `stubguard_stub.identity`. Any thread, with the watchdog
+ * started or not. The process is the caller's to reap.
+ *
+ * Returns 0; -ESRCH if there is no such process (any more); -EINVAL; -ENODEV before stubguard_init(); others as the
+ * host says of /proc/PID/stat (-ENOENT: the host hides it), pidfd_open(2) and pidfd_send_signal(2).
+ */
+int stubguard_watchdog_rehearse(int pid,
+                                uint64_t identity);
+
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus

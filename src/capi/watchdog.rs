@@ -61,3 +61,17 @@ pub extern "C" fn seccomp_wd_progress(cpu: c_int) -> c_int {
 pub extern "C" fn seccomp_wd_exit(cpu: c_int) -> c_int {
     ret::call(|| watchdog::exit(cpu))
 }
+
+/// Does to a stub what the watchdog does to one that does not report back: looks at it, and kills it. So the
+/// caller learns before the first guest whether the host lets it; a watchdog that cannot look does not
+/// kill. No counter, and no line.
+///
+/// `pid`, `identity`: as of get_stub_listener(), or `stubguard_stub.identity`. Any thread, with the watchdog
+/// started or not. The process is the caller's to reap.
+///
+/// Returns 0; -ESRCH if there is no such process (any more); -EINVAL; -ENODEV before stubguard_init(); others as the
+/// host says of /proc/PID/stat (-ENOENT: the host hides it), pidfd_open(2) and pidfd_send_signal(2).
+#[unsafe(no_mangle)]
+pub extern "C" fn stubguard_watchdog_rehearse(pid: c_int, identity: u64) -> c_int {
+    ret::call(|| watchdog::rehearse(pid, identity))
+}

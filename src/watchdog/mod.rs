@@ -124,6 +124,19 @@ pub fn exit(cpu: c_int) -> Result<()> {
     told(slot(cpu)?.exit())
 }
 
+/// Looks at a stub, and kills it, by the calls that the thread makes. Counts and reports nothing.
+///
+/// # Errors
+/// `ENODEV`; `EINVAL`; `ESRCH` if there is no such process; what the host says of /proc and the pidfd.
+pub fn rehearse(pid: c_int, identity: u64) -> Result<()> {
+    config::get()?;
+    if pid <= 0 {
+        return Err(Errno::EINVAL);
+    }
+    look(Stub { pid, identity }, thread::own_tid())?;
+    pidfd::kill_identified(pid, identity)
+}
+
 /// Starts the thread.
 ///
 /// # Errors
@@ -212,10 +225,10 @@ extern "C" fn main(timer: *mut c_void) -> *mut c_void {
 fn watch(config: &Config, slot: &Slot, seen: Option<Seen>) -> Option<Seen> {
     let wait = slot.observe()?;
     let Some(mut seen) = seen.filter(|seen| seen.wait == wait) else {
-        let look = look(&wait).ok()?;
+        let look = look(wait.stub, wait.tid).ok()?;
         return Some(Seen { wait, account: Account::open(&look) });
     };
-    let look = look(&wait);
+    let look = look(wait.stub, wait.tid);
     if config.kick_signal != 0 {
         // It has waited a tick and more: should it hang in a call for a notification that has been
         // withdrawn, this gets it out; if not, it looks around and waits on.
@@ -262,18 +275,19 @@ fn kill(config: &Config, slot: &Slot, wait: &Wait, look: &Look) {
         .send(config.log, config::STUBGUARD_LOG_WARNING);
 }
 
-fn look(wait: &Wait) -> Result<Look> {
+/// `tid`: the monitor's thread.
+fn look(stub: Stub, tid: c_int) -> Result<Look> {
     // What is read by pid is the stub's if the pid is the stub's before and after.
-    let process = pidfd::open_identified(wait.stub.pid, wait.stub.identity)?;
-    let stat = procfs::process(wait.stub.pid)?;
-    let mut stub = doing(stat.state);
-    if stub == Doing::Sleeping && procfs::is_frozen(wait.stub.pid) {
-        stub = Doing::Held;
+    let process = pidfd::open_identified(stub.pid, stub.identity)?;
+    let stat = procfs::process(stub.pid)?;
+    let mut state = doing(stat.state);
+    if state == Doing::Sleeping && procfs::is_frozen(stub.pid) {
+        state = Doing::Held;
     }
     pidfd::is_alive(process.as_fd())?;
     // A monitor that cannot be looked at is no excuse for the stub.
-    let monitor = procfs::own_thread(wait.tid).map_or(Doing::Sleeping, |stat| doing(stat.state));
-    Ok(Look { stub, monitor, cpu_ns: stat.cpu_ns })
+    let monitor = procfs::own_thread(tid).map_or(Doing::Sleeping, |stat| doing(stat.state));
+    Ok(Look { stub: state, monitor, cpu_ns: stat.cpu_ns })
 }
 
 /// proc_pid_stat(5), field 3.

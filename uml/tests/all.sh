@@ -89,6 +89,7 @@ guests_1_cpu() {
 	check "boots shared" "$uml_dir/tests/boots.sh" "$(kernel 7.2-guarded)"
 	check "boots static" "$uml_dir/tests/boots.sh" "$(kernel 7.2-guarded-static)"
 	check "limits" "$uml_dir/tests/limits.sh" "$(kernel 7.2-guarded)"
+	check "denied calls" env MODES=window "$uml_dir/tests/denied.sh" "$(kernel 7.2-guarded)"
 	torture 7.2 guarded 1 notify
 	torture 7.3 guarded-up 1 window
 	guests 7.2 guarded 1 window "unguarded guarded"
@@ -127,6 +128,7 @@ test_more() {
 }
 
 more_1_cpu() {
+	check "denied calls" env ERRNOS="EPERM ENOSYS EACCES" "$uml_dir/tests/denied.sh" "$(kernel 7.2-guarded)"
 	guests 7.2 guarded-up 1 window "unguarded guarded" 7.2-unguarded-up
 	guests 7.2 guarded-up 1 notify guarded 7.2-unguarded-up
 	guests 7.2 guarded-preempt 1 window

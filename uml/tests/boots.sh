@@ -59,6 +59,8 @@ works() { [ "$status" -eq 0 ] && says '^made 200 processes$' && ! says '^lost$';
 guards() { works && says "^mode $1\$" && says '^served [1-9]' && says '^kills 0$' && says '^breaches 0$'; }
 # refuses TEXT: does not start, and says why.
 refuses() { [ "$status" -ne 0 ] && says "$1" && says 'cannot guard userspace' && ! says '^made'; }
+# refuses_call NAME ERRNO: the same, before anything else, as the host refuses that call.
+refuses_call() { [ "$status" -ne 0 ] && says "^stubguard: the host refuses $1 \\(errno $2\\), which UML needs for " && ! says 'Linux version' && ! says '^made'; }
 off() { works && says '^mode off$' && says '^served 0$'; }
 
 boot real
@@ -90,7 +92,7 @@ guards window && r=0 || r=1
 result "$r" "window, a host that lets nobody get another's fd: guarded, as no listener has to be fetched"
 
 boot no-getfd stubguard=notify
-refuses 'no stub: pidfd_getfd gives errno 1' && r=0 || r=1
+{ refuses_call pidfd_getfd 1 && says 'stubguard=window does without'; } && r=0 || r=1
 result "$r" "notify, a host that lets nobody get the listener: refuses to start, and says why"
 
 boot no-getfd stubguard=notify,besteffort
@@ -116,9 +118,47 @@ for mode in window notify; do
 
 	# UML itself needs it to make a stub.
 	boot no-close-range stubguard=$mode
-	{ [ "$status" -ne 0 ] && says 'SECCOMP userspace requested but not functional' && ! says '^made'; } && r=0 || r=1
-	result "$r" "$mode, a host without close_range: UML has no seccomp mode there, and says so"
+	refuses_call close_range 38 && r=0 || r=1
+	result "$r" "$mode, a host without close_range: refuses to start, and says why"
+
+	# What is refused for its arguments alone, or in a stub alone, the rehearsal finds.
+	boot errno=1:62@1=14 "stubguard=$mode"
+	refuses 'stubguard: rehearsal: interrupt a guest: kill gives errno 1' && r=0 || r=1
+	result "$r" "$mode, no SIGALRM may be sent: refuses to start, and says why"
+
+	boot errno=1:424@1=9 "stubguard=$mode"
+	refuses 'stubguard: rehearsal: look at a stub and kill it, as the watchdog does: errno 1' && r=0 || r=1
+	result "$r" "$mode, no SIGKILL may be sent through a pidfd: refuses to start, and says why"
+
+	boot errno=13:322@4=4096 "stubguard=$mode"
+	refuses 'stubguard: rehearsal: .*(start a stub|run a guest)' && r=0 || r=1
+	result "$r" "$mode, no program may be run by its fd: refuses to start, and says why"
 done
+
+boot errno=13:322@4=4096
+refuses 'stubguard: no new stub: execveat gives errno 13' && r=0 || r=1
+result "$r" "window, the same: it names the call"
+
+# 1 is the number of the memory's fd in a stub.
+boot errno=1:9@4=1
+refuses 'stubguard: rehearsal: map memory, and run a guest up to a system call: mmap gives errno 1' && r=0 || r=1
+result "$r" "window, a stub may not map: refuses to start, and says why"
+
+boot errno=1:10@2=5
+refuses 'stubguard: rehearsal: make memory read-only: mprotect gives errno 1' && r=0 || r=1
+result "$r" "window, a stub may not protect: refuses to start, and says why"
+
+boot errno=38:231,62,202 stubguard=besteffort
+{ [ "$status" -ne 0 ] && says '^stubguard: the host refuses futex \(errno 38\)' && says 'refuses kill \(errno 38\)' && says 'refuses exit_group, ' && ! says '^made'; } && r=0 || r=1
+result "$r" "besteffort, what UML itself needs is refused: refuses to start, and names all of it"
+
+boot errno=1:317 seccomp=auto
+{ off && says '^stubguard: the host refuses seccomp \(errno 1\)' && says 'stubguard: off: seccomp mode is not used'; } && r=0 || r=1
+result "$r" "seccomp=auto, the host refuses seccomp(): ptrace mode, and it says why"
+
+boot errno=1:283,286 stubguard=besteffort
+{ works && says 'stubguard: the host refuses timerfd_create' && says 'userspace is NOT confined' && says '^mode off$'; } && r=0 || r=1
+result "$r" "besteffort, what the guard alone needs is refused: starts without it, and warns"
 
 # Each option that has a number: what is none, or out of bounds, is named with the bounds.
 for option in "tick=abc 1 1800000" "tick=0 1 1800000" "tick= 1 1800000" "tick=1800001 1 1800000" "tick=1e3 1 1800000" \
@@ -306,7 +346,7 @@ as_outside && r=0 || r=1
 result "$r" "notify, beneath what podman refuses by default: results as without"
 
 boot docker stubguard=notify
-refuses 'no stub: pidfd_getfd gives errno 1' && r=0 || r=1
+refuses_call pidfd_getfd 1 && r=0 || r=1
 result "$r" "notify, beneath what Docker refuses by default: refuses to start, and says why"
 
 # stubs PID: the stubs of that process

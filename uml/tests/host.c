@@ -15,7 +15,8 @@
  *	host docker|podman|systemd PROGRAM...
  *					refuses the calls that their default profiles refuse, as these do
  *	host ACTION:NR,... PROGRAM...	does that to these calls: errno=E (0: it says that they were done),
- *					trap, trace, log, kill-thread, kill
+ *					trap, trace, log, kill-thread, kill; NR@ARGUMENT=VALUE: if that
+ *					argument, counted from 0, has this value
  *
  * But for "ignoring" by a seccomp filter, which the program and all of its children inherit.
  */
@@ -80,8 +81,10 @@ static struct sock_filter no_close_range[] = {
 
 static struct sock_filter mortal[] = {
 	LOAD(NR),
-	SKIP_IF_NOT(__NR_write, 3),
+	SKIP_IF_NOT(__NR_write, 4),
 	LOAD(ARG(0)),
+	/* -1 is no descriptor: UML tries whether it may write at all */
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ~0U, 2, 0),
 	SKIP_IF_LESS(MORTAL_FD, 1),
 	BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
 	ALLOW,
@@ -278,8 +281,8 @@ static int by_name(char *kind)
 		{ "kill", SECCOMP_RET_KILL_PROCESS },
 	};
 	char *numbers = strchr(kind, ':'), *nr;
-	unsigned int action = 0;
-	int known;
+	unsigned int action = 0, value;
+	int known, argument;
 	size_t i;
 
 	if (!numbers)
@@ -293,8 +296,12 @@ static int by_name(char *kind)
 			known = 1;
 		}
 	}
-	while (known && (nr = strsep(&numbers, ",")))
-		does(action, atoi(nr));
+	while (known && (nr = strsep(&numbers, ","))) {
+		if (sscanf(nr, "%*d@%d=%u", &argument, &value) == 2)
+			does_if(action, atoi(nr), argument, ~0U, value);
+		else
+			does(action, atoi(nr));
+	}
 	return known;
 }
 

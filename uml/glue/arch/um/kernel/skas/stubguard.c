@@ -29,6 +29,13 @@
 #include <stub-audit.h>
 #include <stub-data.h>
 
+static struct mm_struct *mm_of(struct mm_id *id)
+{
+	struct mm_context *context = container_of(id, struct mm_context, id);
+
+	return container_of(context, struct mm_struct, context);
+}
+
 /**
  * stub_mmap_allowed() - Does the page table grant this page to the guest?
  * @id:		The address space
@@ -45,8 +52,7 @@
 int stub_mmap_allowed(struct mm_id *id, unsigned long addr, unsigned long prot,
 		      unsigned long offset)
 {
-	struct mm_context *context = container_of(id, struct mm_context, id);
-	struct mm_struct *mm = container_of(context, struct mm_struct, context);
+	struct mm_struct *mm = mm_of(id);
 	unsigned long long mapped;
 	pte_t *ptep, pte;
 
@@ -88,13 +94,14 @@ int stub_guard_is_watched(void)
 }
 
 /**
- * stub_guard_is_shared() - May another task run in this one's stub?
+ * stub_guard_is_shared() - May another task run in this stub?
+ * @id:		The stub
  *
  * It is likely to, before a call ends that blocks.
  */
-int stub_guard_is_shared(void)
+int stub_guard_is_shared(struct mm_id *id)
 {
-	return atomic_read(&current->mm->mm_users) > 1;
+	return atomic_read(&mm_of(id)->mm_users) > 1;
 }
 
 /**

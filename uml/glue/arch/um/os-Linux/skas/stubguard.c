@@ -34,6 +34,7 @@
 #include <skas.h>
 #include <smp.h>
 #include <stub-data.h>
+#include <sysdep/mcontext.h>
 #include <sysdep/ptrace.h>
 #include <sysdep/stub.h>
 #include <timetravel.h>
@@ -68,6 +69,7 @@ int stub_guard_on;
 int stub_guard_parked;
 
 static int want_guard __initdata = 1;
+static const char *why_off = "by stubguard=off";
 static int want_window __initdata = 1;
 static int want_all __initdata = 1;
 static int want_notified __initdata = 1;
@@ -173,6 +175,36 @@ __uml_setup("stubguard=", stub_guard_setup,
 "    With 'delay' the kernel waits so many microseconds before it works on such a\n"
 "    notification. These two are for tests.\n\n"
 );
+
+/**
+ * stub_guard_check_host() - See that the host lets UML do what it must
+ * @seccomp:	As in seccomp=: 0 is off, 1 auto, 2 on
+ *
+ * With besteffort the guard is turned off if it is the guard alone that cannot do
+ * without; with seccomp=auto UML goes on in ptrace mode.
+ */
+void __init stub_guard_check_host(int *seccomp)
+{
+	int for_guard, for_uml;
+
+	if (!*seccomp || !want_guard)
+		return;
+
+	for_uml = stub_guard_refused(want_window, &for_guard);
+	if (!for_uml && !for_guard)
+		return;
+
+	if (!for_uml && !want_all) {
+		want_guard = 0;
+		why_off = "the host refuses what it needs: userspace is NOT confined";
+		return;
+	}
+	if (*seccomp == 1) {
+		*seccomp = 0;
+		return;
+	}
+	exit(1);
+}
 
 /*
  * The library's lines. They may come from the watchdog's thread, on which no
@@ -305,7 +337,7 @@ int __init os_stub_guard_start(void *code, unsigned long task_size)
 
 	if (!using_seccomp || !want_guard) {
 		printk(UM_KERN_INFO "stubguard: off: %s\n",
-		       using_seccomp ? "by stubguard=off" : "seccomp mode is not used");
+		       using_seccomp ? why_off : "seccomp mode is not used");
 		return 0;
 	}
 
@@ -854,12 +886,20 @@ struct starter {
 	int pipe[2];
 	int stub_exe_fd;
 	int fd;
+	/* What the new process was refused, and why */
+	const char *call;
+	int error;
 };
 
 static int max_fd(int a, int b)
 {
 	return a > b ? a : b;
 }
+
+/* Makes a call of the new process's, and remembers which one has failed */
+#define START_CALL(starter, name, ...)					\
+	((starter)->call = #name,					\
+	 syscall(__NR_##name, __VA_ARGS__) < 0)
 
 /* The new process, until it becomes the stub; of the C library just syscall() */
 static int start_child(void *data)
@@ -891,43 +931,57 @@ static int start_child(void *data)
 	init.stub_code_fd = last + 1;
 	init.stub_data_fd = last + 2;
 	exe_fd = last + 3;
-	if (syscall(__NR_write, starter->pipe[1], &init, sizeof(init)) !=
-		    sizeof(init) ||
-	    syscall(__NR_dup2, starter->pipe[0], starter->fd) < 0)
+	if (START_CALL(starter, write, starter->pipe[1], &init, sizeof(init)) ||
+	    START_CALL(starter, dup2, starter->pipe[0], starter->fd))
 		goto out;
 
 	/* From here on only calls that the library's filter expects here */
+	starter->call = "seccomp";
 	guard->listener = stubguard_listen();
-	if (guard->listener < 0 ||
-	    syscall(__NR_close_range, last + 1, ~0U, CLOSE_RANGE_UNSHARE) < 0 ||
-	    syscall(__NR_dup3, code_fd, init.stub_code_fd, 0) < 0 ||
-	    syscall(__NR_dup3, data_fd, init.stub_data_fd, 0) < 0 ||
-	    syscall(__NR_dup3, starter->stub_exe_fd, exe_fd, O_CLOEXEC) < 0 ||
-	    syscall(__NR_dup3, starter->fd, 0, 0) < 0 ||
-	    syscall(__NR_close_range, 1, last, 0) < 0)
+	if (guard->listener < 0) {
+		errno = -guard->listener;
+		goto out;
+	}
+	if (START_CALL(starter, close_range, last + 1, ~0U, CLOSE_RANGE_UNSHARE) ||
+	    START_CALL(starter, dup3, code_fd, init.stub_code_fd, 0) ||
+	    START_CALL(starter, dup3, data_fd, init.stub_data_fd, 0) ||
+	    START_CALL(starter, dup3, starter->stub_exe_fd, exe_fd, O_CLOEXEC) ||
+	    START_CALL(starter, dup3, starter->fd, 0, 0) ||
+	    START_CALL(starter, close_range, 1, last, 0))
 		goto out;
 
-	syscall(__NR_execveat, exe_fd, "", argv, NULL, AT_EMPTY_PATH);
+	START_CALL(starter, execveat, exe_fd, "", argv, NULL, AT_EMPTY_PATH);
 out:
+	starter->error = errno;
 	syscall(__NR_exit_group, 1);
 	return 1;
+}
+
+/* Says why there is no new stub */
+static void print_no_stub(const char *call, int error)
+{
+	if (stub_guard_may_print(__func__))
+		printk(UM_KERN_ERR "stubguard: no new stub: %s gives errno %d%s\n",
+		       call, error, error == EMFILE ? " (see RLIMIT_NOFILE)" : "");
 }
 
 static int start_stub(struct mm_id *id, int stub_exe_fd, int cpu)
 {
 	struct starter starter = { .id = id, .stub_exe_fd = stub_exe_fd };
-	int err;
 
 	if (!starters[cpu].stack) {
 		const size_t size = 2 * UM_KERN_PAGE_SIZE;
 		void *stack = mmap(NULL, size, PROT_READ | PROT_WRITE,
 				   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-		if (stack == MAP_FAILED)
-			return -errno;
+		if (stack == MAP_FAILED) {
+			starter.call = "mmap";
+			goto no_stub;
+		}
 		starters[cpu].fd = fcntl(stub_exe_fd, F_DUPFD_CLOEXEC, 3);
 		if (starters[cpu].fd < 0) {
-			err = -errno;
+			starter.call = "fcntl";
+			starter.error = errno;
 			munmap(stack, size);
 			goto no_stub;
 		}
@@ -937,25 +991,31 @@ static int start_stub(struct mm_id *id, int stub_exe_fd, int cpu)
 
 	/* It reads its init data from this, and the kernel needs it no longer */
 	if (pipe2(starter.pipe, O_CLOEXEC)) {
-		err = -errno;
+		starter.call = "pipe2";
 		goto no_stub;
 	}
 
 	stub_guard(id)->starting = 1;
 	id->pid = clone(start_child, starters[cpu].stack,
 			CLONE_VFORK | CLONE_VM | CLONE_FILES | SIGCHLD, &starter);
-	err = -errno;
+	if (id->pid < 0) {
+		starter.call = "clone";
+		starter.error = errno;
+	}
 	close(starter.pipe[0]);
 	close(starter.pipe[1]);
 	if (id->pid < 0)
 		goto no_stub;
+	/* Then it has ended: its first resume finds that */
+	if (starter.error)
+		print_no_stub(starter.call, starter.error);
 	return 0;
 
 no_stub:
-	if (stub_guard_may_print(__func__))
-		printk(UM_KERN_ERR "stubguard: no new stub, errno = %d%s\n",
-		       -err, err == -EMFILE ? " (see RLIMIT_NOFILE)" : "");
-	return err;
+	if (!starter.error)
+		starter.error = errno;
+	print_no_stub(starter.call, starter.error);
+	return -starter.error;
 }
 
 /**
@@ -1044,6 +1104,14 @@ unsigned long os_stub_guard_kept(void)
 }
 
 /**
+ * os_stub_guard_keeps() - Are stubs kept for reuse?
+ */
+int __init os_stub_guard_keeps(void)
+{
+	return stub_guard_parked && pool_size;
+}
+
+/**
  * os_stub_guard_drop() - End a stub that is kept
  *
  * Return: the pages that it has shared, or 0 if there is none
@@ -1115,7 +1183,7 @@ static int hand_over(struct mm_id *id, struct stubguard_event *event,
 		if (guard->trapped && !request.calls)
 			guard->trap = 0;
 		request.trap = guard->trap || stub_guard_is_watched() ||
-			       stub_guard_is_shared();
+			       stub_guard_is_shared(id);
 	}
 	ret = stubguard_stub_resume(parked(id), id, &request);
 	if (ret < 0)
@@ -1386,4 +1454,100 @@ int os_stub_guard_counter(unsigned int index, const char **name,
 	*reason = stubguard_denial_name(index);
 	*value = stats.denied[index];
 	return 0;
+}
+
+/**
+ * os_stub_guard_park_refused() - Does the host refuse the call by which stubs park?
+ *
+ * In a stub a filter's TRACE does no harm to it, so UML does not look before.
+ *
+ * Return: 0, or a negative error
+ */
+int __init os_stub_guard_park_refused(void)
+{
+	return stub_guard_parked && syscall(__NR_getppid) < 0 ? -errno : 0;
+}
+
+/**
+ * os_stub_guard_rehearse() - Have a stub run what is queued, then some code
+ * @id:		The stub
+ * @regs:	The registers to begin with; what it stops with
+ * @ip:		Where the code is
+ * @signal:	By what it has to stop: SIGSYS is a system call, SIGALRM is sent
+ * @call:	Where to store what the host has refused, if it is known
+ *
+ * Return: 0, or a negative error
+ */
+int __init os_stub_guard_rehearse(struct mm_id *id, struct uml_pt_regs *regs,
+				  unsigned long ip, int signal, const char **call)
+{
+	static const char *const names[] = {
+		[STUBGUARD_CALL_MMAP] = "mmap",
+		[STUBGUARD_CALL_MUNMAP] = "munmap",
+		[STUBGUARD_CALL_WRPROTECT] = "mprotect",
+	};
+	struct stub_data *own = (void *)id->stack;
+	struct stubguard_event event = {};
+	siginfo_t siginfo;
+	long error = 0;
+	int ret, type;
+
+	*call = "kill";
+	if (signal == SIGALRM && kill(id->pid, SIGALRM) < 0)
+		return -errno;
+
+	*call = "";
+	regs->gp[HOST_IP] = ip;
+	stub_guard_pin();
+	if (stub_guard_parked) {
+		ret = go_on(id, &event, regs, &siginfo);
+		error = event.error;
+		own->syscall_data_len = event.done;
+		if (ret == 0 && error == 0)
+			ret = fetch(id);
+	} else {
+		ret = set_stub_state(regs, own, 0);
+		own->syscall_data_len = id->syscall_data_len;
+		if (ret == 0) {
+			wait_stub_done_seccomp(id, 0, 0);
+			event.signal = own->signal;
+			error = own->err;
+			ret = error ? 0 : get_stub_state(regs, own, NULL);
+		}
+	}
+	stub_guard_unpin();
+	print_log();
+
+	if (ret == 0 && error) {
+		type = own->syscall_data[own->syscall_data_len].syscall;
+		*call = type > 0 && type < ARRAY_SIZE(names) ? names[type] : "";
+		ret = error;
+	}
+	id->syscall_data_len = 0;
+	id->syscall_fd_num = 0;
+	if (ret == 0 && event.signal != signal)
+		ret = event.signal ? -EPROTO : -ESRCH;
+	return ret;
+}
+
+/**
+ * os_stub_guard_rehearse_kill() - End a stub as the watchdog does
+ * @id:		The stub
+ *
+ * Return: 0 when it has ended, or a negative error
+ */
+int __init os_stub_guard_rehearse_kill(struct mm_id *id)
+{
+	int ret, pid = id->pid;
+	siginfo_t info;
+
+	/* For SIGCHLD it is nobody's: its end is no surprise */
+	id->pid = -1;
+	ret = stubguard_watchdog_rehearse(pid, stub_guard(id)->identity);
+	if (ret < 0) {
+		id->pid = pid;
+		return ret;
+	}
+	CATCH_EINTR(ret = waitid(P_PID, pid, &info, WEXITED | WNOWAIT));
+	return ret < 0 && errno != ECHILD ? -errno : 0;
 }

@@ -50,6 +50,9 @@ struct stub_guard {
 	unsigned char futile;
 };
 
+/* os-Linux: see that the host lets UML make the calls that it needs */
+void stub_guard_check_host(int *seccomp);
+
 /* The stub's program is at an address that needs all 64 bits */
 #define STUB_GUARD_MOV "movabsq"
 
@@ -118,9 +121,15 @@ int os_stub_guard_start(void *stub_code, unsigned long task_size);
 int stub_guard_may_print(const char *func);
 void stub_guard_print_dropped(int pid, unsigned int mapped);
 int stub_guard_is_watched(void);
-int stub_guard_is_shared(void);
+int stub_guard_is_shared(struct mm_id *id);
 int stub_guard_is_stale(void);
 int os_stub_guard_await(struct stub_guard *guard, unsigned int runs);
+int stub_guard_refused(int window, int *guard);
+int os_stub_guard_keeps(void);
+int os_stub_guard_park_refused(void);
+int os_stub_guard_rehearse(struct mm_id *id, struct uml_pt_regs *regs,
+			   unsigned long ip, int signal, const char **call);
+int os_stub_guard_rehearse_kill(struct mm_id *id);
 void stub_guard_pin(void);
 void stub_guard_unpin(void);
 void os_stub_guard_prepare(struct mm_id *id);
@@ -143,6 +152,7 @@ struct stub_guard { };
 struct stub_guard_init { };
 
 #define STUB_GUARD_MOV "movq"
+#define stub_guard_check_host(seccomp) ((void)(seccomp))
 #define stub_guard_parked 0
 #define stub_guard_start_userspace(id, stub_exe_fd) 0
 #define stub_guard_sync(id) ((void)(id))
