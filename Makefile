@@ -37,6 +37,7 @@ LIBS := $(addprefix $(BUILD)/lib/,$(SO) libstubguard.so.$(SOVERSION) libstubguar
 ## make check              the quality checks: symbols, panics, stack, lints, licences, models
 ## make soak               stress-ng, honest work and attacks at once in a guest, for MINUTES=10
 ## make disturb            a guest at work while its processes are stopped, frozen, traced, signalled, killed on the host
+## make hosts              Debian's kernels from 5.10 on as hosts, in QEMU: a table of modes; HOSTS="5.10 newest", MODES="1 10"
 ## make audit              does each stub have what its page table grants? LINUX=linux; make audit-mutants: does it notice?
 ## make suite              test suites of others in guests, with and without the guard, case by case
 ## make mutants            breaks what the guard rests on, line by line; a test has to notice

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# deps.sh [--test | --soak | --suite]: looks for the tools that the library and the kernels are built with, and
-# for those of the tests and checks, of `make soak` or `make suite` too. On Debian and its like, root has what is missing
+# deps.sh [--test | --soak | --suite | --hosts]: looks for the tools that the library and the kernels are built with, and
+# for those of the tests and checks, of `make soak`, `make suite` or `make hosts` too. On Debian and its like, root has what is missing
 # installed; everybody else is told what to install.
 set -euo pipefail
 
@@ -51,7 +51,10 @@ stress-ng stress-ng
 <sys/capability.h> libcap-dev
 <popt.h> libpopt-dev
 ' ;;
-*) die "usage: deps.sh [--test | --soak | --suite]" ;;
+--hosts) needs+='
+qemu-system-x86_64 qemu-system-x86
+' ;;
+*) die "usage: deps.sh [--test | --soak | --suite | --hosts]" ;;
 esac
 
 missing() {

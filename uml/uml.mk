@@ -11,6 +11,8 @@
 #	make attacks LINUX=/path/to/linux	on that UML kernel alone
 #	make disturb			guests at work while the host disturbs their processes: both modes, without the pool too, 1 and 2 CPUs
 #	make audit LINUX=/path/to/linux	the mapping oracle in guests at work on that kernel (7.2, guarded)
+#	make hosts			kernels of Debian releases as hosts, in QEMU: which modes run there
+#	make hosts HOSTS="5.10 newest" MODES="1 10" HARNESS=all	some of them; the C harness on each too
 #	make audit-mutants		breaks what the oracle looks at, and sees whether it notices
 #	make debug-guests [FLAVOURS="debug kasan"]	guests at work on kernels that check themselves (lockdep, KASAN ...)
 #	make uml-clean			kernel objects and sources away (downloads stay)
@@ -24,7 +26,7 @@ UML_CACHE := $(if $(STUBGUARD_CACHE),$(abspath $(STUBGUARD_CACHE)),$(patsubst %/
 UML_OBJ = $(UML_CACHE)/obj/$(KVER)$(if $(FIXES),-fixes)
 
 export FIXES
-.PHONY: uml uml-deps uml-lib where run attacks disturb debug-guests audit audit-mutants uml-clean
+.PHONY: uml uml-deps uml-lib where run attacks disturb hosts debug-guests audit audit-mutants uml-clean
 
 uml-deps:
 	@$(UML)/deps.sh
@@ -65,6 +67,11 @@ disturb: uml-lib
 	@for cpus in 1 2; do for mode in window window,pool=0 notify; do \
 		NCPUS=$$cpus GUARDED_ARGS=stubguard=$$mode $(UML)/tests/disturbed.sh $(UML_OBJ)-guarded/linux || exit 1; \
 	done; done
+
+hosts: uml-lib
+	@$(UML)/deps.sh --hosts
+	@$(UML)/build.sh $(KVER) guarded
+	@$(UML)/tests/hosts.sh $(UML_OBJ)-guarded/linux
 
 ifneq ($(LINUX),)
 audit:

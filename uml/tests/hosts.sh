@@ -1,0 +1,348 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# hosts.sh LINUX
+#
+# Boots the kernels of several Debian releases in QEMU, each as a host for the guarded UML kernel LINUX, and prints a
+# table of what a guest does there in each mode. Fails if a mode neither runs nor refuses to start as it is meant to, if a workload
+# has another result than on this machine, or if an attack is not BLOCKED. Each kernel is fetched once (.cache/hosts).
+#
+# HOSTS: versions ("5.10 6.1 6.12 newest"). MODES: numbers of lines of the table below, instead of all. HARNESS: programs of the C
+# harness to run on each host too, or "all"; none by default. ACCEL: kvm or tcg; by default KVM where it boots such a kernel.
+# LIMIT: seconds (900) that one host may compute.
+set -euo pipefail
+
+# shellcheck source=uml/debian.sh
+. "$(dirname "$0")/../debian.sh"
+
+[ $# -eq 1 ] || die "usage: hosts.sh LINUX"
+linux=$(realpath -e -- "$1" 2>/dev/null || true)
+[ -x "${linux:-/dev/null}" ] || die "$1 is not a UML kernel that can be run: make uml builds them"
+read -ra hosts <<<"${HOSTS:-5.10 6.1 6.12 newest}"
+limit=${LIMIT:-900}
+harness=${HARNESS:-}
+hosts_dir=$cache_dir/hosts
+for tool in busybox qemu-system-x86_64 dpkg-deb strip; do
+	command -v "$tool" >/dev/null || die "$tool is missing: run uml/deps.sh --hosts"
+done
+
+# What is run: HOST'S CPUS AND ITS PARAMETERS | USER | YAMA | HIDEPID | GUEST'S CPUS | UML'S PARAMETERS | REFUSES | WORKLOADS | ATTACKS
+#
+# The lines of one machine stand together: it is booted once for them. yama can be made stricter only, so its lines are
+# in that order, 3 at the end. REFUSES is what UML has to say there, instead of running. A processor of QEMU's is some ten times
+# slower: one line has all of the work, the others what depends on a host most: signals, FS and GS bases, registers of calls.
+work='forks maps signals threads vectors steps handlers bases calls'
+short_work='signals bases calls'
+attacks='foreign-frame length-overrun forged-park block-signal alarm-spin left-behind ring-fork'
+# In notify mode block-signal is known to be open (docs/trust.md).
+short_attacks='foreign-frame forged-park alarm-spin'
+getfd='no listener: pidfd_getfd gives errno 1'
+modes="
+2|root||0|2|stubguard=window||$work|$attacks
+2|root||0|2|stubguard=calls=trap||$short_work|$short_attacks
+2|root||0|2|stubguard=notify||$short_work|$short_attacks
+2|user|1|2|1|stubguard=window||calls|foreign-frame
+2|user|1|2|1|stubguard=notify||calls|foreign-frame
+2|user|2|0|1|stubguard=window||calls|foreign-frame
+2|user|2|0|1|stubguard=notify|$getfd||
+2|root|3|0|2|stubguard=window||calls|foreign-frame
+2|root|3|0|2|stubguard=notify|$getfd||
+1 nofsgsbase|root||0|1|stubguard=window||$short_work|$attacks
+1 nofsgsbase|root||0|1|stubguard=calls=trap||$short_work|$short_attacks
+1 nofsgsbase|root||0|1|stubguard=notify||$short_work|$short_attacks
+4|root||0|4|stubguard=window||threads $short_work|$short_attacks
+"
+mapfile -t modes <<<"$(sed '/^$/d' <<<"$modes")"
+read -ra chosen <<<"${MODES-$(seq 1 ${#modes[@]} | paste -s -d ' ')}"
+
+# ---- the hosts' kernels
+
+# Where a version is; the newest of all is in one of several.
+suites_of() {
+	case $1 in
+	5.10) echo bullseye ;;
+	6.1) echo bookworm ;;
+	6.12) echo trixie ;;
+	newest) echo 'trixie-backports forky sid' ;;
+	*) echo 'bullseye bookworm trixie trixie-backports forky sid' ;;
+	esac
+}
+
+# Lists the packages that have such a kernel: VERSION SUITE MIRROR PACKAGE. Since 2026 Debian has it in linux-binary-*, and an
+# empty linux-image-* beside that. The kernels for virtual machines are the smallest, and have no driver as a module that is needed here.
+list_kernels() {
+	local version=$1 suite mirror pattern='[0-9]+\.[0-9]+'
+	[ "$version" = newest ] || pattern=${version//./\\.}
+	for suite in $(suites_of "$version"); do
+		while read -r mirror; do
+			private_apt "$suite" "$mirror" apt-get -q update >&2 || continue
+			private_apt "$suite" "$mirror" apt-cache pkgnames linux- |
+				sed -nE "s/^linux-(binary|image)-(${pattern}[.0-9]*[-+.0-9a-z]*)-cloud-amd64\$/\2 \1 & /p" |
+				awk -v suite="$suite" -v mirror="$mirror" '{ print $1, ($2 == "binary"), suite, mirror, $3 }'
+		done <<<"$mirror_list"
+	done | sort -V
+}
+
+download_kernel() {
+	local version=$1 own=$hosts_dir/$1 suite mirror package deb member
+	list_kernels "$version" >"$own/list"
+	read -r _ _ suite mirror package <<<"$(tail -n 1 "$own/list")"
+	[ -n "$package" ] || return 1
+	download_deb "$suite" "$mirror" "$package"
+	deb=$(find "$apt_dir/debs" -name "${package}_*.deb" | sort -V | tail -n 1)
+	member=$(dpkg-deb --fsys-tarfile "$deb" | tar -t | grep -E '^./(boot/vmlinuz-.*|usr/lib/modules/[^/]*/vmlinuz)$')
+	dpkg-deb --fsys-tarfile "$deb" | tar -xO "$member" >"$own/vmlinuz.tmp"
+	mv "$own/vmlinuz.tmp" "$own/vmlinuz"
+	rm -f "$own/list" "$deb"
+}
+
+fetch_kernel() {
+	local log=$log_dir/fetch-Debian-s-kernel-$1.log why
+	[ ! -s "$hosts_dir/$1/vmlinuz" ] || return 0
+	find_keyring || die "Debian's archive key is missing: install debian-archive-keyring"
+	mirror_list=$(mirrors)
+	[ -n "$mirror_list" ] || die "apt is not set up with a Debian mirror: put a kernel into $(short "$hosts_dir/$1/vmlinuz")"
+	mkdir -p "$hosts_dir/$1"
+	probe=fetched step "fetch Debian's kernel $1" download_kernel "$1" 2>/dev/null && return
+	why=$(apt_says "$log")
+	die "cannot fetch a kernel $1${why:+: $why} (log: $(short "$log")); look at the network and apt's proxy, or put one into $(short "$hosts_dir/$1/vmlinuz")"
+}
+
+# ---- what is in a host besides its kernel
+
+# Not $dir: own_time() has one, and cleanup() may run within.
+run_dir=''
+qemu=''
+cleanup() {
+	[ -z "$qemu" ] || kill -KILL "$qemu" 2>/dev/null || true
+	[ -z "$run_dir" ] || rm -rf "$run_dir"
+}
+trap 'trap "" INT TERM HUP; cleanup' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+archive() { (cd "$1" && find . | busybox cpio -o -H newc 2>/dev/null); }
+
+# with_libraries PROGRAM: it and the shared libraries that it needs have their places in the root
+with_libraries() {
+	local file
+	ldd "$1" 2>/dev/null | grep -o '/[^ ]*' | while read -r file; do
+		mkdir -p "$run_dir/root${file%/*}"
+		cp -L "$file" "$run_dir/root$file"
+	done
+}
+
+make_root() {
+	local root=$run_dir/root program
+	mkdir -p "$root"/{bin,dev,etc,proc,sys,tmp,guest/tmp,harness}
+	cp "$(command -v busybox)" "$root/bin/busybox"
+	cp "$uml_dir/tests/hosts-init.sh" "$root/init"
+	chmod 755 "$root/init"
+	printf 'root:x:0:0:root:/:/bin/sh\nuser:x:1000:1000:user:/:/bin/sh\n' >"$root/etc/passwd"
+	cp "$linux" "$root/linux"
+	strip "$root/linux"
+	with_libraries "$linux"
+	cp "$top_dir/build/guests/work" "$top_dir/build/guests/hostile" "$uml_dir/guests/workload.sh" "$root/guest/"
+	for program in $harness; do
+		cp "$top_dir/build/c-tests/static/$program" "$root/harness/"
+		with_libraries "$root/harness/$program"
+	done
+	archive "$root" >"$run_dir/root.cpio"
+	rm -rf "$root"
+}
+
+# What the workloads say on this machine itself
+make_expected() {
+	mkdir -p "$run_dir/tmp"
+	# shellcheck disable=SC2086 # several words
+	TMPDIR=$run_dir/tmp VECTOR_SECONDS=1 BUSYBOX=busybox sh "$uml_dir/guests/workload.sh" "$top_dir/build/guests/work" /nowhere $work 2>&1 |
+		grep '^result ' >"$run_dir/expected"
+}
+
+# ---- one host
+
+# qemu LOG SECONDS OPTIONS...: runs QEMU for that time at most, without what it waits for a CPU.
+run_qemu() {
+	local log=$1 limit=$2
+	shift 2
+	qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot -m 2048 -serial stdio "$@" </dev/null >"$log" 2>&1 &
+	qemu=$!
+	own_time "$qemu" "$limit" || {
+		echo "hosts.sh: still running after $limit s" >>"$log"
+		kill -KILL "$qemu"
+	} 2>/dev/null
+	wait "$qemu" 2>/dev/null || true
+	qemu=''
+}
+
+# KVM is not there, or boots no kernel of a distribution, in many virtual machines. Without, a processor of QEMU's: before 9.1
+# it faults an iretq under SMAP. All its CPUs are in one thread: guests go from CPU to CPU at each hand-over, and between threads
+# that takes as long as this machine is busy.
+choose_accel() {
+	if [ -z "${ACCEL:-}" ]; then
+		ACCEL=tcg
+		if [ -w /dev/kvm ]; then
+			run_qemu "$log_dir/hosts-kvm.log" 20 -accel kvm -cpu host -kernel "$hosts_dir/${hosts[0]}/vmlinuz" \
+				-append 'console=ttyS0 panic=-1'
+			! grep -q 'Kernel panic - not syncing: VFS' "$log_dir/hosts-kvm.log" || ACCEL=kvm
+		fi
+	fi
+	case $ACCEL in
+	kvm) machine=(-accel kvm -cpu host) ;;
+	tcg) machine=(-accel 'tcg,thread=single' -cpu 'max,-smap') ;;
+	*) die "ACCEL=$ACCEL: kvm or tcg" ;;
+	esac
+	say "hosts run with $ACCEL"
+}
+
+host_log() { printf '%s' "$log_dir/host-$1.log"; }
+
+# boot HOST MACHINE NUMBERS...: boots the host for these modes, or without any for the harness
+boot() {
+	local host=$1 cpus=${2%% *} more='' number line
+	[ "$2" = "$cpus" ] || more=${2#* }
+	shift 2
+	rm -rf "$run_dir/more"
+	mkdir -p "$run_dir/more"
+	[ $# -gt 0 ] || printf '%s\n' "$harness" >"$run_dir/more/programs"
+	: >"$run_dir/more/modes"
+	for number; do
+		IFS='|' read -ra line <<<"${modes[number - 1]}"
+		printf '%s|%s|%s|%s|%s|%s|%s|%s\n' "$number" "${line[@]:1:5}" "${line[7]:-}" "${line[8]:-}"
+	done >>"$run_dir/more/modes"
+	{ cat "$run_dir/root.cpio" && archive "$run_dir/more"; } >"$run_dir/initrd"
+	run_qemu "$run_dir/console" "$limit" "${machine[@]}" -smp "$cpus" -kernel "$hosts_dir/$host/vmlinuz" -initrd "$run_dir/initrd" \
+		-append "console=ttyS0 quiet panic=-1 no_timer_check $more"
+	sed 's/\r*$//' "$run_dir/console" >>"$(host_log "$host")"
+}
+
+run_host() {
+	local host=$1 start=$SECONDS machine_now='' number now numbers=()
+	: >"$(host_log "$host")"
+	for number in "${chosen[@]}"; do
+		now=${modes[number - 1]%%|*}
+		if [ "$now" != "$machine_now" ] && [ ${#numbers[@]} -gt 0 ]; then
+			boot "$host" "$machine_now" "${numbers[@]}"
+			numbers=()
+		fi
+		machine_now=$now
+		numbers+=("$number")
+	done
+	[ ${#numbers[@]} -eq 0 ] || boot "$host" "$machine_now" "${numbers[@]}"
+	[ -z "$harness" ] || boot "$host" 2
+	say "host $host: done, $((SECONDS - start)) s (log: $(short "$(host_log "$host")"))"
+}
+
+# ---- what came of it
+
+# said HOST NUMBER: the console while that mode ran
+said() { sed -n "/^mode $2 begins\$/,/^mode $2 ends/p" "$(host_log "$1")"; }
+
+# judge HOST NUMBER: sets $cell; fails if that is not as it has to be
+judge() {
+	local text line name verdict same=0 blocked=0 wrong=()
+	text=$(said "$1" "$2")
+	IFS='|' read -ra line <<<"${modes[$2 - 1]}"
+	if [ -n "${line[6]:-}" ]; then
+		if grep -qF "${line[6]}" <<<"$text" && ! grep -q '^guest mode' <<<"$text"; then
+			cell="refuses: ${line[6]}"
+			return 0
+		fi
+		cell="FAILED: does not refuse"
+		return 1
+	fi
+	for name in ${line[7]}; do
+		if grep -q "^result $name " <<<"$text" &&
+			[ "$(grep "^result $name " <<<"$text")" = "$(grep "^result $name " "$run_dir/expected")" ]; then
+			same=$((same + 1))
+		else
+			wrong+=("$name")
+		fi
+	done
+	grep -q '^honest kills 0$' <<<"$text" && grep -q '^honest breaches 0$' <<<"$text" || wrong+=("honest work was suspected")
+	for name in ${line[8]:-}; do
+		verdict=$(sed -n "/^attack $name\$/,/^attack /s/^\(BLOCKED\|BREACHED\|INCONCLUSIVE\|SKIPPED\) .*/\1/p" <<<"$text" | head -n 1)
+		if [ "$verdict" = BLOCKED ]; then blocked=$((blocked + 1)); else wrong+=("$name: ${verdict:-no verdict}"); fi
+	done
+	cell="runs: $same same, $blocked BLOCKED"
+	[ ${#wrong[@]} -gt 0 ] || return 0
+	cell="FAILED: $(IFS=,; printf '%s' "${wrong[*]}")"
+	if ! grep -q '^guest mode' <<<"$text"; then
+		cell="FAILED: $(grep -m 1 -E 'Kernel panic|cannot guard|^stubguard: ' <<<"$text" || echo 'did not start')"
+	fi
+	return 1
+}
+
+# A mode's name: what is special about it
+name_of() {
+	local line name
+	IFS='|' read -ra line <<<"${modes[$1 - 1]}"
+	name="${line[5]#stubguard=}, ${line[4]} CPU"
+	[ "${line[0]%% *}" = "${line[4]}" ] || name+=" of ${line[0]%% *}"
+	case ${line[0]} in *' '*) name+=", ${line[0]#* }" ;; esac
+	[ "${line[1]}" = root ] || name+=", user"
+	[ -z "${line[2]}" ] || name+=", yama ${line[2]}"
+	[ "${line[3]}" = 0 ] || name+=", hidepid=${line[3]}"
+	printf '%s' "${name/calls=trap/window, calls=trap}"
+}
+
+release() { sed -n 's/^host runs \([^,]*\), .*/\1/p' "$(host_log "$1")" | head -n 1; }
+
+table() {
+	local host number cell
+	printf '\n%-42s' mode
+	for host in "${hosts[@]}"; do printf ' | %s' "$(release "$host")"; done
+	printf '\n%s\n' "$(printf -- '-%.0s' {1..42})$(printf -- '|---%.0s' "${hosts[@]}")"
+	for number in "${chosen[@]}"; do
+		printf '%-42s' "$(name_of "$number")"
+		for host in "${hosts[@]}"; do
+			judge "$host" "$number" || failures+=("$(name_of "$number") on $host")
+			printf ' | %s' "$cell"
+		done
+		printf '\n'
+	done
+	for host in "${hosts[@]}"; do
+		printf '\nWhat UML said on %s:\n' "$(release "$host")"
+		grep -hE '^stubguard: .*(mode|cannot guard)' "$(host_log "$host")" | sort -u | sed 's/^/  /' || true
+	done
+}
+
+# The harness: how many tests, and the failed ones. One needs a processor that refuses a bad MXCSR, which QEMU's own does not.
+harness_table() {
+	local host log
+	for host in "${hosts[@]}"; do
+		log=$(host_log "$host")
+		[ "$ACCEL" = kvm ] || sed -i 's/^not ok \([0-9]* - a host without xsave\)$/ok \1 # SKIP the processor is QEMU'"'"'s/' "$log"
+		printf '\nC harness on %s: %d ok, %d skipped, %d not ok\n' "$(release "$host")" "$(grep -c '^ok [0-9]' "$log")" \
+			"$(grep -c '^ok .*# SKIP' "$log")" "$(grep -c '^not ok' "$log")"
+		grep -E '^(not ok|# )' "$log" | sed 's/^/  /' || true
+		if grep -q '^not ok' "$log" || [ "$(grep -c '^harness .* ends' "$log")" != "$(wc -w <<<"$harness")" ]; then
+			failures+=("C harness on $host")
+		fi
+	done
+}
+
+# ----
+
+start=$SECONDS
+failures=()
+mkdir -p "$log_dir" "$hosts_dir"
+lock hosts
+for host in "${hosts[@]}"; do fetch_kernel "$host"; done
+run_dir=$(mktemp -d "$cache_dir/hosts.XXXXXX")
+step "guest programs" make -s -C "$uml_dir/guests" OUT="$top_dir/build/guests"
+[ "$harness" != all ] || harness=$(cd "$top_dir/c-tests" && printf '%s ' t_*.c | sed 's/\.c / /g')
+read -ra programs <<<"$harness"
+[ -z "$harness" ] || step "C harness" make -s -C "$top_dir" "${programs[@]/#/build/c-tests/static/}"
+make_root
+make_expected
+choose_accel
+for host in "${hosts[@]}"; do run_host "$host"; done
+table
+[ -z "$harness" ] || harness_table
+printf '\n'
+say "all of it took $((SECONDS - start)) s"
+if [ ${#failures[@]} -gt 0 ]; then
+	printf 'hosts.sh: FAILED: %s\n' "$(printf '%s; ' "${failures[@]}")" >&2
+	exit 1
+fi
