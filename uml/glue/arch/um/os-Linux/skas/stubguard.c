@@ -1527,6 +1527,9 @@ int __init os_stub_guard_rehearse(struct mm_id *id, struct uml_pt_regs *regs,
 	id->syscall_fd_num = 0;
 	if (ret == 0 && event.signal != signal)
 		ret = event.signal ? -EPROTO : -ESRCH;
+	/* The store itself has to fault, not what comes behind it */
+	if (ret == 0 && signal == SIGSEGV && regs->gp[HOST_IP] != ip)
+		ret = -EPROTO;
 	return ret;
 }
 
@@ -1540,6 +1543,10 @@ int __init os_stub_guard_rehearse_kill(struct mm_id *id)
 {
 	int ret, pid = id->pid;
 	siginfo_t info;
+
+	/* With besteffort there may be none, and none is there in time-travel mode */
+	if (!(stubguard_features() & STUBGUARD_F_WATCHDOG))
+		return 0;
 
 	/* For SIGCHLD it is nobody's: its end is no surprise */
 	id->pid = -1;
