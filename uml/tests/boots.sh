@@ -199,6 +199,7 @@ for mode in window notify; do
 	: >"$dir/files"
 	# In a subshell: the limit cannot be raised again.
 	(ulimit -n 120 && boot real stubguard=$mode && [ "$status" -eq 0 ] &&
+		says '^stubguard: RLIMIT_NOFILE is 120, and each process needs [12]$' &&
 		says '^[1-9][0-9]* processes, then: Cannot allocate memory, then: a process$') && r=0 || r=1
 	result "$r" "$mode, no fds left on the host: fork fails with ENOMEM, the guest lives on"
 

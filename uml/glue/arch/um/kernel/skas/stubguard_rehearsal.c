@@ -129,7 +129,7 @@ static int __init second_stub(struct mm_struct *mm)
 		err = os_stub_guard_rehearse_kill(&mm->context.id);
 		if (err)
 			fail("look at a stub and kill it, as the watchdog does", "", err,
-			     "/proc/PID/stat of its own processes must be readable (hidepid), and pidfds must work");
+			     "/proc/PID/stat of UML's children must be readable, and pidfds must work");
 	}
 	return err;
 }

@@ -282,10 +282,15 @@ static void __init raise_fd_limit(void)
 {
 	struct rlimit lim;
 
-	if (getrlimit(RLIMIT_NOFILE, &lim) == 0 && lim.rlim_cur < lim.rlim_max) {
+	if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
+		return;
+
+	if (lim.rlim_cur < lim.rlim_max) {
 		lim.rlim_cur = lim.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &lim);
 	}
+	printk(UM_KERN_INFO "stubguard: RLIMIT_NOFILE is %lu, and each process needs %d\n",
+	       (unsigned long)lim.rlim_cur, want_window ? 1 : 2);
 }
 
 /**
