@@ -36,7 +36,7 @@ short_work='signals bases calls'
 attacks='foreign-frame length-overrun forged-park block-signal alarm-spin left-behind ring-fork'
 # In notify mode block-signal is known to be open (docs/trust.md).
 short_attacks='foreign-frame forged-park alarm-spin'
-getfd='no listener: pidfd_getfd gives errno 1'
+getfd='no stub: pidfd_getfd gives errno 1'
 modes="
 2|root||0|2|stubguard=window||$work|$attacks
 2|root||0|2|stubguard=calls=trap||$short_work|$short_attacks
