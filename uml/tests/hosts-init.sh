@@ -37,7 +37,7 @@ while IFS='|' read -r number user yama hidepid cpus arguments workloads attacks;
 		sed -n 's/^kills/honest kills/p; s/^breaches/honest breaches/p' /proc/stubguard
 		for attack in $attacks; do
 			echo "attack \$attack"
-			/guest/hostile "\$attack"
+			HOSTILE_PATIENCE=4 /guest/hostile "\$attack"
 		done
 		echo all done
 		poweroff -f
