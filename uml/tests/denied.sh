@@ -22,7 +22,12 @@ if [ -z "${DENIED_ALONE:-}" ]; then
 	export DENIED_ALONE=1
 	user=()
 	[ "$(id -u)" -eq 0 ] || user=(--user --map-root-user)
-	exec unshare "${user[@]}" --pid --fork --kill-child --mount-proc "$0" "$@"
+	alone=(unshare "${user[@]}" --pid --fork --kill-child --mount-proc)
+	if ! "${alone[@]}" true; then
+		echo "1..0 # SKIP no PID namespace can be had here"
+		exit 0
+	fi
+	exec "${alone[@]}" "$0" "$@"
 fi
 
 linux=$(realpath "$1")
