@@ -134,23 +134,16 @@ static int __init second_stub(struct mm_struct *mm)
 	return err;
 }
 
-static int __init rehearse(void)
+/* Has a new address space's stub do something */
+static int __init rehearse(int (*stub)(struct mm_struct *mm))
 {
-	struct mm_struct *mm;
+	struct mm_struct *mm = new_mm();
 	int err;
 
-	mm = new_mm();
 	if (!mm)
 		return -ENOMEM;
-	err = first_stub(mm);
-	mmput(mm);
-	if (err)
-		return err;
 
-	mm = new_mm();
-	if (!mm)
-		return -ENOMEM;
-	err = second_stub(mm);
+	err = stub(mm);
 	mmput(mm);
 	return err;
 }
@@ -167,7 +160,7 @@ static int __init stub_guard_rehearse(void)
 	if (!code_pages[0])
 		return -ENOMEM;
 	memcpy(page_address(code_pages[0]), code, sizeof(code));
-	err = rehearse();
+	err = rehearse(first_stub) ?: rehearse(second_stub);
 	__free_page(code_pages[0]);
 	if (err)
 		panic("stubguard: cannot guard userspace, err = %d (see docs/hosts.md)\n",
