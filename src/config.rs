@@ -24,13 +24,13 @@ pub const STUBGUARD_TIME_TRAVEL: u32 = 2;
 /// the functions `stubguard_stub_*()`. Without it: notify mode.
 pub const STUBGUARD_WINDOW: u32 = 4;
 
-/// `syscall` of an entry of the batch: mmap.
-pub const STUBGUARD_CALL_MMAP: i32 = 1;
-/// `syscall` of an entry of the batch: munmap.
-pub const STUBGUARD_CALL_MUNMAP: i32 = 2;
-/// `syscall` of an entry of the batch: mprotect, which takes the right to write from pages that the stub was
+/// `stubguard_call.kind`: mmap.
+pub const STUBGUARD_CALL_MMAP: u32 = 1;
+/// `stubguard_call.kind`: munmap.
+pub const STUBGUARD_CALL_MUNMAP: u32 = 2;
+/// `stubguard_call.kind`: mprotect, which takes the right to write from pages that the stub was
 /// given readable, writable and executable, and leaves the other two. Its `prot` is of no meaning.
-pub const STUBGUARD_CALL_WRPROTECT: i32 = 3;
+pub const STUBGUARD_CALL_WRPROTECT: u32 = 3;
 
 /// Log level of a line that reports something wrong, as in `<linux/kern_levels.h>`.
 pub const STUBGUARD_LOG_ERR: c_int = 3;
@@ -49,9 +49,8 @@ pub type LogFn = Option<unsafe extern "C" fn(level: c_int, message: *const c_cha
 
 /// Where things are in the stub's data, the memory that monitor and stub share; all in bytes.
 ///
-/// UML's `struct stub_data`. In notify mode nothing of it is ever read but by `stubguard_collect()`,
-/// which bounds every value, and nothing written but by `stubguard_publish()`. In window mode only
-/// the monitor's own batch looks like this; what the stub sees is the library's affair.
+/// UML's `struct stub_data`. Nothing of it is ever read but by `stubguard_collect()`, which bounds every value, and
+/// nothing written but by `stubguard_publish()`. Notify mode's: in window mode all is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Layout {
@@ -75,10 +74,6 @@ pub struct Layout {
     pub call_offset: u32,
     /// `mem.prot` in an entry: C `int`.
     pub call_prot: u32,
-    /// `mem.fd` in an entry: C `int`, an index into the batch's fds. (Window mode.)
-    pub call_fd: u32,
-    /// `syscall` in an entry: C `int`, a `STUBGUARD_CALL_*`. (Window mode.)
-    pub call_type: u32,
     /// `restart_wait`: C `short`.
     pub restart_wait: u32,
     /// `futex`: C `unsigned int`. The monitor hands over by it; the library only tells the stub's
@@ -98,8 +93,6 @@ pub struct Layout {
     pub sigstack: u32,
     /// Size of `sigstack`.
     pub sigstack_size: u32,
-    /// Size of the floating-point state in a signal frame, without the trailing magic number.
-    pub fp_size: u32,
 }
 
 /// What `stubguard_init()` is told. Members that are zero take the default named there.
@@ -120,9 +113,10 @@ pub struct Config {
     pub stub_start: u64,
     /// Bytes in a guest page; a power of two, 4096 at least.
     pub page_size: u32,
-    /// The lowest number under which a stub can hold an fd of the guest's memory. Window mode: `STUBGUARD_MEMORY_FD`.
+    /// Notify mode: the lowest number under which a stub can hold an fd of the guest's memory. Window mode: 0, as it is
+    /// `STUBGUARD_MEMORY_FD`.
     pub mmap_fd_first: i32,
-    /// The highest such number. Window mode: `STUBGUARD_MEMORY_FD`.
+    /// Notify mode: the highest such number. Window mode: 0.
     pub mmap_fd_last: i32,
     /// How often the watchdog looks, in milliseconds; default 1000, in window mode 200.
     pub watchdog_tick_ms: u32,
@@ -134,8 +128,10 @@ pub struct Config {
     pub kick_signal: i32,
     /// Where lines go; may be NULL.
     pub log: LogFn,
-    /// The stub data's layout.
+    /// Notify mode: the stub data's layout. Window mode: all 0.
     pub layout: Layout,
+    /// Bytes of the floating-point state in a signal frame, without the trailing magic number.
+    pub fp_size: u32,
     /// Window mode: how many stubs are kept for reuse at most, up to `STUBGUARD_POOL_MAX`; 0 for none.
     pub pool_size: u32,
     /// Must be 0.
@@ -172,6 +168,9 @@ impl Config {
         if self.watchdog_budget_ms == 0 {
             self.watchdog_budget_ms = budget.max(self.watchdog_tick_ms.saturating_mul(2));
         }
+        if window {
+            self.become_window()?;
+        }
         let page = u64::from(self.page_size);
         let stub =
             self.stub_start.checked_add(page).and_then(|data| data.checked_add(u64::from(self.layout.size)));
@@ -183,7 +182,7 @@ impl Config {
             && self.stub_start.is_multiple_of(page)
             && stub.is_some()
             && self.stub_start < 1 << 63
-            && (if window { self.fits_window() } else { self.mmap_fd_first >= 2 })
+            && (window || self.mmap_fd_first >= 2)
             && self.mmap_fd_first <= self.mmap_fd_last
             && self.watchdog_budget_ms <= STUBGUARD_BUDGET_MAX_MS
             && self.watchdog_tick_ms.checked_mul(2).is_some_and(|two| two <= self.watchdog_budget_ms)
@@ -193,20 +192,31 @@ impl Config {
             && self.guest_end.is_multiple_of(1 << 32)
             && self.guest_end <= self.stub_start
             && (window || self.guest_end == 0)
-            && self.layout.is_valid();
+            && (window || self.layout.is_valid())
+            && self.fp_size >= 512
+            && self.fp_size < self.layout.sigstack_size;
         if valid { Ok(self) } else { Err(Errno::EINVAL) }
     }
 
-    /// 0 is what a stub has read its start's data from, so never memory. In notify mode 1 is its listener; a parked
-    /// stub has none, but the memory. Its data pages are the control page and the signal stack.
-    fn fits_window(&self) -> bool {
-        self.page_size as usize == code::PAGE
-            && self.mmap_fd_first == code::STUBGUARD_MEMORY_FD as i32
-            && self.mmap_fd_last == code::STUBGUARD_MEMORY_FD as i32
-            && self.layout.calls_max as usize <= code::CALLS_MAX
-            && self.layout.sigstack as usize == code::FP
-            && self.layout.sigstack_size as usize == code::PAGE
-            && self.layout.fp_size.is_multiple_of(8)
+    /// Where things are in window mode is the library's decision: the caller names nothing of it. A stub has the memory
+    /// as its only fd, a control page, and a signal stack behind that.
+    fn become_window(&mut self) -> Result<()> {
+        let Self { mmap_fd_first, mmap_fd_last, layout, .. } = self;
+        if (*mmap_fd_first, *mmap_fd_last, *layout) != (0, 0, Layout::default())
+            || self.page_size as usize != code::PAGE
+            || !self.fp_size.is_multiple_of(8)
+        {
+            return Err(Errno::EINVAL);
+        }
+        (*mmap_fd_first, *mmap_fd_last) =
+            const { (code::STUBGUARD_MEMORY_FD as i32, code::STUBGUARD_MEMORY_FD as i32) };
+        *layout = Layout {
+            size: const { code::DATA as u32 },
+            sigstack: const { code::FP as u32 },
+            sigstack_size: const { code::PAGE as u32 },
+            ..Layout::default()
+        };
+        Ok(())
     }
 
     /// Whether guests' calls are answered by notification.
@@ -246,8 +256,6 @@ impl Layout {
             && in_call(self.call_length, 8)
             && in_call(self.call_offset, 8)
             && in_call(self.call_prot, 4)
-            && in_call(self.call_fd, 4)
-            && in_call(self.call_type, 4)
             && fits(self.restart_wait, 2, 2)
             && fits(self.futex, 4, 4)
             && fits(self.signal, 4, 4)
@@ -257,8 +265,6 @@ impl Layout {
             && fits(self.sigstack, self.sigstack_size, 8)
             // The offsets into it are C unsigned short.
             && self.sigstack_size <= 1 << 16
-            && self.fp_size >= 512
-            && self.fp_size < self.sigstack_size
     }
 }
 
@@ -345,8 +351,6 @@ pub(crate) mod tests {
                 call_length: 8,
                 call_offset: 16,
                 call_prot: 28,
-                call_fd: 24,
-                call_type: 32,
                 restart_wait: 3952,
                 futex: 3956,
                 signal: 3960,
@@ -356,11 +360,46 @@ pub(crate) mod tests {
                 arch_size: 24,
                 sigstack: 4096,
                 sigstack_size: 4096,
-                fp_size: 2696,
             },
+            fp_size: 2696,
             pool_size: 0,
             reserved: 0,
             guest_end: 0,
+        }
+    }
+
+    /// The same in window mode.
+    pub(crate) fn window() -> Config {
+        Config {
+            flags: STUBGUARD_WINDOW,
+            mmap_fd_first: 0,
+            mmap_fd_last: 0,
+            layout: Layout::default(),
+            ..example()
+        }
+    }
+
+    #[test]
+    fn window_mode_has_its_own_places() {
+        let config = window().validated().unwrap_or_else(|_| unreachable!());
+        assert_eq!((config.mmap_fd_first, config.mmap_fd_last), (1, 1));
+        assert_eq!(
+            (config.layout.size, config.layout.sigstack, config.layout.sigstack_size),
+            (8192, 4096, 4096)
+        );
+        let bad: [fn(&mut Config); 7] = [
+            |c| c.mmap_fd_first = 1,
+            |c| c.mmap_fd_last = 1,
+            |c| c.layout.sigstack = 4096,
+            |c| c.layout = example().layout,
+            |c| c.page_size = 8192,
+            |c| c.fp_size = 0,
+            |c| c.fp_size = 2700,
+        ];
+        for (index, change) in bad.iter().enumerate() {
+            let mut config = window();
+            change(&mut config);
+            assert_eq!(config.validated().err(), Some(Errno::EINVAL), "change {index}");
         }
     }
 
@@ -397,7 +436,7 @@ pub(crate) mod tests {
             |c| c.layout.call_offset = 44,
             |c| c.layout.call_prot = 45,
             |c| c.layout.sigstack = u32::MAX,
-            |c| c.layout.fp_size = 4096,
+            |c| c.fp_size = 4096,
             |c| c.layout = Layout::default(),
         ];
         for (index, change) in bad.iter().enumerate() {
@@ -409,7 +448,7 @@ pub(crate) mod tests {
 
     #[test]
     fn guests_end_below_the_stub_in_window_mode_only() {
-        let window = Config { flags: STUBGUARD_WINDOW, mmap_fd_first: 1, mmap_fd_last: 1, ..example() };
+        let window = window();
         for (guest_end, good) in [
             (0, true),
             (1 << 32, true),

@@ -2,6 +2,8 @@
 //! The library as a whole: start, features, counters.
 
 use super::ret;
+use super::sized::{self, Sized};
+use crate::Errno;
 use crate::config::{
     self, Config, LogFn, STUBGUARD_LOG_INFO, STUBGUARD_LOG_WARNING, STUBGUARD_REQUIRE, STUBGUARD_TIME_TRAVEL,
     STUBGUARD_WINDOW,
@@ -13,8 +15,8 @@ use crate::host::probe::{
 };
 use crate::log::Line;
 use crate::policy::Denial;
-use crate::{Errno, Result};
 use core::ffi::{c_char, c_int, c_void};
+use core::mem::offset_of;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 static FEATURES: AtomicU32 = AtomicU32::new(0);
@@ -44,7 +46,7 @@ const NAMES: [(u32, &str); 8] = [
 pub unsafe extern "C" fn stubguard_init(config: *const Config) -> c_int {
     ret::call(|| {
         // SAFETY: the caller's promise.
-        let config = unsafe { read_config(config) }?.validated()?;
+        let config = unsafe { sized::read(config) }?.validated()?;
         config::install(config, |config| {
             let host = probe::host(config.has(STUBGUARD_WINDOW));
             let asked = config.notifies_calls();
@@ -69,32 +71,9 @@ pub unsafe extern "C" fn stubguard_init(config: *const Config) -> c_int {
     })
 }
 
-/// # Safety
-/// `config` is NULL, or points to as many bytes as its first member says.
-unsafe fn read_config(config: *const Config) -> Result<Config> {
-    const KNOWN: usize = size_of::<Config>();
-    if config.is_null() || !config.is_aligned() {
-        return Err(Errno::EINVAL);
-    }
-    // SAFETY: the first member is there whatever the size.
-    let size = unsafe { config.cast::<usize>().read() };
-    if size < KNOWN {
-        // There is no older version yet.
-        return Err(Errno::EINVAL);
-    }
-    if size > 4096 {
-        return Err(Errno::E2BIG);
-    }
-    for offset in KNOWN..size {
-        // SAFETY: within the size that the caller has stated.
-        let byte = unsafe { config.cast::<u8>().add(offset) };
-        // SAFETY: as above.
-        if unsafe { byte.read() } != 0 {
-            return Err(Errno::E2BIG);
-        }
-    }
-    // SAFETY: large enough; every member may have any value (a log function that is none is NULL).
-    Ok(unsafe { config.read() })
+// SAFETY: any bits are a valid value (a log function that is none is NULL); the first member is the size.
+unsafe impl Sized for Config {
+    const LEAST: usize = offset_of!(Self, guest_end);
 }
 
 /// The one line. `asked`: whether the caller has asked for calls that notify.
@@ -181,13 +160,12 @@ pub extern "C" fn stubguard_denial_name(index: usize) -> *const c_char {
 
 // The ABI: c-tests/layout.c says the same of the header.
 const _: () = {
-    use core::mem::offset_of;
-    assert!(size_of::<Config>() == 160 && align_of::<Config>() == 8);
+    assert!(size_of::<Config>() == 152 && align_of::<Config>() == 8);
     assert!(offset_of!(Config, size) == 0);
     assert!(offset_of!(Config, stub_start) == 16);
     assert!(offset_of!(Config, log) == 48);
     assert!(offset_of!(Config, layout) == 56);
-    assert!(size_of::<config::Layout>() == 88);
+    assert!(size_of::<config::Layout>() == 76);
     assert!(size_of::<Stats>() == 152 && align_of::<Stats>() == 8);
     assert!(offset_of!(Stats, denied) == 16);
     assert!(offset_of!(Stats, resynchronised) == 112);

@@ -12,10 +12,11 @@
 pub mod library;
 pub mod listener;
 pub mod notify;
-pub mod parked;
 pub mod report;
 pub mod ret;
+pub mod sized;
 pub mod watchdog;
+pub mod window;
 
 use crate::{Errno, Result};
 use core::ffi::{c_int, c_ulong};
@@ -33,7 +34,7 @@ unsafe extern "C" {
     ///
     /// Asked once for each page of each mmap call of a stub, on the thread that called
     /// seccomp_notify_serve(), seccomp_notify_drain(), seccomp_serve_stub_syscalls(), or in window mode
-    /// stubguard_stub_resume() or stubguard_stub_wait().
+    /// stubguard_stub_resume().
     ///
     /// `mm_id`: as given to that function. `addr`: the page's address in the guest. `prot`:
     /// `PROT_READ | PROT_WRITE | PROT_EXEC`, or less. `offset`: where the page would be in the

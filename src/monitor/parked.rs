@@ -50,6 +50,7 @@ use crate::stub::memory::StubData;
 use crate::{Errno, Result, counters, stub, watchdog};
 use core::ffi::{c_int, c_void};
 use core::mem::offset_of;
+use core::sync::atomic::{AtomicUsize, Ordering};
 use std::os::fd::AsFd;
 
 /// How long the monitor of a host that does not tell of a stub's death waits before it looks.
@@ -62,19 +63,65 @@ const SEND_TRIES: u32 = 8;
 /// Words of `struct user_regs_struct`: how many, and which.
 pub const STUBGUARD_REGISTERS: usize = 27;
 
-/// A parked stub, as its monitor knows it. In the caller's memory, out of the guest's reach; all members
-/// are the library's, and may be read.
+/// How many calls a batch may have. There is room for more in the stub's page, as some may have to be split.
+pub const STUBGUARD_CALLS_MAX: usize = 96;
+
+/// The memory of a stub's record: the library's alone. The caller has it somewhere out of the guest's reach, as long as
+/// there is the stub, and does not move it.
 #[derive(Debug)]
 #[repr(C)]
+pub struct Memory {
+    /// Of no meaning to a caller.
+    pub opaque: [u64; 32],
+}
+
+/// What is in that memory.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Record {
+    /// [`Self::MARK`], so that memory without a record is known.
+    pub mark: u64,
+    /// Address of the registers of a guest that is in a call, see [`Stub::caller`]; 0 if there is none. Any thread may
+    /// look at it.
+    pub caller: AtomicUsize,
+    /// The rest is the monitor's thread's.
+    pub stub: Stub,
+}
+
+const _: () =
+    assert!(size_of::<Record>() <= size_of::<Memory>() && align_of::<Record>() <= align_of::<Memory>());
+
+impl Record {
+    /// "stubguar".
+    pub const MARK: u64 = 0x7261_7567_6275_7473;
+
+    /// The record of this stub.
+    #[must_use]
+    pub const fn new(stub: Stub) -> Self {
+        Self { mark: Self::MARK, caller: AtomicUsize::new(0), stub }
+    }
+}
+
+/// Where a guest's state is, in its monitor's memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller {
+    /// As in `struct user_regs_struct`: [`STUBGUARD_REGISTERS`] words.
+    pub registers: StubData,
+    /// As the host's XSAVE lays it out, `fp_size` bytes.
+    pub fp: StubData,
+}
+
+/// A parked stub, as its monitor knows it.
+#[derive(Clone, Copy, Debug)]
 pub struct Stub {
     /// The host's process.
     pub pid: c_int,
     /// Its listener.
     pub listener: c_int,
-    /// A [`State`].
-    pub state: u32,
-    /// A [`Limit`].
-    pub limit: u32,
+    /// Where it is.
+    pub state: State,
+    /// What the host maps for it.
+    pub limit: Limit,
     /// Tells the process from all others that have had or will have this pid.
     pub identity: u64,
     /// The stub's data pages.
@@ -100,17 +147,22 @@ pub struct Stub {
     /// How many calls the caller's batch had, of which `calls` were made.
     pub asked: u16,
     /// Whether it has done what honest code does not do.
-    pub suspect: u32,
+    pub suspect: bool,
     /// The address behind the guest's call that holds it.
     pub call_ip: u64,
+    /// Whose call that is: where the registers go that still are in the stub.
+    pub caller: Option<Caller>,
+    /// Whether the guest has stopped last by a call that made a signal frame.
+    pub trapped: bool,
+    /// Whether the guest's next call is to make one.
+    pub trap: bool,
 }
 
 /// What the host maps for a stub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
 pub enum Limit {
     /// Anything: a new one, or one that is to map.
-    Lifted = 0,
+    Lifted,
     /// It has been resumed to put the limit back. If it parks, it has.
     Returning,
     /// Nothing.
@@ -119,10 +171,9 @@ pub enum Limit {
 
 /// Where a stub is, see the table above.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
 pub enum State {
-    /// All zeros, as the caller makes it.
-    None = 0,
+    /// It has no process, or another record has it.
+    None,
     /// Attached, has not parked yet.
     Starting,
     /// The host holds it.
@@ -137,10 +188,12 @@ pub enum State {
     Calling,
 }
 
-/// What a park says.
+/// What a park says: see stubguard_stub_wait().
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Event {
+    /// sizeof(struct stubguard_event), as the caller knows it: it gets as much.
+    pub size: usize,
     /// The signal by which the guest stopped; 0 if it has not run: a batch is done, or has failed.
     pub signal: c_int,
     /// 1 if the guest has not run, although it was resumed: registers are as they were.
@@ -151,8 +204,8 @@ pub struct Event {
     pub done: c_int,
     /// The call by which the guest stopped, with SIGSYS; else -1.
     pub syscall: c_int,
-    /// 1 if the call has come by notification: to be answered by stubguard_stub_return(), or to be taken over
-    /// as a whole by stubguard_stub_fetch().
+    /// 1 if the call has come by notification: of the registers only those are known that the call has, the others are
+    /// in the stub until stubguard_stub_fetch() or a resume takes them over.
     pub notified: c_int,
     /// With SIGSEGV: the page fault's error code,
     pub error_code: u64,
@@ -162,34 +215,46 @@ pub struct Event {
     pub trap: u64,
 }
 
-/// What to resume with.
-pub struct Resume {
-    /// The monitor's copy of the stub's data, with the batch.
-    pub own: StubData,
-    /// How many calls the batch has.
-    pub calls: u32,
-    /// The guest's registers and floating-point state; `None` for the batch only.
-    pub guest: Option<Guest>,
+/// A call of the batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct BatchCall {
+    /// Where in the guest's address space.
+    pub addr: u64,
+    /// How much, in bytes.
+    pub length: u64,
+    /// mmap: where in the memory's file.
+    pub offset: u64,
+    /// mmap: `PROT_READ | PROT_WRITE | PROT_EXEC`, or less.
+    pub prot: u32,
+    /// A `STUBGUARD_CALL_*`.
+    pub kind: u32,
 }
 
-/// A guest's state.
+/// What to resume with.
+pub struct Resume<'a> {
+    /// The batch.
+    pub calls: &'a [BatchCall],
+    /// `None` for the batch only.
+    pub guest: Option<Guest>,
+    /// The CPU that waits, if it has to.
+    pub cpu: c_int,
+}
+
+/// A guest, and what its kernel knows of it.
 pub struct Guest {
-    /// As in `struct user_regs_struct`.
-    pub registers: [u64; STUBGUARD_REGISTERS],
-    /// As the host's XSAVE lays it out, `fp_size` bytes.
-    pub fp: StubData,
+    /// Its state.
+    pub state: Caller,
     /// Whether to trap after one instruction.
     pub step: bool,
-    /// Whether all calls make a signal frame.
+    /// Whether somebody is going to look at its registers, or other threads want its stub: its calls would be fetched.
     pub trap: bool,
 }
 
 /// Where a park's state goes.
 pub struct Target {
-    /// As in `struct user_regs_struct`: [`STUBGUARD_REGISTERS`] words.
-    pub registers: StubData,
-    /// `fp_size` bytes.
-    pub fp: StubData,
+    /// Registers and floating-point state.
+    pub state: Caller,
     /// A `siginfo_t`.
     pub siginfo: Option<StubData>,
     /// The rest of the registers is wanted of a guest that is in a call: what the host has captured of that,
@@ -259,6 +324,8 @@ pub struct Parked<'a, Hook> {
     pub monitor: Monitor<'a, Hook>,
     /// `STUBGUARD_F_*`.
     pub features: u32,
+    /// See [`Record`].
+    pub caller: &'a AtomicUsize,
     /// The stub.
     pub stub: &'a mut Stub,
     /// What the stub sees of its data.
@@ -266,20 +333,10 @@ pub struct Parked<'a, Hook> {
 }
 
 impl Stub {
-    fn state(&self) -> State {
-        match self.state {
-            1 => State::Starting,
-            2 => State::Parked,
-            3 => State::Running,
-            4 => State::Syncing,
-            5 => State::Broken,
-            6 => State::Calling,
-            _ => State::None,
-        }
-    }
-
-    fn enter(&mut self, state: State) {
-        self.state = state as u32;
+    /// One that has no process yet.
+    #[must_use]
+    pub fn none(shared: *mut c_void) -> Self {
+        Self { state: State::None, ..Self::new(0, -1, 0, shared) }
     }
 
     /// A new one, which has not parked yet.
@@ -288,8 +345,8 @@ impl Stub {
         Self {
             pid,
             listener,
-            limit: Limit::Lifted as u32,
-            state: State::Starting as u32,
+            limit: Limit::Lifted,
+            state: State::Starting,
             identity,
             shared,
             notification: 0,
@@ -301,43 +358,53 @@ impl Stub {
             siginfo: 0,
             mcontext: 0,
             fpstate: 0,
-            suspect: 0,
+            suspect: false,
             asked: 0,
             call_ip: 0,
+            caller: None,
+            trapped: false,
+            trap: false,
         }
+    }
+
+    /// Whether it has no process, or another record has it.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        self.state == State::None
+    }
+
+    /// It has been ended.
+    pub fn end(&mut self) {
+        self.state = State::None;
+        self.listener = -1;
+        self.caller = None;
     }
 
     /// Whether another guest may have it.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.state() == State::Parked && self.suspect == 0
-    }
-
-    fn limit(&self) -> Limit {
-        match self.limit {
-            1 => Limit::Returning,
-            2 => Limit::Holds,
-            _ => Limit::Lifted,
-        }
+        self.state == State::Parked && !self.suspect
     }
 
     /// The host holds it again: it has done all that it was resumed for.
     fn stopped(&mut self, state: State) {
-        if self.limit() == Limit::Returning {
-            self.limit = Limit::Holds as u32;
+        if self.limit == Limit::Returning {
+            self.limit = Limit::Holds;
         }
         self.calls = 0;
-        self.enter(state);
+        self.state = state;
     }
 
     /// It is not this guest's any more.
     pub fn leave(&mut self) {
-        self.enter(State::None);
+        self.state = State::None;
     }
 
     /// It is parked, and has no guest.
     pub fn reuse(&mut self) {
-        self.enter(State::Parked);
+        self.state = State::Parked;
+        self.caller = None;
+        (self.trapped, self.trap) = (false, false);
     }
 
     /// Has both bases set on the next resume, whatever they are.
@@ -350,7 +417,7 @@ impl Stub {
     /// # Errors
     /// `ESRCH` for a stub that is to be killed; `EINVAL`.
     fn expect(&self, states: &[State]) -> Result<()> {
-        match self.state() {
+        match self.state {
             state if states.contains(&state) => Ok(()),
             State::Broken => Err(Errno::ESRCH),
             _ => Err(Errno::EINVAL),
@@ -359,36 +426,76 @@ impl Stub {
 }
 
 impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
-    /// Lets a parked stub go on.
+    /// Lets a stub go on, in the way that its state asks for: a new one is waited for first; a guest's call is answered,
+    /// if that is all there is to do, or else its registers are fetched; a parked one is given the batch and the guest.
     ///
     /// # Errors
-    /// `EINVAL` if it is not parked, or for a batch that cannot be; `EPERM` for a batch that is
-    /// not the guest's to run; `ESRCH` if it is dead; others from the host. But for `EINVAL` the
-    /// stub is broken then.
-    pub fn resume(&mut self, resume: &Resume) -> Result<()> {
-        self.stub.expect(&[State::Parked])?;
-        if resume.calls > self.monitor.config.layout.calls_max
-            || (resume.calls == 0 && resume.guest.is_none())
+    /// `EINVAL` if it runs, or for what cannot be asked; `EINTR` if a new one has not parked yet: nothing has
+    /// changed. `EPERM` for a batch that is not the guest's to run; `ESRCH` if it is dead; others from the host: the stub is
+    /// broken then.
+    pub fn resume(&mut self, resume: &Resume<'_>) -> Result<()> {
+        self.stub.expect(&[State::Starting, State::Parked, State::Calling])?;
+        if resume.calls.len() > STUBGUARD_CALLS_MAX
+            || (resume.calls.is_empty() && resume.guest.is_none())
+            || !self.knows(resume.cpu)
         {
             return Err(Errno::EINVAL);
         }
-        let result = self.try_resume(resume);
-        if result.is_err() {
-            self.stub.enter(State::Broken);
-        }
-        result
+        self.broken_but_for_eintr(|parked| parked.try_resume(resume))
     }
 
-    fn try_resume(&mut self, resume: &Resume) -> Result<()> {
-        let Batch { calls, maps } = self.write_batch(resume)?;
+    fn try_resume(&mut self, resume: &Resume<'_>) -> Result<()> {
+        if self.stub.state == State::Starting {
+            self.try_wait(resume.cpu, None)?;
+        }
+        if self.stub.state == State::Calling {
+            if let Some(result) = self.result_of_call(resume) {
+                self.forget_caller();
+                return self.let_go(result);
+            }
+            // A call that leads to a batch: the next one is likely to, and a frame is cheaper than a fetch.
+            self.stub.trap |= resume.guest.is_some() && !resume.calls.is_empty();
+            self.fetch_caller(resume.cpu)?;
+        }
+        if resume.guest.is_some() && self.stub.trapped && resume.calls.is_empty() {
+            self.stub.trap = false;
+        }
+        let Batch { calls, maps } = self.write_batch(resume.calls)?;
         let mut head = Head { calls, flags: self.limit(maps)?, ..Head::default() };
         if let Some(guest) = &resume.guest {
             self.fill_guest(&mut head, guest).ok_or(Errno::EINVAL)?;
         }
         self.write_head(head)?;
         self.stub.calls = calls;
-        self.stub.enter(if resume.guest.is_some() { State::Running } else { State::Syncing });
+        self.stub.state = if resume.guest.is_some() { State::Running } else { State::Syncing };
         self.answer()
+    }
+
+    /// What the call that holds the stub is to return, if its guest is to go on behind it, and nothing else is to be
+    /// done.
+    fn result_of_call(&self, resume: &Resume<'_>) -> Option<i64> {
+        let guest = resume.guest.as_ref()?;
+        let caller = self.stub.caller?;
+        if !resume.calls.is_empty() || guest.step || !caller.registers.is(&guest.state.registers) {
+            return None;
+        }
+        let result = guest.state.registers.load::<i64>(const { (RAX * 8) as u32 })?;
+        (!RESTARTS.contains(&result)).then_some(result)
+    }
+
+    /// The stub has no registers of a guest's any more: their owner, on another CPU, may go on with them.
+    fn forget_caller(&mut self) {
+        self.stub.caller = None;
+        self.caller.store(0, Ordering::Release);
+    }
+
+    /// Runs what breaks the stub if it fails, but by a signal to this process.
+    fn broken_but_for_eintr<T>(&mut self, what: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let result = what(self);
+        if !matches!(result, Ok(_) | Err(Errno::EINTR)) {
+            self.stub.state = State::Broken;
+        }
+        result
     }
 
     /// Lets the stub map if the batch is to, and says by which flag it ends that.
@@ -396,12 +503,12 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
     /// By pid, as there is no other way: should the stub have died and been reaped at this moment, and its pid
     /// be another process's already, that one has the limit lifted which it has from us.
     fn limit(&mut self, maps: bool) -> Result<u32> {
-        match self.stub.limit() {
+        match self.stub.limit {
             Limit::Holds if !maps => return Ok(0),
             Limit::Holds => rlimit::lift(self.stub.pid)?,
             Limit::Lifted | Limit::Returning => {}
         }
-        self.stub.limit = Limit::Returning as u32;
+        self.stub.limit = Limit::Returning;
         Ok(code::LIMIT)
     }
 
@@ -434,46 +541,42 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         Err(Errno::EIO)
     }
 
-    /// Answers the guest's call that holds the stub, and lets the guest go on behind it.
-    ///
-    /// # Errors
-    /// `EINVAL` if it is in no such call, or for a result that is none: nothing has changed. `ESRCH` if it is
-    /// dead; others from the host: the stub is broken then.
-    pub fn return_call(&mut self, result: i64) -> Result<()> {
-        self.stub.expect(&[State::Calling])?;
-        if RESTARTS.contains(&result) {
-            return Err(Errno::EINVAL);
-        }
-        self.let_go(result)
-    }
-
     /// Lets a guest go on behind its call. No signal withdraws a call that has been received
     /// (WAIT_KILLABLE_RECV): if there is none to answer, the stub is dead.
     fn let_go(&mut self, result: i64) -> Result<()> {
-        self.stub.enter(State::Running);
+        self.stub.state = State::Running;
         self.send(result).map_err(|error| {
-            self.stub.enter(State::Broken);
+            self.stub.state = State::Broken;
             if error == Errno::ENOENT { Errno::ESRCH } else { error }
         })
     }
 
-    /// Takes over all registers of a guest that is in a call, as if that had made a signal frame.
+    /// Takes over the registers of a guest that is in a call, if there is one, and if they are the ones at `registers`:
+    /// it is as if the call had made a signal frame.
     ///
     /// A signal is sent while the host holds the stub in the call, so it comes first thing behind that: the
     /// host makes a frame, before the guest makes a step, and the stub parks.
     ///
     /// # Errors
-    /// `EINVAL` if it is in no such call: nothing has changed. `ESRCH` if it is dead, `EPROTO` if it does not
+    /// `EINVAL` for a CPU that there is not: nothing has changed. `ESRCH` if the stub is dead, `EPROTO` if it does not
     /// park as it must, others from the host: the stub is broken then.
-    pub fn fetch(&mut self, cpu: c_int, target: &Target) -> Result<()> {
-        self.stub.expect(&[State::Calling])?;
+    pub fn fetch(&mut self, cpu: c_int, registers: usize) -> Result<()> {
         if !self.knows(cpu) {
             return Err(Errno::EINVAL);
         }
-        let result = self.try_fetch(cpu, target);
-        if result.is_err() {
-            self.stub.enter(State::Broken);
+        match self.stub.state {
+            State::Broken => Err(Errno::ESRCH),
+            State::Calling if registers == 0 || self.caller.load(Ordering::Relaxed) == registers => {
+                self.broken_but_for_eintr(|parked| parked.fetch_caller(cpu))
+            }
+            _ => Ok(()),
         }
+    }
+
+    fn fetch_caller(&mut self, cpu: c_int) -> Result<()> {
+        let state = self.stub.caller.ok_or(Errno::EIO)?;
+        let result = self.try_fetch(cpu, &Target { state, siginfo: None, rest: true });
+        self.forget_caller();
         result
     }
 
@@ -500,7 +603,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
     }
 
     fn fill_guest(&mut self, head: &mut Head, guest: &Guest) -> Option<()> {
-        let registers = &guest.registers;
+        let registers: [u64; STUBGUARD_REGISTERS] = guest.state.registers.load_all(0)?;
         let register = |index: usize| registers.get(index).copied().unwrap_or(0);
         let mut from = FROM_MCONTEXT.iter().map(|index| register(*index));
         for (target, value) in head.gp.iter_mut().zip(&mut from) {
@@ -527,15 +630,15 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         }
         (self.stub.fs_base, self.stub.gs_base) = (head.fs_base, head.gs_base);
         // Dispatched before the host asks any filter: another one around this process does not see the call.
-        let trap = guest.trap || !self.monitor.config.notifies_calls();
+        let trap = guest.trap || self.stub.trap || !self.monitor.config.notifies_calls();
         self.shared.store(code::STUBGUARD_SELECTOR as u32, u64::from(trap))?;
-        self.write_fp(&guest.fp)
+        self.write_fp(&guest.state.fp)
     }
 
     /// The guest's floating-point state, its header without what no processor loads: a guest's own sigreturn or a
     /// debugger may have put it there, and each resume would fault. (Without a guard such a task lives.)
     fn write_fp(&self, from: &StubData) -> Option<()> {
-        let size = self.monitor.config.layout.fp_size;
+        let size = self.monitor.config.fp_size;
         from.copy(0, &self.shared, code::FP as u32, size)?;
         if size >= frame::XSAVE_LEAST {
             let features = from.load::<u64>(frame::XSTATE_HEADER)?;
@@ -550,7 +653,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
     /// How this host's stubs get to their guest.
     fn guest_flags(&self) -> u32 {
         let mut flags = code::GUEST;
-        if self.monitor.config.layout.fp_size == frame::FXSAVE {
+        if self.monitor.config.fp_size == frame::FXSAVE {
             flags |= code::FXSAVE;
         }
         if self.features & STUBGUARD_F_FSGSBASE == 0 {
@@ -573,7 +676,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         }
         let result = self.try_wash(cpu);
         if result.is_err() {
-            self.stub.enter(State::Broken);
+            self.stub.state = State::Broken;
         }
         result
     }
@@ -594,10 +697,10 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
                 ..Head::default()
             };
             self.write_head(head)?;
-            self.shared.zero(code::FP as u32, self.monitor.config.layout.fp_size).ok_or(Errno::EINVAL)?;
+            self.shared.zero(code::FP as u32, self.monitor.config.fp_size).ok_or(Errno::EINVAL)?;
             self.stub.calls = calls;
             (self.stub.fs_base, self.stub.gs_base) = (0, 0);
-            self.stub.enter(State::Running);
+            self.stub.state = State::Running;
             self.answer()?;
             let event = loop {
                 match self.try_wait(cpu, None) {
@@ -621,17 +724,30 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
     /// unmapped or write-protected a page. The old rights must not be given any more, but it is
     /// nobody's fault: such a page is left out, or mapped without the right to write. Its change was marked for a
     /// synchronisation of its own, which for the latter may be an mprotect: that needs the page to be there.
-    fn write_batch(&mut self, resume: &Resume) -> Result<Batch> {
+    fn write_batch(&mut self, calls: &[BatchCall]) -> Result<Batch> {
         let mut batch = Batch::default();
-        self.stub.asked = u16::try_from(resume.calls).map_err(|_| Errno::EINVAL)?;
-        for index in 0..self.stub.asked {
-            match self.queued(&resume.own, index.into()).ok_or(Errno::EPERM)? {
-                Queued::Mmap(mmap) => batch.maps |= self.write_mmap(&mut batch.calls, &mmap, index)?,
-                Queued::Range(addr, length, prot) => {
-                    policy::check_range(self.monitor.config, addr, length).map_err(denied)?;
-                    self.write_call(&mut batch.calls, Call { addr, length, prot, index, ..Call::default() })?;
+        self.stub.asked = u16::try_from(calls.len()).map_err(|_| Errno::EINVAL)?;
+        for (index, call) in (0..self.stub.asked).zip(calls) {
+            let BatchCall { addr, length, offset, prot, kind } = *call;
+            let left = match kind {
+                STUBGUARD_CALL_MMAP => {
+                    let mmap = Mmap {
+                        addr,
+                        length,
+                        prot: prot.into(),
+                        flags: (libc::MAP_SHARED | libc::MAP_FIXED) as u64,
+                        fd: code::STUBGUARD_MEMORY_FD as u64,
+                        offset,
+                    };
+                    batch.maps |= self.write_mmap(&mut batch.calls, &mmap, index)?;
+                    continue;
                 }
-            }
+                STUBGUARD_CALL_MUNMAP => 0,
+                STUBGUARD_CALL_WRPROTECT => code::WRPROTECTED,
+                _ => return Err(Errno::EPERM),
+            };
+            policy::check_range(self.monitor.config, addr, length).map_err(denied)?;
+            self.write_call(&mut batch.calls, Call { addr, length, prot: left, index, ..Call::default() })?;
         }
         Ok(batch)
     }
@@ -686,30 +802,6 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         self.shared.store_all(at, &call).ok_or(Errno::EINVAL)
     }
 
-    /// A call as the monitor has queued it.
-    fn queued(&self, own: &StubData, index: u32) -> Option<Queued> {
-        let layout = &self.monitor.config.layout;
-        let call = layout.call_size.checked_mul(index)?.checked_add(layout.calls)?;
-        let word = |member: u32| own.load::<u64>(call.checked_add(member)?);
-        let int = |member: u32| own.load::<i32>(call.checked_add(member)?);
-        let (addr, length) = (word(layout.call_addr)?, word(layout.call_length)?);
-        match int(layout.call_type)? {
-            STUBGUARD_CALL_MMAP => {}
-            STUBGUARD_CALL_MUNMAP => return Some(Queued::Range(addr, length, 0)),
-            STUBGUARD_CALL_WRPROTECT => return Some(Queued::Range(addr, length, code::WRPROTECTED)),
-            _ => return None,
-        }
-        let mmap = Mmap {
-            addr,
-            length,
-            prot: u64::try_from(int(layout.call_prot)?).ok()?,
-            flags: (libc::MAP_SHARED | libc::MAP_FIXED) as u64,
-            fd: code::STUBGUARD_MEMORY_FD as u64,
-            offset: word(layout.call_offset)?,
-        };
-        Some(Queued::Mmap(mmap))
-    }
-
     /// Waits until the stub parks.
     ///
     /// # Errors
@@ -717,14 +809,15 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
     /// protocol: it must be killed. `EINVAL` if it was not resumed.
     pub fn wait(&mut self, cpu: c_int, target: Option<&Target>) -> Result<Event> {
         self.stub.expect(&[State::Starting, State::Running, State::Syncing])?;
-        if !self.knows(cpu) || (target.is_none() && self.stub.state() == State::Running) {
+        if !self.knows(cpu) || (target.is_none() && self.stub.state == State::Running) {
             return Err(Errno::EINVAL);
         }
-        let result = self.try_wait(cpu, target);
-        if !matches!(result, Ok(_) | Err(Errno::EINTR)) {
-            self.stub.enter(State::Broken);
+        let ran = self.stub.state == State::Running;
+        let event = self.broken_but_for_eintr(|parked| parked.try_wait(cpu, target))?;
+        if ran {
+            self.stub.trapped = event.signal == libc::SIGSYS && event.notified == 0;
         }
-        result
+        Ok(event)
     }
 
     /// Whether there is such a CPU: a bad argument changes nothing.
@@ -772,13 +865,13 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
     /// Whether it is a park from before the last resume.
     fn repeats(&self, notification: &Notification) -> bool {
         let ticket = notification::argument(notification, 3);
-        self.stub.state() != State::Starting && ticket == self.stub.ticket.wrapping_sub(1)
+        self.stub.state != State::Starting && ticket == self.stub.ticket.wrapping_sub(1)
     }
 
     /// Whether it is a call of the guest's own, which notifies by `stub::filter`'s rule.
     fn is_guests(&self, notification: &Notification) -> bool {
         let call = &notification.call;
-        self.stub.state() == State::Running
+        self.stub.state == State::Running
             && call.arch == stub::ARCH
             && call.instruction_pointer < self.monitor.config.guest_end
             && calls::notifies(call.nr.cast_unsigned())
@@ -791,7 +884,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         let Notification { id, call } = notification;
         if let Some(target) = target {
             let store = |index: usize, value: u64| {
-                target.registers.store(u32::try_from(index.checked_mul(8)?).ok()?, value)
+                target.state.registers.store(u32::try_from(index.checked_mul(8)?).ok()?, value)
             };
             for index in FROM_MCONTEXT.into_iter().filter(|index| *index != RSP) {
                 store(index, 0)?;
@@ -801,6 +894,8 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
             }
             store(RAX, call.nr.cast_unsigned().into())?;
             store(RIP, call.instruction_pointer)?;
+            self.stub.caller = Some(target.state);
+            self.caller.store(target.state.registers.address(), Ordering::Release);
         }
         self.stub.notification = *id;
         self.stub.call_ip = call.instruction_pointer;
@@ -847,7 +942,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         let [first, second, third, ticket] =
             [0, 1, 2, 3].map(|index| notification::argument(notification, index));
         self.stub.notification = notification.id;
-        if self.stub.state() == State::Starting {
+        if self.stub.state == State::Starting {
             self.stub.ticket = ticket;
         }
         if self.repeats(notification) {
@@ -868,7 +963,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
 
     fn judge(&mut self, arguments: [u64; 3], target: Option<&Target>) -> core::result::Result<Event, Breach> {
         let [what, second, third] = arguments;
-        let state = self.stub.state();
+        let state = self.stub.state;
         match what {
             code::PARK_DONE if state == State::Syncing => Ok(Event { syscall: -1, ..Event::default() }),
             code::PARK_FAILED => self.failed(second as i64, third),
@@ -898,7 +993,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         let known = (MAX_ERRNO.saturating_neg()..0).contains(&result);
         // The guest's bases have not been set. Whether it is as it says nobody knows.
         self.stub.forget_bases();
-        self.stub.suspect = 1;
+        self.stub.suspect = true;
         Ok(Event {
             error: if known { result as c_int } else { -libc::EIO },
             done: index.into(),
@@ -921,7 +1016,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         };
         let (siginfo, ucontext) = (on_stack(siginfo)?, on_stack(ucontext)?);
         let mcontext = ucontext.checked_add(frame::UCONTEXT_TO_MCONTEXT as u16).ok_or(Breach::Frame)?;
-        if self.stub.state() == State::Starting {
+        if self.stub.state == State::Starting {
             // No guest has run: this is where the host puts this stub's frames.
             let frame = Frame::new(config, siginfo, mcontext)?;
             let fpstate = frame.fpstate(config, &self.shared)?;
@@ -977,7 +1072,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         fpstate: u32,
     ) -> Option<()> {
         let store = |index: usize, value: u64| {
-            target.registers.store(u32::try_from(index.checked_mul(8)?).ok()?, value)
+            target.state.registers.store(u32::try_from(index.checked_mul(8)?).ok()?, value)
         };
         for (index, value) in FROM_MCONTEXT.iter().zip(words) {
             let captured = *index == RAX || *index == RIP || ARGUMENTS.contains(index);
@@ -991,7 +1086,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         if let Some(target) = &target.siginfo {
             self.shared.copy(siginfo, target, 0, frame::SIGINFO)?;
         }
-        self.shared.copy(fpstate, &target.fp, 0, self.monitor.config.layout.fp_size)
+        self.shared.copy(fpstate, &target.state.fp, 0, self.monitor.config.fp_size)
     }
 }
 
@@ -1007,14 +1102,6 @@ struct Batch {
     calls: u32,
     /// Whether it maps anything.
     maps: bool,
-}
-
-/// A queued call.
-enum Queued {
-    /// mmap of the memory.
-    Mmap(Mmap),
-    /// Address and length of a range that loses rights: what it keeps, and 0 for munmap.
-    Range(u64, u64, u32),
 }
 
 fn denied(denial: Denial) -> Errno {

@@ -20,7 +20,7 @@
 //! Only a stub that is parked, and has never done what honest code does not do, is taken in; one that does
 //! anything else when it is washed is not.
 
-use super::parked::Stub;
+use super::parked::{Limit, Stub};
 use crate::config::Config;
 use crate::{Errno, Result, counters};
 #[cfg(not(loom))]
@@ -145,7 +145,7 @@ fn pair(low: u32, high: u32) -> u64 {
 fn to_words(stub: &Stub) -> [u64; WORDS] {
     [
         pair(stub.pid.cast_unsigned(), stub.listener.cast_unsigned()),
-        pair(stub.limit, stub.fpstate.into()),
+        pair(0, stub.fpstate.into()),
         pair(stub.siginfo.into(), stub.mcontext.into()),
         stub.identity,
         stub.shared.expose_provenance() as u64,
@@ -161,7 +161,7 @@ fn from_words(words: [u64; WORDS]) -> Stub {
     let high = |word: u64| (word >> 32) as u32;
     let shared = core::ptr::with_exposed_provenance_mut(shared as usize);
     let mut stub = Stub::new(low(process).cast_signed(), high(process).cast_signed(), identity, shared);
-    stub.limit = low(limit);
+    stub.limit = Limit::Holds;
     stub.notification = notification;
     stub.ticket = ticket;
     stub.xfeatures = xfeatures;

@@ -151,6 +151,11 @@ pub const FP: usize = PAGE;
 /// no filter sees them. The monitor writes it on every resume. A guest that does changes the cost of its own calls, or ends itself.
 pub const STUBGUARD_SELECTOR: usize = 4088;
 
+/// All of a stub's data: the control page, and the signal stack.
+///
+/// cbindgen:ignore
+pub const DATA: usize = 2 * PAGE;
+
 /// The stub's page: fixed for x86-64.
 ///
 /// cbindgen:ignore

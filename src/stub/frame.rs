@@ -130,18 +130,18 @@ impl Frame {
         let fpregs_at = layout.sigstack.checked_add(self.mcontext.into())?.checked_add(MCONTEXT_FPREGS)?;
         let fpregs: u64 = own.load(fpregs_at)?;
         let offset = u32::try_from(fpregs.checked_sub(config.stub_data_address(layout.sigstack))?).ok()?;
-        let end = offset.checked_add(layout.fp_size)?;
+        let end = offset.checked_add(config.fp_size)?;
         if !offset.is_multiple_of(FP_ALIGN) || offset < self.start() || end > layout.sigstack_size {
             return None;
         }
         let word = |at: u32| own.load::<u32>(layout.sigstack.checked_add(offset)?.checked_add(at)?);
         if word(SW_RESERVED)? != FP_XSTATE_MAGIC1 {
-            return (layout.fp_size == FXSAVE).then_some(offset);
+            return (config.fp_size == FXSAVE).then_some(offset);
         }
         // The second magic number is the last word of the extended size, and on the stack too.
         let sound = end.checked_add(4)? <= layout.sigstack_size
-            && word(SW_RESERVED.checked_add(4)?)? == layout.fp_size.checked_add(4)?
-            && word(layout.fp_size)? == FP_XSTATE_MAGIC2;
+            && word(SW_RESERVED.checked_add(4)?)? == config.fp_size.checked_add(4)?
+            && word(config.fp_size)? == FP_XSTATE_MAGIC2;
         sound.then_some(offset)
     }
 }

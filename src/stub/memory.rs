@@ -27,6 +27,18 @@ impl StubData {
         Self { base: base.cast(), size: size as usize }
     }
 
+    /// Where it is.
+    #[must_use]
+    pub fn address(&self) -> usize {
+        self.base.addr().get()
+    }
+
+    /// Whether it begins at the same place.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        self.base == other.base
+    }
+
     /// Stores bytes.
     #[must_use]
     pub fn fill(&self, offset: u32, bytes: &[u8]) -> Option<()> {

@@ -4,6 +4,7 @@
 use super::{Event, Monitor, Parked, State, Stub, Target};
 use crate::config::Config;
 use crate::stub::memory::StubData;
+use core::sync::atomic::AtomicUsize;
 use std::io::stdin;
 use std::os::fd::AsFd;
 
@@ -21,7 +22,7 @@ pub fn judge(
     target: &Target,
 ) -> Option<(Event, (u16, u16))> {
     let mut stub = Stub::new(1, -1, 1, core::ptr::null_mut());
-    stub.enter(state);
+    stub.state = state;
     (stub.calls, stub.asked) = batch;
     (stub.siginfo, stub.mcontext, stub.fpstate) = (200, 400, 1024);
     // Nothing is asked of it.
@@ -29,6 +30,7 @@ pub fn judge(
     let event = Parked {
         monitor: Monitor { config, listener: input.as_fd(), granted: |_, _, _| false },
         features: 0,
+        caller: &AtomicUsize::new(0),
         stub: &mut stub,
         shared,
     }

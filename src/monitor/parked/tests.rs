@@ -5,8 +5,8 @@
 #![allow(clippy::arithmetic_side_effects, clippy::cast_sign_loss)]
 
 use super::*;
-use crate::config::tests::example;
-use crate::config::{Config, STUBGUARD_WINDOW};
+use crate::config::Config;
+use crate::config::tests::window;
 use crate::stub::memory::tests::Pages;
 use proptest::prelude::*;
 use std::fs::File;
@@ -29,8 +29,9 @@ struct World {
     config: Config,
     features: u32,
     stub: Stub,
+    caller: AtomicUsize,
     shared: Pages,
-    own: Pages,
+    batch: Vec<BatchCall>,
     registers: Pages,
     fp: Pages,
     siginfo: Pages,
@@ -41,15 +42,15 @@ struct World {
 impl World {
     /// A stub that has a guest's frame, as the host writes it.
     fn new(state: State) -> Self {
-        let config = Config { flags: STUBGUARD_WINDOW, mmap_fd_first: 1, mmap_fd_last: 1, ..example() };
+        let config = window().validated().unwrap_or_else(|_| unreachable!());
         let mut shared = Pages::new();
         shared.put(MCONTEXT + 184, config.stub_data_address(FPSTATE as u32));
         shared.put(FPSTATE + 464, 0x4650_5853u32);
-        shared.put(FPSTATE + 468, config.layout.fp_size + 4);
+        shared.put(FPSTATE + 468, config.fp_size + 4);
         shared.put(FPSTATE + 472, XFEATURES);
-        shared.put(FPSTATE + config.layout.fp_size as usize, 0x4650_5845u32);
+        shared.put(FPSTATE + config.fp_size as usize, 0x4650_5845u32);
         let mut stub = Stub::new(1, -1, 1, core::ptr::null_mut());
-        stub.enter(state);
+        stub.state = state;
         if state != State::Starting && state != State::None {
             (stub.siginfo, stub.mcontext, stub.fpstate, stub.xfeatures) = (200, 400, 1024, XFEATURES);
         }
@@ -58,7 +59,8 @@ impl World {
             features: STUBGUARD_F_FSGSBASE | STUBGUARD_F_RECEIVE_ENDS,
             stub,
             shared,
-            own: Pages::new(),
+            caller: AtomicUsize::new(0),
+            batch: Vec::new(),
             registers: Pages::new(),
             fp: Pages::new(),
             siginfo: Pages::new(),
@@ -70,18 +72,19 @@ impl World {
         what(&mut Parked {
             monitor: Monitor { config: &self.config, listener: self.listener.as_fd(), granted },
             features: self.features,
+            caller: &self.caller,
             stub: &mut self.stub,
             shared: self.shared.data(),
         })
     }
 
     fn target(&mut self) -> Target {
-        Target {
-            registers: self.registers.data(),
-            fp: self.fp.data(),
-            siginfo: Some(self.siginfo.data()),
-            rest: false,
-        }
+        Target { state: self.state(), siginfo: Some(self.siginfo.data()), rest: false }
+    }
+
+    /// Where the guest's is.
+    fn state(&mut self) -> Caller {
+        Caller { registers: self.registers.data(), fp: self.fp.data() }
     }
 
     fn judge(&mut self, arguments: [u64; 3]) -> core::result::Result<Event, Breach> {
@@ -116,28 +119,12 @@ impl World {
         self.shared.put(MCONTEXT + index as usize * 8, value);
     }
 
-    /// Queues a call as arch/um does.
-    fn queue(&mut self, index: u32, call: &Asked) {
-        let layout = self.config.layout;
-        let at = |member: u32| (layout.calls + index * layout.call_size + member) as usize;
-        self.own.put(at(layout.call_type), call.kind);
-        self.own.put(at(layout.call_addr), call.addr);
-        self.own.put(at(layout.call_length), call.length);
-        self.own.put(at(layout.call_offset), call.offset);
-        self.own.put(at(layout.call_prot), call.prot);
-    }
-
-    fn write_batch(&mut self, batch: &[Asked], granted: Hook<'_>) -> Result<u32> {
+    fn write_batch(&mut self, batch: &[BatchCall], granted: Hook<'_>) -> Result<u32> {
         self.try_batch(batch, granted).map(|batch| batch.calls)
     }
 
-    fn try_batch(&mut self, batch: &[Asked], granted: Hook<'_>) -> Result<Batch> {
-        for (index, call) in batch.iter().enumerate() {
-            self.queue(index as u32, call);
-        }
-        let own = self.own.data();
-        let resume = Resume { own, calls: batch.len() as u32, guest: None };
-        self.run(granted, |parked| parked.write_batch(&resume))
+    fn try_batch(&mut self, batch: &[BatchCall], granted: Hook<'_>) -> Result<Batch> {
+        self.run(granted, |parked| parked.write_batch(batch))
     }
 
     /// As if so many calls had been made, each of them asked for.
@@ -157,22 +144,27 @@ impl World {
     }
 
     fn guest(&mut self, registers: [u64; STUBGUARD_REGISTERS], step: bool) -> (Head, Option<()>) {
+        self.guest_with(registers, step, false)
+    }
+
+    fn guest_with(
+        &mut self,
+        registers: [u64; STUBGUARD_REGISTERS],
+        step: bool,
+        trap: bool,
+    ) -> (Head, Option<()>) {
         let mut head = Head::default();
-        let guest = Guest { registers, fp: self.fp.data(), step, trap: false };
+        let guest = Guest { state: self.state(), step, trap };
+        assert_eq!(guest.state.registers.store_all(0, &registers), Some(()));
         let filled = self.run(&mut |_, _, _| true, |parked| parked.fill_guest(&mut head, &guest));
         (head, filled)
     }
 
     /// Resumes, but for the host's answer.
-    fn resume(&mut self, calls: u32, guest: bool) -> Result<()> {
-        let guest = guest.then(|| Guest {
-            registers: [7; STUBGUARD_REGISTERS],
-            fp: self.fp.data(),
-            step: false,
-            trap: false,
-        });
-        let own = self.own.data();
-        self.run(&mut |_, _, _| true, |parked| parked.resume(&Resume { own, calls, guest }))
+    fn resume(&mut self, guest: bool) -> Result<()> {
+        let guest = guest.then(|| Guest { state: self.state(), step: false, trap: false });
+        let calls = self.batch.clone();
+        self.run(&mut |_, _, _| true, |parked| parked.resume(&Resume { calls: &calls, guest, cpu: 0 }))
     }
 
     fn head(&mut self) -> Head {
@@ -180,29 +172,20 @@ impl World {
     }
 }
 
-/// A call as it is queued.
-#[derive(Clone, Copy, Debug)]
-struct Asked {
-    kind: i32,
-    addr: u64,
-    length: u64,
-    offset: u64,
-    prot: i32,
+fn mmap(pages: u64) -> BatchCall {
+    BatchCall { kind: STUBGUARD_CALL_MMAP, addr: 0x40_0000, length: pages * 4096, offset: 0x10_0000, prot: 3 }
 }
 
-fn mmap(pages: u64) -> Asked {
-    Asked { kind: STUBGUARD_CALL_MMAP, addr: 0x40_0000, length: pages * 4096, offset: 0x10_0000, prot: 3 }
+fn wrprotect(pages: u64) -> BatchCall {
+    BatchCall { kind: STUBGUARD_CALL_WRPROTECT, addr: 0x40_0000, length: pages * 4096, offset: 7, prot: 7 }
 }
 
-fn wrprotect(pages: u64) -> Asked {
-    Asked { kind: STUBGUARD_CALL_WRPROTECT, addr: 0x40_0000, length: pages * 4096, offset: 7, prot: 7 }
-}
-
-fn munmap(pages: u64) -> Asked {
-    Asked { kind: STUBGUARD_CALL_MUNMAP, addr: 0x40_0000, length: pages * 4096, offset: 0, prot: 0 }
+fn munmap(pages: u64) -> BatchCall {
+    BatchCall { kind: STUBGUARD_CALL_MUNMAP, addr: 0x40_0000, length: pages * 4096, offset: 0, prot: 0 }
 }
 
 const NOTHING: Event = Event {
+    size: 0,
     signal: 0,
     again: 0,
     error: 0,
@@ -394,12 +377,12 @@ fn a_park_makes_it_parked() {
     world.stub.calls = 9;
     let event = world.park(77, [14, SIGINFO, UCONTEXT]);
     assert_eq!(event, Ok(Some(Event { signal: 14, ..NOTHING })));
-    assert_eq!(world.stub.state(), State::Parked);
+    assert_eq!(world.stub.state, State::Parked);
     assert_eq!((world.stub.notification, world.stub.calls), (77, 0));
     // A batch that has been told of cannot fail later.
-    world.stub.enter(State::Running);
+    world.stub.state = State::Running;
     assert_eq!(world.park(78, [code::PARK_FAILED, -12i64 as u64, 1]), Err(Errno::EPROTO));
-    assert_eq!(world.stub.state(), State::Running, "it is for wait() to call it broken");
+    assert_eq!(world.stub.state, State::Running, "it is for wait() to call it broken");
 }
 
 #[test]
@@ -412,7 +395,7 @@ fn a_park_that_has_been_heard_is_answered_again() {
         // It was tried to answer, and not judged a second time: the host's word, as this is no listener.
         assert_eq!(world.park_with(5, said, last), Err(Errno::ENOTTY));
         assert_eq!((world.stub.notification, world.stub.ticket), (5, ticket));
-        assert_eq!(world.stub.state(), State::Running);
+        assert_eq!(world.stub.state, State::Running);
         assert!(world.registers.bytes().iter().all(|byte| *byte == 0));
         // No resume was ever made with any other.
         for other in [last.wrapping_sub(1), ticket.wrapping_add(1), ticket ^ 1 << 63] {
@@ -425,10 +408,10 @@ fn a_park_that_has_been_heard_is_answered_again() {
 fn each_resume_has_a_ticket_of_its_own() {
     let mut world = World::new(State::Parked);
     for ticket in [1, 2, 3] {
-        let _ = world.resume(0, true);
+        let _ = world.resume(true);
         assert_eq!(world.stub.ticket, ticket);
         assert_eq!(world.shared.get::<u64>(offset_of!(Control, head.ticket)), ticket);
-        world.stub.enter(State::Parked);
+        world.stub.state = State::Parked;
     }
 }
 
@@ -437,7 +420,8 @@ fn waits_and_resumes_where_they_make_sense() {
     for (state, wait, resume) in [
         (State::None, Err(Errno::EINVAL), Err(Errno::EINVAL)),
         (State::Parked, Err(Errno::EINVAL), Ok(())),
-        (State::Starting, Ok(()), Err(Errno::EINVAL)),
+        (State::Starting, Ok(()), Ok(())),
+        (State::Calling, Err(Errno::EINVAL), Ok(())),
         (State::Running, Ok(()), Err(Errno::EINVAL)),
         (State::Syncing, Ok(()), Err(Errno::EINVAL)),
         (State::Broken, Err(Errno::ESRCH), Err(Errno::ESRCH)),
@@ -449,21 +433,17 @@ fn waits_and_resumes_where_they_make_sense() {
                 world.run(&mut |_, _, _| true, |parked| parked.wait(0, Some(&target))).err(),
                 wait.err()
             );
-            assert_eq!(world.stub.state(), state);
+            assert_eq!(world.stub.state, state);
         }
         if resume.is_err() {
-            assert_eq!(world.resume(0, true), resume, "{state:?}");
-            assert_eq!(world.stub.state(), state);
+            assert_eq!(world.resume(true), resume, "{state:?}");
+            assert_eq!(world.stub.state, state);
         }
     }
     // Where would a guest's registers go?
     let mut world = World::new(State::Running);
     assert_eq!(world.run(&mut |_, _, _| true, |parked| parked.wait(0, None)), Err(Errno::EINVAL));
-    assert_eq!(world.stub.state(), State::Running);
-    for number in [7, 8, u32::MAX] {
-        world.stub.state = number;
-        assert_eq!(world.stub.state(), State::None);
-    }
+    assert_eq!(world.stub.state, State::Running);
 }
 
 // ---- registers
@@ -506,11 +486,11 @@ fn each_register_is_taken_to_its_word() {
     }
     // cs, gs, fs, ss.
     world.greg(libc::REG_CSGSFS, 0x002b_0005_0006_0033);
-    for offset in 0..world.config.layout.fp_size as usize / 8 {
+    for offset in 0..world.config.fp_size as usize / 8 {
         world.shared.put(FPSTATE + offset * 8, offset as u64);
     }
     world.shared.bytes()[STACK + 200..][..128].fill(0xcc);
-    let fp = world.config.layout.fp_size as usize;
+    let fp = world.config.fp_size as usize;
     world.shared.bytes()[FPSTATE + fp..].fill(0xbb);
 
     assert!(world.signal(14).is_ok());
@@ -609,16 +589,16 @@ fn steps_selectors_and_ways() {
     }
     world.features &= !STUBGUARD_F_FSGSBASE;
     assert_eq!(flags_of(&mut world, |_| ()).0, code::GUEST | code::BY_CALL);
-    world.config.layout.fp_size = 512;
+    world.config.fp_size = 512;
     assert_eq!(flags_of(&mut world, |_| ()).0, code::GUEST | code::BY_CALL | code::FXSAVE);
-    world.config.layout.fp_size = 520;
+    world.config.fp_size = 520;
     assert_eq!(flags_of(&mut world, |_| ()).0, code::GUEST | code::BY_CALL);
 }
 
 #[test]
 fn the_floating_point_state_is_the_monitors() {
     let mut world = World::new(State::Parked);
-    let fp = world.config.layout.fp_size as usize;
+    let fp = world.config.fp_size as usize;
     world.fp.bytes().fill(0x5a);
     world.shared.bytes().fill(0xee);
     assert_eq!(world.guest([0; STUBGUARD_REGISTERS], false).1, Some(()));
@@ -639,10 +619,7 @@ fn a_filter_sees_a_guests_call_only_where_calls_notify() {
         let mut world = World::new(State::Parked);
         world.config.guest_end = if notify { GUEST_END } else { 0 };
         world.shared.bytes().fill(0xee);
-        let mut head = Head::default();
-        let guest = Guest { registers: [0; STUBGUARD_REGISTERS], fp: world.fp.data(), step: false, trap };
-        let filled = world.run(&mut |_, _, _| true, |parked| parked.fill_guest(&mut head, &guest));
-        assert_eq!(filled, Some(()));
+        assert_eq!(world.guest_with([0; STUBGUARD_REGISTERS], false, trap).1, Some(()));
         assert_eq!(world.shared.get::<u64>(code::STUBGUARD_SELECTOR), selector, "{notify} {trap}");
     }
 }
@@ -670,7 +647,7 @@ fn bases_are_set_when_they_change_and_can_be_the_guests() {
         assert_eq!((world.stub.fs_base, world.stub.gs_base), (0x1000, 0x1000));
     }
     // A batch that failed has not come to them.
-    world.stub.enter(State::Running);
+    world.stub.state = State::Running;
     world.made(1);
     assert!(world.judge([code::PARK_FAILED, -12i64 as u64, 1]).is_ok());
     assert_eq!(set(&mut world, 0x1000, 0x1000), BOTH);
@@ -682,8 +659,8 @@ fn bases_are_set_when_they_change_and_can_be_the_guests() {
 #[test]
 fn a_batch_is_copied_in_order() {
     let mut world = World::new(State::Parked);
-    let other = Asked { addr: 0x80_0000, offset: 0, prot: 5, ..mmap(1) };
-    let nothing = Asked { prot: 0, ..mmap(1) };
+    let other = BatchCall { addr: 0x80_0000, offset: 0, prot: 5, ..mmap(1) };
+    let nothing = BatchCall { prot: 0, ..mmap(1) };
     let batch = [mmap(3), munmap(2), other, wrprotect(4), nothing];
     assert_eq!(world.write_batch(&batch, &mut |_, _, _| true), Ok(5));
     assert_eq!(
@@ -726,7 +703,7 @@ fn a_page_that_is_not_granted_is_left_out() {
 fn a_page_that_is_granted_to_be_read_only_is_mapped_so() {
     let mut asked = Vec::new();
     let mut world = World::new(State::Parked);
-    let count = world.write_batch(&[Asked { prot: 7, ..mmap(4) }], &mut |addr, prot, offset| {
+    let count = world.write_batch(&[BatchCall { prot: 7, ..mmap(4) }], &mut |addr, prot, offset| {
         asked.push((addr, prot, offset));
         // The second may not be written to, and the third not be used at all.
         prot & 2 == 0 && addr != 0x40_2000 || addr == 0x40_0000 || addr == 0x40_3000
@@ -745,14 +722,14 @@ fn a_page_that_is_granted_to_be_read_only_is_mapped_so() {
     assert_eq!(asked, [page(0, 7), page(1, 7), page(1, 5), page(2, 7), page(2, 5), page(3, 7)]);
     // To write alone is no right that a page can be left with.
     let mut world = World::new(State::Parked);
-    let batch = world.try_batch(&[Asked { prot: 2, ..mmap(1) }], &mut |_, prot, _| prot == 0);
+    let batch = world.try_batch(&[BatchCall { prot: 2, ..mmap(1) }], &mut |_, prot, _| prot == 0);
     assert!(batch.is_ok_and(|batch| batch.calls == 0 && !batch.maps));
 }
 
 #[test]
 fn only_what_maps_needs_the_memory() {
     let batch = |call| World::new(State::Parked).try_batch(&[call], &mut |_, _, _| true);
-    for call in [munmap(1), wrprotect(1), Asked { prot: 0, ..mmap(1) }] {
+    for call in [munmap(1), wrprotect(1), BatchCall { prot: 0, ..mmap(1) }] {
         assert!(batch(call).is_ok_and(|batch| batch.calls == 1 && !batch.maps), "{call:?}");
     }
     assert!(batch(mmap(1)).is_ok_and(|batch| batch.calls == 1 && batch.maps));
@@ -761,30 +738,30 @@ fn only_what_maps_needs_the_memory() {
 #[test]
 fn a_batch_that_is_not_the_guests_to_run() {
     let refused =
-        |call: Asked| World::new(State::Parked).write_batch(&[munmap(1), call], &mut |_, _, _| true);
+        |call: BatchCall| World::new(State::Parked).write_batch(&[munmap(1), call], &mut |_, _, _| true);
     assert_eq!(refused(mmap(1)), Ok(2));
-    assert_eq!(refused(Asked { prot: 8, ..mmap(1) }), Err(Errno::EPERM));
-    assert_eq!(refused(Asked { addr: STUB, ..mmap(1) }), Err(Errno::EPERM));
-    assert_eq!(refused(Asked { addr: STUB - 4096, ..mmap(2) }), Err(Errno::EPERM));
-    assert_eq!(refused(Asked { addr: 0x40_0001, ..mmap(1) }), Err(Errno::EPERM));
-    assert_eq!(refused(Asked { length: 0, ..mmap(1) }), Err(Errno::EPERM));
-    assert_eq!(refused(Asked { length: u64::MAX - 4095, ..mmap(1) }), Err(Errno::EPERM));
-    assert_eq!(refused(Asked { offset: 1, ..mmap(1) }), Err(Errno::EPERM));
-    assert_eq!(refused(Asked { addr: STUB, ..munmap(1) }), Err(Errno::EPERM));
-    assert_eq!(refused(Asked { addr: 0, ..munmap(STUB / 4096) }), Ok(2));
-    assert_eq!(refused(Asked { addr: 4096, ..munmap(STUB / 4096) }), Err(Errno::EPERM));
+    assert_eq!(refused(BatchCall { prot: 8, ..mmap(1) }), Err(Errno::EPERM));
+    assert_eq!(refused(BatchCall { addr: STUB, ..mmap(1) }), Err(Errno::EPERM));
+    assert_eq!(refused(BatchCall { addr: STUB - 4096, ..mmap(2) }), Err(Errno::EPERM));
+    assert_eq!(refused(BatchCall { addr: 0x40_0001, ..mmap(1) }), Err(Errno::EPERM));
+    assert_eq!(refused(BatchCall { length: 0, ..mmap(1) }), Err(Errno::EPERM));
+    assert_eq!(refused(BatchCall { length: u64::MAX - 4095, ..mmap(1) }), Err(Errno::EPERM));
+    assert_eq!(refused(BatchCall { offset: 1, ..mmap(1) }), Err(Errno::EPERM));
+    assert_eq!(refused(BatchCall { addr: STUB, ..munmap(1) }), Err(Errno::EPERM));
+    assert_eq!(refused(BatchCall { addr: 0, ..munmap(STUB / 4096) }), Ok(2));
+    assert_eq!(refused(BatchCall { addr: 4096, ..munmap(STUB / 4096) }), Err(Errno::EPERM));
     assert_eq!(refused(munmap(0)), Err(Errno::EPERM));
     assert_eq!(refused(wrprotect(2)), Ok(2));
     assert_eq!(refused(wrprotect(0)), Err(Errno::EPERM));
-    assert_eq!(refused(Asked { addr: STUB - 4096, ..wrprotect(2) }), Err(Errno::EPERM));
-    assert_eq!(refused(Asked { addr: 0x40_0001, ..wrprotect(1) }), Err(Errno::EPERM));
+    assert_eq!(refused(BatchCall { addr: STUB - 4096, ..wrprotect(2) }), Err(Errno::EPERM));
+    assert_eq!(refused(BatchCall { addr: 0x40_0001, ..wrprotect(1) }), Err(Errno::EPERM));
     // Nothing that arch/um queues.
-    assert_eq!(refused(Asked { prot: -1, ..mmap(1) }), Err(Errno::EPERM));
-    for kind in [0, 4, -1, i32::MAX] {
+    assert_eq!(refused(BatchCall { prot: u32::MAX, ..mmap(1) }), Err(Errno::EPERM));
+    assert_eq!(refused(BatchCall { prot: 8, ..mmap(1) }), Err(Errno::EPERM));
+    for kind in [0, 4, 1 << 31, u32::MAX] {
         let mut world = World::new(State::Parked);
-        world.queue(0, &mmap(1));
-        world.own.put((world.config.layout.calls + world.config.layout.call_type) as usize, kind);
-        assert_eq!(world.resume(1, false), Err(Errno::EPERM), "{kind}");
+        world.batch = vec![BatchCall { kind, ..mmap(1) }];
+        assert_eq!(world.resume(false), Err(Errno::EPERM), "{kind}");
     }
 }
 
@@ -809,9 +786,9 @@ fn the_limit_is_lifted_for_a_batch_that_maps() {
     let own = std::process::id().cast_signed();
     let limit = |limit: Limit, maps: bool, pid: c_int| {
         let mut world = World::new(State::Parked);
-        (world.stub.pid, world.stub.limit) = (pid, limit as u32);
+        (world.stub.pid, world.stub.limit) = (pid, limit);
         let flags = world.run(&mut |_, _, _| true, |parked| parked.limit(maps));
-        (flags, world.stub.limit())
+        (flags, world.stub.limit)
     };
     let set = |limit: Limit| (Ok(code::LIMIT), limit);
     assert_eq!(limit(Limit::Holds, true, own), set(Limit::Returning));
@@ -830,17 +807,17 @@ fn a_stub_that_parks_has_put_the_limit_back() {
     for state in [State::Running, State::Syncing, State::Starting] {
         for limit in [Limit::Lifted, Limit::Returning, Limit::Holds] {
             let mut world = World::new(state);
-            world.stub.limit = limit as u32;
+            world.stub.limit = limit;
             let args =
                 if state == State::Syncing { [code::PARK_DONE, 0, 0] } else { [14, SIGINFO, UCONTEXT] };
             assert!(matches!(world.park(7, args), Ok(Some(_))));
             let after = if limit == Limit::Returning { Limit::Holds } else { limit };
-            assert_eq!(world.stub.limit(), after, "{state:?}");
+            assert_eq!(world.stub.limit, after, "{state:?}");
         }
         let mut world = World::new(state);
-        world.stub.limit = Limit::Returning as u32;
+        world.stub.limit = Limit::Returning;
         assert_eq!(world.park(7, [77, 0, 0]), Err(Errno::EPROTO));
-        assert_eq!(world.stub.limit(), Limit::Returning, "{state:?}");
+        assert_eq!(world.stub.limit, Limit::Returning, "{state:?}");
     }
 }
 
@@ -875,13 +852,13 @@ proptest! {
     /// Exactly what is granted is mapped, in the order in which it was queued, in as few calls as can be.
     #[test]
     fn a_batch_does_what_is_granted(
-        queued in prop::collection::vec((0u64..64, 1u64..12, 0u64..64, 0i32..8, 1i32..4), 1..40),
+        queued in prop::collection::vec((0u64..64, 1u64..12, 0u64..64, 0u32..8, 1u32..4), 1..40),
         denied in any::<[u64; 4]>(),
         all: bool,
     ) {
         let batch: Vec<_> = queued
             .iter()
-            .map(|(page, pages, offset, prot, kind)| Asked {
+            .map(|(page, pages, offset, prot, kind)| BatchCall {
                 kind: *kind, addr: page * 4096, length: pages * 4096, offset: offset * 4096, prot: *prot,
             })
             .collect();
@@ -905,7 +882,7 @@ proptest! {
                     continue;
                 }
             }
-            let (prot, mut before) = (call.prot as u64, 0);
+            let (prot, mut before) = (u64::from(call.prot), 0);
             for at in (0..call.length).step_by(4096) {
                 let (page, offset) = (call.addr + at, call.offset + at);
                 let rights = [prot, prot & !2].into_iter().find(|prot| granted(page, *prot, offset)).unwrap_or(0);
@@ -964,7 +941,7 @@ proptest! {
             prop_assert!(state != State::Syncing || event.signal == 0);
             let stub = &world.stub;
             prop_assert!(stub.siginfo <= 4096 - 128 && stub.mcontext <= 4096 - 256);
-            prop_assert!(u32::from(stub.fpstate) + world.config.layout.fp_size <= 4096);
+            prop_assert!(u32::from(stub.fpstate) + world.config.fp_size <= 4096);
         }
     }
 }
@@ -978,16 +955,13 @@ fn a_resume_writes_all_that_the_stub_will_read() {
         [(0, false, true), (1, true, false), (1, true, true), (2, true, true), (2, false, false)]
     {
         let mut world = World::new(State::Parked);
-        for index in 0..calls {
-            let call = if maps { mmap(1) } else { munmap(1) };
-            world.queue(index, &call);
-        }
-        world.stub.limit = Limit::Holds as u32;
+        world.batch = vec![if maps { mmap(1) } else { munmap(1) }; calls as usize];
+        world.stub.limit = Limit::Holds;
         world.stub.pid = std::process::id().cast_signed();
         world.shared.bytes()[..STACK].fill(0xee);
         // The host does not know this listener: the last step fails.
-        assert_eq!(world.resume(calls, guest), Err(Errno::ENOTTY));
-        assert_eq!(world.stub.state(), State::Broken);
+        assert_eq!(world.resume(guest), Err(Errno::ENOTTY));
+        assert_eq!(world.stub.state, State::Broken);
         let head = world.head();
         assert_eq!(head.calls, calls);
         assert_eq!(world.stub.calls, calls);
@@ -1003,36 +977,33 @@ fn a_resume_writes_all_that_the_stub_will_read() {
 
 #[test]
 fn what_cannot_be_resumed_changes_nothing() {
-    let max = World::new(State::Parked).config.layout.calls_max;
-    for (calls, guest) in [(0, false), (max + 1, true), (u32::MAX, true)] {
+    for (calls, guest) in [(0, false), (STUBGUARD_CALLS_MAX + 1, true), (1 << 17, false)] {
         let mut world = World::new(State::Parked);
-        world.queue(0, &munmap(1));
-        assert_eq!(world.resume(calls, guest), Err(Errno::EINVAL), "{calls}");
-        assert_eq!(world.stub.state(), State::Parked);
+        world.batch = vec![munmap(1); calls];
+        assert_eq!(world.resume(guest), Err(Errno::EINVAL), "{calls}");
+        assert_eq!(world.stub.state, State::Parked);
         assert!(world.shared.bytes()[..STACK].iter().all(|byte| *byte == 0));
     }
     // A batch that is not the guest's is the end, before the limit is lifted.
     let mut world = World::new(State::Parked);
-    world.stub.limit = Limit::Holds as u32;
-    world.queue(0, &Asked { addr: STUB, ..mmap(1) });
-    assert_eq!(world.resume(1, true), Err(Errno::EPERM));
-    assert_eq!(world.stub.state(), State::Broken);
-    assert_eq!(world.stub.limit(), Limit::Holds);
+    world.stub.limit = Limit::Holds;
+    world.batch = vec![BatchCall { addr: STUB, ..mmap(1) }];
+    assert_eq!(world.resume(true), Err(Errno::EPERM));
+    assert_eq!(world.stub.state, State::Broken);
+    assert_eq!(world.stub.limit, Limit::Holds);
     assert_eq!(world.head().flags, 0);
 }
 
 #[test]
 fn the_limit_stays_if_no_call_is_left() {
     let mut world = World::new(State::Parked);
-    world.stub.limit = Limit::Holds as u32;
-    world.queue(0, &mmap(3));
-    let own = world.own.data();
-    let resume = Resume { own, calls: 1, guest: None };
+    world.stub.limit = Limit::Holds;
+    let resume = Resume { calls: &[mmap(3)], guest: None, cpu: 0 };
     let answer = world.run(&mut |_, _, _| false, |parked| parked.try_resume(&resume));
     assert_eq!(answer, Err(Errno::ENOTTY));
     assert_eq!((world.head().calls, world.head().flags), (0, 0));
-    assert_eq!(world.stub.limit(), Limit::Holds);
-    assert_eq!(world.stub.state(), State::Syncing, "it parks at once");
+    assert_eq!(world.stub.limit, Limit::Holds);
+    assert_eq!(world.stub.state, State::Syncing, "it parks at once");
 }
 
 // ---- a stub that is to be another guest's
@@ -1043,7 +1014,7 @@ fn it_is_washed_of_its_guest() {
     world.stub.xfeatures = 0x200e7;
     (world.stub.fs_base, world.stub.gs_base) = (7, 7);
     // What the last guest has left where the floating-point state goes.
-    let fp = STACK..STACK + world.config.layout.fp_size as usize;
+    let fp = STACK..STACK + world.config.fp_size as usize;
     world.shared.put(fp.start, 0x1234_5678u32);
     assert_eq!(world.run(&mut |_, _, _| false, |parked| parked.wash(0)), Err(Errno::ENOTTY));
     let head = world.head();
@@ -1054,12 +1025,12 @@ fn it_is_washed_of_its_guest() {
     assert_eq!((head.gp, head.iret), ([0; 15], [0, 0x33, 0x202, 0, 0x2b]), "where nothing is mapped");
     assert!(world.shared.bytes()[fp].iter().all(|byte| *byte == 0));
     assert_eq!((world.stub.fs_base, world.stub.gs_base), (0, 0));
-    assert_eq!(world.stub.state(), State::Broken, "it did not come back");
+    assert_eq!(world.stub.state, State::Broken, "it did not come back");
 
     for state in [State::None, State::Starting, State::Running, State::Syncing, State::Broken] {
         let mut world = World::new(state);
         assert_eq!(world.run(&mut |_, _, _| false, |parked| parked.wash(0)), Err(Errno::EINVAL));
-        assert_eq!(world.stub.state(), state);
+        assert_eq!(world.stub.state, state);
     }
 }
 
@@ -1105,8 +1076,8 @@ fn a_guests_call_is_taken_while_the_guest_runs() {
     let good = call_of(READ, stub::ARCH, 0x40_1000);
     assert!(World::with_calls(State::Running).takes(&good));
     assert!(World::with_calls(State::Running).takes(&call_of(READ, stub::ARCH, GUEST_END - 1)));
-    for number in [0, 1, 2, 4, 5, 6] {
-        let state = Stub { state: number, ..Stub::new(1, -1, 1, core::ptr::null_mut()) }.state();
+    for state in [State::None, State::Starting, State::Parked, State::Syncing, State::Broken, State::Calling]
+    {
         assert!(!World::with_calls(state).takes(&good), "{state:?}");
     }
     // clone, execve, exit, mmap, x32, unknown ones
@@ -1133,8 +1104,9 @@ fn of_a_guests_call_the_host_has_captured_some_registers() {
     let event = world
         .run(&mut |_, _, _| true, |parked| parked.call(&call_of(READ, stub::ARCH, 0x40_1002), Some(&target)));
     assert_eq!(event, Some(Event { signal: libc::SIGSYS, syscall: READ, notified: 1, ..NOTHING }));
-    assert_eq!(world.stub.state(), State::Calling);
+    assert_eq!(world.stub.state, State::Calling);
     assert_eq!((world.stub.notification, world.stub.call_ip, world.stub.calls), (77, 0x40_1002, 0));
+    assert_eq!(world.caller.load(Ordering::Relaxed), world.registers.data().address());
     let known = [(14, 1), (13, 2), (12, 3), (7, 4), (9, 5), (8, 6), (RAX, 0), (RIP, 0x40_1002)];
     let untouched = [15, CS, RSP, SS, FS_BASE, GS_BASE, 23, 24, 25, 26];
     for index in 0..STUBGUARD_REGISTERS {
@@ -1170,25 +1142,105 @@ fn the_rest_of_a_call_is_a_frame_right_behind_it() {
     }
 }
 
+/// A guest that is in a call, and has a result.
+fn in_a_call(result: i64) -> World {
+    let mut world = World::with_calls(State::Calling);
+    world.stub.caller = Some(world.state());
+    world.caller = AtomicUsize::new(world.registers.data().address());
+    world.registers.put(RAX * 8, result);
+    world
+}
+
+/// What the library chooses for that guest: an answer, which this listener's host does not know, or else a fetch,
+/// for which there is no such process.
+fn chosen(world: &mut World, calls: &[BatchCall], guest: Option<Guest>) -> Result<()> {
+    world.stub.pid = c_int::MAX;
+    let answer = world.run(&mut |_, _, _| true, |parked| parked.resume(&Resume { calls, guest, cpu: 0 }));
+    assert_eq!(world.stub.state, State::Broken);
+    assert_eq!(world.caller.load(Ordering::Relaxed), 0);
+    answer
+}
+
+const ANSWERED: Result<()> = Err(Errno::ENOTTY);
+const FETCHED: Result<()> = Err(Errno::ESRCH);
+
+#[cfg_attr(miri, ignore = "asks the host")]
 #[test]
-fn a_call_is_answered_in_its_state_with_what_a_guest_understands() {
-    let answer = |world: &mut World, result| world.run(&mut |_, _, _| true, |p| p.return_call(result));
+fn a_guest_in_a_call_goes_on_behind_it_if_there_is_nothing_else() {
+    for result in [-511, -532, 0, i64::MIN, i64::MAX, -1] {
+        let mut world = in_a_call(result);
+        let guest = Guest { state: world.state(), step: false, trap: false };
+        assert_eq!(chosen(&mut world, &[], Some(guest)), ANSWERED, "{result}");
+    }
+    // What only a kernel understands, which then changes other registers.
+    for result in -531..=-512 {
+        let mut world = in_a_call(result);
+        let guest = Guest { state: world.state(), step: false, trap: false };
+        assert_eq!(chosen(&mut world, &[], Some(guest)), FETCHED, "{result}");
+    }
+    let mut world = in_a_call(0);
+    let guest = Guest { state: world.state(), step: true, trap: false };
+    assert_eq!(chosen(&mut world, &[], Some(guest)), FETCHED);
+    let mut world = in_a_call(0);
+    let guest = Guest { state: world.state(), step: false, trap: false };
+    assert_eq!(chosen(&mut world, &[munmap(1)], Some(guest)), FETCHED);
+    assert!(world.stub.trap, "the next call is likely to lead to a batch, too");
+    let mut world = in_a_call(0);
+    assert_eq!(chosen(&mut world, &[munmap(1)], None), FETCHED);
+    assert!(!world.stub.trap);
+    // Another guest.
+    let mut world = in_a_call(0);
+    let (mut registers, fp) = (Pages::new(), world.fp.data());
+    let state = Caller { registers: registers.data(), fp };
+    assert_eq!(chosen(&mut world, &[], Some(Guest { state, step: false, trap: false })), FETCHED);
+}
+
+#[cfg_attr(miri, ignore = "asks the host")]
+#[test]
+fn a_fetch_is_of_what_is_in_the_stub() {
+    let fetch = |world: &mut World, cpu: c_int, registers: usize| {
+        world.stub.pid = c_int::MAX;
+        world.run(&mut |_, _, _| true, |parked| parked.fetch(cpu, registers))
+    };
     for state in [State::None, State::Starting, State::Parked, State::Running, State::Syncing] {
         let mut world = World::with_calls(state);
-        assert_eq!(answer(&mut world, 0), Err(Errno::EINVAL), "{state:?}");
-        assert_eq!(world.stub.state(), state);
+        assert_eq!(fetch(&mut world, 0, 0), Ok(()), "{state:?}");
+        assert_eq!(world.stub.state, state);
     }
-    assert_eq!(answer(&mut World::with_calls(State::Broken), 0), Err(Errno::ESRCH));
-    let mut world = World::with_calls(State::Calling);
-    for result in -531..=-512 {
-        assert_eq!(answer(&mut world, result), Err(Errno::EINVAL), "{result}");
-        assert_eq!(world.stub.state(), State::Calling);
+    assert_eq!(fetch(&mut World::with_calls(State::Broken), 0, 0), Err(Errno::ESRCH));
+    let mut world = in_a_call(0);
+    let registers = world.registers.data().address();
+    for (cpu, other, answer) in
+        [(-1, 0, Err(Errno::EINVAL)), (2, registers, Err(Errno::EINVAL)), (0, registers + 8, Ok(()))]
+    {
+        assert_eq!(fetch(&mut world, cpu, other), answer);
+        assert_eq!(world.stub.state, State::Calling);
+        assert_eq!(world.caller.load(Ordering::Relaxed), registers);
     }
-    // There is no listener: what gets so far is the host's to refuse.
-    for result in [-511, -532, 0, i64::MIN, i64::MAX] {
-        let mut world = World::with_calls(State::Calling);
-        assert_eq!(answer(&mut world, result), Err(Errno::ENOTTY), "{result}");
-        assert_eq!(world.stub.state(), State::Broken);
-    }
-    assert!(!World::with_calls(State::Calling).stub.is_clean());
+    assert_eq!(fetch(&mut world, 0, registers), FETCHED);
+    assert_eq!(world.stub.state, State::Broken);
+    assert_eq!(world.caller.load(Ordering::Relaxed), 0);
+    assert_eq!(fetch(&mut in_a_call(0), 1, 0), FETCHED);
+    assert!(!in_a_call(0).stub.is_clean());
+}
+
+#[test]
+fn calls_make_frames_while_that_is_cheaper() {
+    let selector = |world: &mut World| {
+        world.stub.state = State::Parked;
+        assert_eq!(world.resume(true), Err(Errno::ENOTTY));
+        world.shared.get::<u64>(code::STUBGUARD_SELECTOR)
+    };
+    let mut world = World::with_calls(State::Parked);
+    assert_eq!(selector(&mut world), 0);
+    // A call has led to a batch.
+    world.stub.trap = true;
+    assert_eq!(selector(&mut world), 1);
+    // The next one has as well; then one has not.
+    world.stub.trapped = true;
+    world.batch = vec![munmap(1)];
+    assert_eq!(selector(&mut world), 1);
+    world.batch.clear();
+    assert_eq!(selector(&mut world), 0);
+    assert_eq!(selector(&mut world), 0);
 }

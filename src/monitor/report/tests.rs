@@ -28,7 +28,7 @@ impl Both {
         shared.put(config.layout.signal as usize, libc::SIGSYS);
         shared.put(config.layout.si_offset as usize, SIGINFO);
         shared.put(config.layout.mctx_offset as usize, MCONTEXT);
-        let fp = config.layout.fp_size;
+        let fp = config.fp_size;
         shared.put(SIGSTACK + MCONTEXT as usize + 184, config.stub_data_address(4096 + FPREGS as u32));
         shared.put(SIGSTACK + FPREGS + 464, 0x4650_5853u32);
         shared.put(SIGSTACK + FPREGS + 468, fp + 4);
@@ -128,7 +128,7 @@ fn a_frame_is_whole_on_the_signal_stack() {
 
 #[test]
 fn fp_state_is_where_and_as_large_as_the_host_makes_it() {
-    let fp = example().layout.fp_size;
+    let fp = example().fp_size;
     let at = |offset: u64| move |both: &mut Both| both.shared.put(SIGSTACK + MCONTEXT as usize + 184, offset);
     let base = example().stub_data_address(4096);
     for pointer in [0, base - 64, base + 4096, base + 1024 + 8, base + 64, u64::MAX, (base + 1024) | 1 << 63]
@@ -148,7 +148,7 @@ fn fp_state_is_where_and_as_large_as_the_host_makes_it() {
     );
     // A host without XSAVE.
     let plain = |both: &mut Both| {
-        both.config.layout.fp_size = 512;
+        both.config.fp_size = 512;
         both.shared.put(SIGSTACK + FPREGS + 464, 0u32);
     };
     assert_eq!(forged(0, plain), Ok(()));
@@ -236,8 +236,8 @@ proptest! {
             prop_assert!(si + 128 <= 4096 && mctx + 256 <= 4096);
             let fp = both.own.get::<u64>(SIGSTACK + mctx + 184) - both.config.stub_data_address(4096);
             let fp = usize::try_from(fp).unwrap_or(usize::MAX);
-            prop_assert!(fp + layout.fp_size as usize + 4 <= 4096);
-            prop_assert_eq!(both.own.get::<u32>(SIGSTACK + fp + 468), layout.fp_size + 4);
+            prop_assert!(fp + both.config.fp_size as usize + 4 <= 4096);
+            prop_assert_eq!(both.own.get::<u32>(SIGSTACK + fp + 468), both.config.fp_size + 4);
         }
     }
 }
