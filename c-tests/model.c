@@ -120,8 +120,6 @@ struct stubguard_config model_config(void)
 			.call_length = offsetof(struct stub_syscall, mem.length),
 			.call_offset = offsetof(struct stub_syscall, mem.offset),
 			.call_prot = offsetof(struct stub_syscall, mem.prot),
-			.call_fd = offsetof(struct stub_syscall, mem.fd),
-			.call_type = offsetof(struct stub_syscall, syscall),
 			.restart_wait = offsetof(struct stub_data, restart_wait),
 			.futex = offsetof(struct stub_data, futex),
 			.signal = offsetof(struct stub_data, signal),
@@ -131,8 +129,8 @@ struct stubguard_config model_config(void)
 			.arch_size = sizeof(struct stub_data_arch),
 			.sigstack = offsetof(struct stub_data, sigstack),
 			.sigstack_size = PAGE,
-			.fp_size = host_fp_size(),
 		},
+		.fp_size = host_fp_size(),
 	};
 
 	return config;

@@ -157,11 +157,6 @@ static void queue_one(void)
 	mm_queue_map(&w.mm, GUEST_FREE, PAGE, FRAME_FREE, PROT_READ);
 }
 
-static int wait_once(void)
-{
-	return stubguard_stub_wait(&w.stub, &w.mm, 0, &w.event, (uint64_t *)&w.regs, w.fp, &w.info);
-}
-
 static void parked_stubs_keep_it(void)
 {
 	static unsigned char page[PAGE] __attribute__((aligned(8)));
@@ -175,15 +170,17 @@ static void parked_stubs_keep_it(void)
 	errno_and(stubguard_listen(), -ENOMEM);
 	keeps_errno(stubguard_filter_flags());
 	window_spawn(&w);
-	errno_and(stubguard_stub_attach(&w.stub, w.mm.pid, 0, w.mm.shared), -ENOTTY);
+	errno_and(stubguard_stub_init(&w.stub, NULL), -EINVAL);
+	errno_and(stubguard_stub_init(&w.stub, w.mm.shared), 0);
+	errno_and(stubguard_stub_attach(&w.stub, w.mm.pid, 0), -ENOTTY);
 	host_fail(HOST_SET_FLAGS, 1, 1, EINVAL);
-	errno_and(stubguard_stub_attach(&w.stub, w.mm.pid, w.mm.listener, w.mm.shared), 0);
+	errno_and(stubguard_stub_attach(&w.stub, w.mm.pid, w.mm.listener), 0);
 	host_fail(HOST_RECV, 1, 1, EINTR);
-	errno_and(wait_once(), -EINTR);
+	errno_and(window_wait_once(&w), -EINTR);
 	host_fail(HOST_RECV, 1, 1, ENOENT);
-	errno_and(wait_once(), -EINTR);
+	errno_and(window_wait_once(&w), -EINTR);
 	errno_and(window_wait(&w), 0);
-	errno_and(wait_once(), -EINVAL);
+	errno_and(window_wait_once(&w), -EINVAL);
 	window_set_up(&w);
 	window_guest(&w, "report", 1);
 	host_fail(HOST_SEND, 1, 1, EINTR);
@@ -196,7 +193,7 @@ static void parked_stubs_keep_it(void)
 	host_fail(HOST_PRLIMIT, 1, 1, EPERM);
 	errno_and(window_resume(&w), -EPERM);
 	errno_and(window_resume(&w), -ESRCH);
-	errno_and(wait_once(), -ESRCH);
+	errno_and(window_wait_once(&w), -ESRCH);
 }
 
 static void whatever_fails_for_a_parked_stub(void)
@@ -222,7 +219,7 @@ static void whatever_fails_for_a_parked_stub(void)
 		window_guest(&w, "report", 1);
 		host_sweep(number, EIO);
 		keeps_errno(window_resume(&w));
-		keeps_errno(wait_once());
+		keeps_errno(window_wait_once(&w));
 		host_sweep(0, 0);
 		if (!host_swept())
 			break;

@@ -37,7 +37,7 @@ static struct stub_data shared __attribute__((aligned(4096)));
 static void start(void)
 {
 	model_init(0);
-	fp_size = model_config().layout.fp_size;
+	fp_size = model_config().fp_size;
 	mm_start(&mm);
 	mm_guest(&mm, "report", 1);
 	mm_resume(&mm);
@@ -343,7 +343,7 @@ static void floating_point_state_without_extension(void)
 	bool sound;
 
 	/* A host without XSAVE, and a frame as it would make it. */
-	config.layout.fp_size = fp_size = 512;
+	config.fp_size = fp_size = 512;
 	model_init_config(&config);
 	real_report.signal = SIGSYS;
 	real_report.si_offset = 200;

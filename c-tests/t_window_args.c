@@ -20,21 +20,12 @@ static void start(void)
 	window_start(&w);
 }
 
-static struct stubguard_resume good(void)
-{
-	return (struct stubguard_resume){
-		.own = &w.mm.own,
-		.calls = 0,
-		.registers = (uint64_t *)&w.regs,
-		.fp = w.fp,
-	};
-}
-
 /* All of them, with what would be good if the library had been started for it. */
 static void all_are_refused_with(int expected)
 {
 	static unsigned char page[PAGE] __attribute__((aligned(8))), before[PAGE];
-	struct stubguard_resume how = good();
+	struct stubguard_stub_info info = { .size = sizeof(info) };
+	struct stubguard_resume how;
 	struct stubguard_stub stub;
 	struct window copy;
 
@@ -42,16 +33,22 @@ static void all_are_refused_with(int expected)
 	w.stub = stub;
 	memset(page, 0xaa, sizeof(page));
 	memcpy(before, page, sizeof(page));
+	w.event.size = sizeof(w.event);
+	how = window_request(&w);
 	copy = w;
 	check_eq(stubguard_stub_code(page), expected);
 	check(!memcmp(page, before, sizeof(page)));
 	check_eq(stubguard_listen(), expected);
 	check_eq(raw(SYS_prctl, 39 /* PR_GET_NO_NEW_PRIVS */, 0, 0, 0, 0), 0);
-	check_eq(stubguard_stub_attach(&w.stub, (int)raw(SYS_getpid), 0, page), expected);
+	check_eq(stubguard_stub_init(&w.stub, page), expected);
+	check_eq(stubguard_stub_info(&w.stub, &info), expected);
+	check_eq(stubguard_stub_attach(&w.stub, (int)raw(SYS_getpid), 0), expected);
 	check_eq(stubguard_stub_resume(&w.stub, &w.mm, &how), expected);
 	check_eq(stubguard_stub_wait(&w.stub, &w.mm, 0, &w.event, (uint64_t *)&w.regs, w.fp,
 				     &w.info),
 		 expected);
+	check_eq(stubguard_stub_fetch(&w.stub, &w.mm, 0, NULL), expected);
+	check(stubguard_stub_caller(&w.stub) == NULL);
 	check(!memcmp(&copy, &w, sizeof(w)));
 }
 
@@ -99,58 +96,85 @@ static void resumes(int expected, const struct stubguard_resume *how)
 
 static void a_resume(void)
 {
-	static const int calls[] = { -1, INT_MIN, INT_MAX, CALLS_MAX + 1 };
+	static const unsigned int calls[] = { INT_MAX, UINT_MAX, STUBGUARD_CALLS_MAX + 1 };
+	static const size_t sizes[] = { 0, 8, sizeof(struct stubguard_resume) - 8 };
+	struct stubguard_stub none = { { 0 } };
+	struct {
+		struct stubguard_resume how;
+		uint64_t more;
+	} newer = { .more = 0 };
 	struct stubguard_resume how;
-	struct stubguard_stub none = { 0 };
 	size_t i;
 
 	start();
-	how = good();
+	how = window_request(&w);
 	check_eq(stubguard_stub_resume(NULL, &w.mm, &how), -EINVAL);
 	check_eq(stubguard_stub_resume((void *)((char *)&w.stub + 4), &w.mm, &how), -EINVAL);
 	check_eq(stubguard_stub_resume(&w.stub, NULL, &how), -EINVAL);
-	check_op(stubguard_stub_resume(&none, &w.mm, &how), <, 0);
+	check_eq(stubguard_stub_resume(&none, &w.mm, &how), -EINVAL);
 	resumes(-EINVAL, NULL);
 	resumes(-EINVAL, (void *)((char *)&how + 4));
+	for (i = 0; i < COUNT(sizes); i++) {
+		how.size = sizes[i];
+		resumes(-EINVAL, &how);
+	}
+	how.size = 4104;
+	resumes(-E2BIG, &how);
 	for (i = 0; i < COUNT(calls); i++) {
-		test_context("%d calls", calls[i]);
-		how = good();
-		how.calls = calls[i];
+		test_context("%u calls", calls[i]);
+		how = window_request(&w);
+		how.calls_len = calls[i];
 		resumes(-EINVAL, &how);
 		how.registers = NULL;
 		resumes(-EINVAL, &how);
 	}
 	test_context_end();
-	how = good();
-	how.own = NULL;
+	how = window_request(&w);
+	how.calls_len = 1;
+	how.calls = NULL;
 	resumes(-EINVAL, &how);
-	how.own = (char *)&w.mm.own + 4;
+	how.calls = (void *)((char *)w.batch + 4);
 	resumes(-EINVAL, &how);
-	how = good();
+	how = window_request(&w);
 	how.reserved = 1;
 	resumes(-EINVAL, &how);
-	how = good();
+	how = window_request(&w);
+	how.flags = 8;
+	resumes(-EINVAL, &how);
+	how.flags = 0x80000000;
+	resumes(-EINVAL, &how);
+	how = window_request(&w);
+	how.cpu = 2;
+	resumes(-EINVAL, &how);
+	how.cpu = -1;
+	resumes(-EINVAL, &how);
+	how = window_request(&w);
 	how.fp = NULL;
 	resumes(-EINVAL, &how);
 	how.fp = w.fp + 4;
 	resumes(-EINVAL, &how);
-	how = good();
+	how = window_request(&w);
 	how.registers = (void *)((char *)&w.regs + 4);
 	resumes(-EINVAL, &how);
 	/* Nothing to do at all. */
-	how = good();
+	how = window_request(&w);
 	how.registers = NULL;
 	resumes(-EINVAL, &how);
-	/* What is not needed may be missing. */
-	how = good();
+	/* A newer caller wants what this version cannot do. */
 	window_guest(&w, "report", 2);
-	check_eq(stubguard_stub_resume(&w.stub, &w.mm, &how), 0);
+	newer.how = window_request(&w);
+	newer.how.size = sizeof(newer);
+	newer.more = 1;
+	resumes(-E2BIG, &newer.how);
+	/* What is not needed may be missing. */
+	newer.more = 0;
+	newer.how.calls = NULL;
+	check_eq(stubguard_stub_resume(&w.stub, &w.mm, &newer.how), 0);
 	check_eq(window_wait(&w), 0);
 	check_eq(window_result(&w), 2);
 	w.mm.calls = 0;
 	mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
-	how.calls = 1;
-	how.registers = NULL;
+	how = window_request_batch(&w);
 	how.fp = NULL;
 	check_eq(stubguard_stub_resume(&w.stub, &w.mm, &how), 0);
 	w.mm.calls = 0;
@@ -172,11 +196,18 @@ static void waits(struct stubguard_event *event, void *registers, void *fp, void
 
 static void a_wait(void)
 {
-	struct stubguard_event event;
+	struct stubguard_event event = { .size = 0 };
+	size_t i;
 
 	start();
 	window_guest(&w, "report", 7);
 	check_eq(window_resume(&w), 0);
+	/* What no caller has. */
+	for (i = 0; i < offsetof(struct stubguard_event, error_code); i += 8) {
+		event.size = i;
+		waits(&event, &w.regs, w.fp, &w.info);
+	}
+	event.size = sizeof(event);
 	check_eq(stubguard_stub_wait(NULL, &w.mm, 0, &event, (void *)&w.regs, w.fp, &w.info),
 		 -EINVAL);
 	check_eq(stubguard_stub_wait((void *)((char *)&w.stub + 4), &w.mm, 0, &event,
@@ -210,7 +241,6 @@ static void a_request_is_copied(void)
 {
 	static uint64_t registers[STUBGUARD_REGISTERS];
 	static unsigned char fp[PAGE] __attribute__((aligned(64)));
-	static struct stub_data own;
 	struct stubguard_resume how;
 
 	start();
@@ -219,12 +249,13 @@ static void a_request_is_copied(void)
 	window_guest(&w, "read", GUEST_FREE);
 	memcpy(registers, &w.regs, sizeof(registers));
 	memcpy(fp, w.fp, sizeof(fp));
-	own = w.mm.own;
-	how = (struct stubguard_resume){ &own, 1, 0, registers, fp, 0, 0 };
+	how = window_request(&w);
+	how.registers = registers;
+	how.fp = fp;
 	/* The stub does not go on yet. */
 	check_eq(raw(SYS_kill, w.mm.pid, SIGSTOP), 0);
 	check_eq(stubguard_stub_resume(&w.stub, &w.mm, &how), 0);
-	memset(&own, 0xff, sizeof(own));
+	memset(w.batch, 0xff, sizeof(w.batch));
 	memset(registers, 0xff, sizeof(registers));
 	memset(fp, 0xff, sizeof(fp));
 	memset(&how, 0xff, sizeof(how));
@@ -232,6 +263,43 @@ static void a_request_is_copied(void)
 	w.mm.calls = 0;
 	check_eq(window_wait(&w), 0);
 	check_eq(window_result(&w), (long)frame_mark(FRAME_FREE));
+}
+
+/*
+ * A caller that was made when structures had fewer members: what it does not know is not read, and not
+ * written.
+ */
+static void an_older_caller(void)
+{
+	struct stubguard_config config = window_config();
+	struct {
+		unsigned char members[offsetof(struct stubguard_event, error_code)];
+		unsigned char behind[64];
+	} old __attribute__((aligned(8)));
+	struct stubguard_event event = { .size = sizeof(old.members) };
+	size_t i;
+
+	/* Of the configuration the last member: calls trap. */
+	config.size = offsetof(struct stubguard_config, guest_end);
+	config.guest_end = 0x5a5a5a5a5a5a5a5a;
+	model_init_config(&config);
+	check(!strstr(model_log_text, "calls notify"));
+	window_start(&w);
+	window_guest(&w, "write", GUEST_FREE);
+	check_eq(window_resume(&w), 0);
+	memset(&old, 0x5a, sizeof(old));
+	memcpy(old.members, &event, sizeof(event.size));
+	check_eq(stubguard_stub_wait(&w.stub, &w.mm, 0, (void *)old.members, (uint64_t *)&w.regs, w.fp,
+				     &w.info),
+		 0);
+	memcpy(&event, old.members, sizeof(old.members));
+	check_eq(event.size, sizeof(old.members));
+	check_eq(event.signal, SIGSEGV);
+	check_eq(event.syscall, -1);
+	check_eq(event.notified, 0);
+	for (i = 0; i < sizeof(old.behind); i++)
+		check_eq(old.behind[i], 0x5a);
+	window_is_sound(&w);
 }
 
 static void the_filters_length_is_told_and_bounded(void)
@@ -284,6 +352,7 @@ static const struct test tests[] = {
 	TEST(a_resume),
 	TEST(a_wait),
 	TEST(a_request_is_copied),
+	TEST(an_older_caller),
 	TEST(the_filters_length_is_told_and_bounded),
 	TEST(the_longest_filter),
 	TEST(other_functions),

@@ -393,7 +393,7 @@ static void fresh_control(void)
 	control.xfeatures = 3;
 	/* rax */
 	control.gp[13] = 4321;
-	control.ticket = w.stub.ticket + 1;
+	control.ticket = window_ticket(&w) + 1;
 }
 
 static void goes_behind_the_park(unsigned long rax)
@@ -587,9 +587,9 @@ static void a_park_with_a_frame_that_the_guest_has_written(void)
 	context.gregs[REG_RIP] = 0x4141414141414141;
 	context.gregs[REG_RDI] = 42;
 	context.gregs[REG_CSGSFS] = -1LL;
-	args[1] = STUB_DATA + PAGE + w.stub.siginfo;
-	args[2] = STUB_DATA + PAGE + w.stub.mcontext - 40;
-	window_forge(&w, &context, sizeof(context), STUB_DATA + PAGE + w.stub.mcontext, STUB_START,
+	args[1] = STUB_DATA + PAGE + w.siginfo;
+	args[2] = STUB_DATA + PAGE + w.mcontext - 40;
+	window_forge(&w, &context, sizeof(context), STUB_DATA + PAGE + w.mcontext, STUB_START,
 		     0, args);
 	check_eq(window_run(&w), 0);
 	check_eq(w.event.signal, SIGSYS);
@@ -607,7 +607,7 @@ static void a_park_with_a_frame_that_the_guest_has_written(void)
 
 	/* But for a place in the stub's page. */
 	context.gregs[REG_RIP] = STUB_START + GADGET;
-	window_forge(&w, &context, sizeof(context), STUB_DATA + PAGE + w.stub.mcontext, STUB_START,
+	window_forge(&w, &context, sizeof(context), STUB_DATA + PAGE + w.mcontext, STUB_START,
 		     0, args);
 	check_eq(window_run(&w), -EPROTO);
 	window_is_lost(&w);

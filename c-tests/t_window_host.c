@@ -37,11 +37,6 @@ static void start_on_an_older_host(void)
 	check_eq(stubguard_features() & STUBGUARD_F_WAIT_KILLABLE, 0);
 }
 
-static int wait_once(void)
-{
-	return stubguard_stub_wait(&w.stub, &w.mm, 0, &w.event, (uint64_t *)&w.regs, w.fp, &w.info);
-}
-
 static void kill_it(void)
 {
 	raw(SYS_pidfd_send_signal, w.mm.pidfd, SIGKILL, 0, 0);
@@ -244,7 +239,7 @@ static void a_ticket_of_no_resume(void)
 		window_start(&w);
 		window_guest(&w, "report", 1);
 		check_eq(window_resume(&w), 0);
-		ticket = w.stub.ticket + (unsigned long)off[i];
+		ticket = window_ticket(&w) + (unsigned long)off[i];
 		window_alter(set_ticket);
 		breaches = stats().breaches;
 		check_eq(window_wait(&w), -EPROTO);
@@ -353,8 +348,8 @@ static void receive_finds_nothing(void)
 	before = stats().resynchronised;
 	host_fail(HOST_RECV, 1, 2, ENOENT);
 	/* Withdrawn: it comes again. */
-	check_eq(wait_once(), -EINTR);
-	check_eq(wait_once(), -EINTR);
+	check_eq(window_wait_once(&w), -EINTR);
+	check_eq(window_wait_once(&w), -EINTR);
 	check_eq(stats().resynchronised, before + 2);
 	check_eq(window_wait(&w), 0);
 	check_eq(window_result(&w), 1);
@@ -362,7 +357,7 @@ static void receive_finds_nothing(void)
 	check_eq(window_resume(&w), 0);
 	host_fail(HOST_RECV, 1, 1, ENOENT);
 	host_hook_set(HOST_POLL, only_hangup);
-	check_eq(wait_once(), -ESRCH);
+	check_eq(window_wait_once(&w), -ESRCH);
 	host_reset();
 	window_is_lost(&w);
 }
@@ -381,7 +376,7 @@ static void the_listener_is_busy(void)
 	check_eq(window_resume(&w), 0);
 	host_fail(HOST_RECV, 1, 1, ENOENT);
 	host_hook_set(HOST_POLL, hangup_while_busy);
-	check_eq(wait_once(), -EINTR);
+	check_eq(window_wait_once(&w), -EINTR);
 	host_reset();
 	check_eq(window_wait(&w), 0);
 	check_eq(window_result(&w), 1);
@@ -393,10 +388,10 @@ static void receive_is_interrupted(void)
 	window_guest(&w, "report", 2);
 	check_eq(window_resume(&w), 0);
 	host_fail(HOST_RECV, 1, 3, EINTR);
-	check_eq(wait_once(), -EINTR);
-	check_eq(wait_once(), -EINTR);
-	check_eq(wait_once(), -EINTR);
-	check_eq(wait_once(), 0);
+	check_eq(window_wait_once(&w), -EINTR);
+	check_eq(window_wait_once(&w), -EINTR);
+	check_eq(window_wait_once(&w), -EINTR);
+	check_eq(window_wait_once(&w), 0);
 	check_eq(window_result(&w), 2);
 	check_eq(stats().resynchronised, 0);
 }
@@ -472,8 +467,8 @@ static void a_signal_while_it_waits(void)
 	check_eq(sigaction(SIGUSR1, &action, NULL), 0);
 	spin();
 	when_it_sleeps(interrupt);
-	check_eq(wait_once(), -EINTR);
-	check_eq(wait_once(), -EINTR);
+	check_eq(window_wait_once(&w), -EINTR);
+	check_eq(window_wait_once(&w), -EINTR);
 	no_more();
 	check_eq(raw(SYS_kill, w.mm.pid, SIGALRM), 0);
 	check_eq(window_wait(&w), 0);
@@ -651,9 +646,9 @@ static void a_death_that_the_listener_does_not_tell(void)
 	spin();
 	host_reset();
 	host_fail(HOST_POLL, 1, 1000, EINTR);
-	check_eq(wait_once(), -EINTR);
+	check_eq(window_wait_once(&w), -EINTR);
 	kill_it();
-	check_eq(wait_once(), -ESRCH);
+	check_eq(window_wait_once(&w), -ESRCH);
 }
 
 static void a_host_where_receive_does_not_end(void)
@@ -673,7 +668,7 @@ static void a_host_where_receive_does_not_end(void)
 	}
 	/* So it never blocks where a death would not be told. */
 	spin();
-	check_eq(wait_once(), -EINTR);
+	check_eq(window_wait_once(&w), -EINTR);
 	check_eq(raw(SYS_kill, w.mm.pid, SIGALRM), 0);
 	check_eq(window_wait(&w), 0);
 	check_eq(w.event.signal, SIGALRM);
@@ -703,16 +698,16 @@ static void its_polls_are_bounded(void)
 	window_start(&w);
 	host_hook_set(HOST_POLL, never_more_than);
 	spin();
-	check_eq(wait_once(), -EINTR);
+	check_eq(window_wait_once(&w), -EINTR);
 	host_fail(HOST_POLL, 1, 1, EINTR);
-	check_eq(wait_once(), -EINTR);
+	check_eq(window_wait_once(&w), -EINTR);
 	host_reset();
 	for (i = 0; i < COUNT(errors); i++) {
 		test_context("poll gives %d", errors[i]);
 		window_start(&w);
 		spin();
 		host_fail(HOST_POLL, 1, 1, errors[i]);
-		check_eq(wait_once(), -errors[i]);
+		check_eq(window_wait_once(&w), -errors[i]);
 		host_reset();
 		window_is_lost(&w);
 		check_eq(WTERMSIG(window_kill(&w)), SIGKILL);
@@ -726,7 +721,7 @@ static void withdrawn_between_poll_and_receive(void)
 	window_guest(&w, "report", 7);
 	check_eq(window_resume(&w), 0);
 	host_fail(HOST_RECV, 1, 1, ENOENT);
-	check_eq(wait_once(), -EINTR);
+	check_eq(window_wait_once(&w), -EINTR);
 	check_eq(window_wait(&w), 0);
 	check_eq(window_result(&w), 7);
 }
@@ -826,7 +821,7 @@ static void a_host_without_xsave(void)
 	struct stubguard_config config = window_config();
 	unsigned int i;
 
-	config.layout.fp_size = 512;
+	config.fp_size = 512;
 	model_init_config(&config);
 	window_spawn(&w);
 	check_eq(window_attach(&w), 0);

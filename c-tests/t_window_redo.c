@@ -282,7 +282,7 @@ static void a_bad_header(void)
 	size_t i;
 
 	start();
-	if (model_config().layout.fp_size < 576)
+	if (model_config().fp_size < 576)
 		test_skip("this host has no XSAVE");
 	for (i = 0; i < COUNT(rows); i++) {
 		test_context("%s", rows[i].what);
@@ -307,7 +307,7 @@ static void a_bad_header(void)
 static void features_that_its_frames_have_not(void)
 {
 	start();
-	if (model_config().layout.fp_size < 576)
+	if (model_config().fp_size < 576)
 		test_skip("this host has no XSAVE");
 	/* All bits: those that are not in its frames must not make it read beyond its pages. */
 	window_guest(&w, "report", 1);

@@ -139,6 +139,7 @@ static void what_it_reports_is_what_it_had(void)
 	memcpy(given, &w.regs, sizeof(given));
 	memset(out, 0xaa, sizeof(out));
 	check_eq(window_resume(&w), 0);
+	event.size = sizeof(event);
 	check_eq(stubguard_stub_wait(&w.stub, &w.mm, 0, &event, out, fp, &info), 0);
 	check_eq(event.signal, SIGILL);
 	check_eq(event.syscall, -1);
@@ -328,7 +329,7 @@ static unsigned int component_offset(unsigned int component, unsigned int *size)
 /* A state in which all that a guest has is in use, and nothing is as it is by default. */
 static void mark_fp(unsigned char *fp, unsigned int fp_size, unsigned char seed)
 {
-	uint64_t have = w.stub.xfeatures;
+	uint64_t have = w.xfeatures;
 	unsigned int component, offset, size, i;
 
 	memset(fp, 0, fp_size);
@@ -355,7 +356,7 @@ static void mark_fp(unsigned char *fp, unsigned int fp_size, unsigned char seed)
 
 static void same_fp(const unsigned char *a, const unsigned char *b)
 {
-	uint64_t have = w.stub.xfeatures & 0xe7;
+	uint64_t have = w.xfeatures & 0xe7;
 	unsigned int component, offset, size;
 
 	test_context("x87 control");
@@ -379,7 +380,7 @@ static void same_fp(const unsigned char *a, const unsigned char *b)
 static void floating_point_state(void)
 {
 	static unsigned char given[PAGE] __attribute__((aligned(64)));
-	unsigned int fp_size = model_config().layout.fp_size, round;
+	unsigned int fp_size = model_config().fp_size, round;
 	unsigned char *stack;
 
 	start();
@@ -393,7 +394,7 @@ static void floating_point_state(void)
 		/* The guest has it. */
 		memset(stack + 1024, 0, PAGE - 1024);
 		window_guest(&w, "dump", 0);
-		memcpy(stack + 504, &w.stub.xfeatures, 8);
+		memcpy(stack + 504, &w.xfeatures, 8);
 		check_eq(window_run(&w), 0);
 		check_eq(window_result(&w), 1234);
 		same_fp(stack + 1024, given);
@@ -412,7 +413,7 @@ static void floating_point_state(void)
 	window_set_up(&w);
 	window_guest(&w, "dump", 0);
 	w.fp[HEADER] = 0;
-	memcpy(stack + 504, &w.stub.xfeatures, 8);
+	memcpy(stack + 504, &w.xfeatures, 8);
 	check_eq(window_run(&w), 0);
 	check_eq(window_result(&w), 1234);
 	for (round = 0; round < 256; round++)
@@ -423,7 +424,7 @@ static void floating_point_state(void)
 static void floating_point_state_that_no_processor_loads(void)
 {
 	static unsigned char given[PAGE] __attribute__((aligned(64)));
-	unsigned int fp_size = model_config().layout.fp_size, at;
+	unsigned int fp_size = model_config().fp_size, at;
 
 	start();
 	if (fp_size < 576)
@@ -445,7 +446,7 @@ static void floating_point_state_that_no_processor_loads(void)
 static void whose_floating_point_state_is_whose(void)
 {
 	static unsigned char given[PAGE] __attribute__((aligned(64)));
-	unsigned int fp_size = model_config().layout.fp_size;
+	unsigned int fp_size = model_config().fp_size;
 
 	start();
 	window_start(&other);
@@ -689,6 +690,7 @@ static void outputs_are_written_on_success_only(void)
 	check_eq(window_resume_batch(&w), 0);
 	w.mm.calls = 0;
 	memset(&event, 0xaa, sizeof(event));
+	event.size = sizeof(event);
 	check_eq(stubguard_stub_wait(&w.stub, &w.mm, 0, &event, out, fp, &info), 0);
 	check_eq(event.signal, 0);
 	check_eq(event.syscall, -1);
@@ -698,6 +700,7 @@ static void outputs_are_written_on_success_only(void)
 	window_guest(&w, "report", 3);
 	check_eq(window_resume(&w), 0);
 	memset(&event, 0xaa, sizeof(event));
+	event.size = sizeof(event);
 	host_fail(HOST_RECV, 1, 1, EINTR);
 	check_eq(stubguard_stub_wait(&w.stub, &w.mm, 0, &event, out, fp, &info), -EINTR);
 	check_eq(event.signal, (int)0xaaaaaaaa);

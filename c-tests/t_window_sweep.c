@@ -15,8 +15,6 @@
 
 static struct window w;
 
-/* src/monitor/parked.rs */
-#define PARKED 2
 #define NOT_GRANTED (GUEST_FREE + 8 * PAGE)
 
 /* ---- what is done: 0, or the library's error */
@@ -83,7 +81,7 @@ static int answer(void)
 	int ret = call();
 
 	if (!ret)
-		ret = stubguard_stub_return(&w.stub, &w.mm, 77);
+		ret = window_answer(&w, 77);
 	if (!ret)
 		ret = window_wait(&w);
 	if (!ret)
@@ -96,7 +94,7 @@ static int fetch(void)
 	int ret = call();
 
 	if (!ret)
-		ret = stubguard_stub_fetch(&w.stub, &w.mm, 0, (uint64_t *)&w.regs, w.fp);
+		ret = window_fetch(&w);
 	if (!ret)
 		check_eq(w.regs.rax, SYS_getpid);
 	w.regs.rax = 78;
@@ -168,14 +166,15 @@ static bool refuse(const struct deed *deed, unsigned int number, int error)
 	check(!mm_mapping(&w.mm, NOT_GRANTED)[0]);
 	if (!host_swept() || (error == EINTR && can_be_interrupted(host_swept())))
 		check_eq(ret, 0);	/* a signal is no failure */
-	if (w.stub.state == PARKED)
-		window_is_sound(&w);
-	else if (deed->run != attach)
-		window_is_lost(&w);
-	if (ret && deed->run == attach)
+	if (ret && deed->run == attach) {
 		window_end(&w);	/* the library does not know it */
-	else
+	} else {
+		if (window_is_broken(&w))
+			window_is_lost(&w);
+		else
+			window_is_sound(&w);
 		window_kill(&w);
+	}
 	tried += host_swept() != NULL;
 	return host_swept() != NULL;
 }

@@ -182,8 +182,7 @@ static void a_stopped_stub_is_left_alone(void)
 	mm_wait_state(&w.mm, 'T');
 	/* An interrupted wait goes on: it is the same one. */
 	host_fail(HOST_RECV, 1, 1, EINTR);
-	check_eq(stubguard_stub_wait(&w.stub, &w.mm, 0, &w.event, (uint64_t *)&w.regs, w.fp,
-				     &w.info),
+	check_eq(window_wait_once(&w),
 		 -EINTR);
 	wait_looks(LOOKS);
 	check_eq(stats().kills, 0);
@@ -220,11 +219,10 @@ static void a_storm_of_repeated_parks_is_no_report(void)
 	check_op(stubguard_stub_code(code), >, 0);
 	/* Behind the park it is resumed, which leads it to the park's call again. */
 	window_call_at(&w, STUB_START + (unsigned long)window_site(code, PARK_NR, 0), PARK_NR,
-		       SIGSYS, 0, 0, w.stub.ticket);
+		       SIGSYS, 0, 0, window_ticket(&w));
 	check_eq(window_resume(&w), 0);
 	for (i = 0; i < 5; i++)
-		check_eq(stubguard_stub_wait(&w.stub, &w.mm, 0, &w.event, (uint64_t *)&w.regs, w.fp,
-					     &w.info),
+		check_eq(window_wait_once(&w),
 			 -EINTR);
 	/* The monitor looks after everything else, and is still waiting for it. */
 	is_killed("sp");

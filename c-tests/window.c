@@ -33,8 +33,9 @@ struct stubguard_config window_config(void)
 	struct stubguard_config config = model_config();
 
 	config.flags = STUBGUARD_WINDOW;
-	config.mmap_fd_first = STUBGUARD_MEMORY_FD;
-	config.mmap_fd_last = STUBGUARD_MEMORY_FD;
+	config.mmap_fd_first = 0;
+	config.mmap_fd_last = 0;
+	memset(&config.layout, 0, sizeof(config.layout));
 	return config;
 }
 
@@ -170,10 +171,11 @@ void window_spawn(struct window *w)
 
 int window_attach(struct window *w)
 {
-	int ret = stubguard_stub_attach(&w->stub, w->mm.pid, w->mm.listener, w->mm.shared);
+	int ret;
 
-	if (ret == 0)
-		w->mm.identity = w->stub.identity;
+	check_eq(stubguard_stub_init(&w->stub, w->mm.shared), 0);
+	ret = stubguard_stub_attach(&w->stub, w->mm.pid, w->mm.listener);
+	w->mm.identity = window_info(w).identity;
 	return ret;
 }
 
@@ -196,6 +198,28 @@ void window_set_up(struct window *w)
 	w->mm.asked = 0;
 }
 
+/* A stub that is parked by a signal says by its call's arguments where the frame is. */
+static void learn_frame(struct window *w)
+{
+	unsigned long nr, siginfo, ucontext;
+	char text[256];
+	long len;
+
+	if (w->mcontext)
+		return;
+
+	len = mm_proc_read(w->mm.pid, "syscall", text, sizeof(text) - 1);
+	check_op(len, >, 0);
+	text[len] = '\0';
+	check_eq(sscanf(text, "%lu 0x%*x 0x%lx 0x%lx", &nr, &siginfo, &ucontext), 3);
+	check_eq(nr, PARK_NR);
+	w->siginfo = (unsigned int)(siginfo - SIGSTACK);
+	w->mcontext = (unsigned int)(ucontext - SIGSTACK) + offsetof(ucontext_t, uc_mcontext);
+	/* sw_reserved.xfeatures */
+	memcpy(&w->xfeatures, window_stack(w) + ((unsigned long)window_mcontext(w)->fpregs - SIGSTACK) + 472,
+	       sizeof(w->xfeatures));
+}
+
 void window_start(struct window *w)
 {
 	window_spawn(w);
@@ -203,6 +227,7 @@ void window_start(struct window *w)
 	check_eq(window_attach(w), 0);
 	check_eq(window_wait(w), 0);
 	check_eq(w->event.signal, SIGSYS);
+	learn_frame(w);
 	mm_gadget(&w->mm, GADGET);
 	window_set_up(w);
 }
@@ -222,30 +247,58 @@ int window_kill(struct window *w)
 
 /* ---- the hand-over */
 
-static struct stubguard_resume request(struct window *w)
+struct stubguard_resume window_request_batch(struct window *w)
 {
+	int i;
+
+	for (i = 0; i < w->mm.calls && i <= STUBGUARD_CALLS_MAX; i++) {
+		const struct stub_syscall *call = &w->mm.own.syscall_data[i % (int)CALLS_MAX];
+
+		w->batch[i] = (struct stubguard_call){
+			.addr = call->mem.addr,
+			.length = call->mem.length,
+			.offset = call->mem.offset,
+			.prot = (unsigned int)call->mem.prot,
+			.kind = (unsigned int)call->syscall,
+		};
+	}
 	return (struct stubguard_resume){
-		.own = &w->mm.own,
-		.calls = w->mm.calls,
+		.size = sizeof(struct stubguard_resume),
+		.cpu = w->cpu,
+		.calls = w->batch,
+		.calls_len = (unsigned int)w->mm.calls,
 	};
+}
+
+struct stubguard_resume window_request(struct window *w)
+{
+	struct stubguard_resume how = window_request_batch(w);
+
+	how.flags = (w->step ? STUBGUARD_RESUME_STEP : 0) | (w->trap ? STUBGUARD_RESUME_SHARED : 0);
+	how.registers = (uint64_t *)&w->regs;
+	how.fp = w->fp;
+	return how;
 }
 
 int window_resume(struct window *w)
 {
-	struct stubguard_resume how = request(w);
+	struct stubguard_resume how = window_request(w);
 
-	how.registers = (uint64_t *)&w->regs;
-	how.fp = w->fp;
-	how.step = w->step;
-	how.trap = w->trap;
 	return stubguard_stub_resume(&w->stub, &w->mm, &how);
 }
 
 int window_resume_batch(struct window *w)
 {
-	struct stubguard_resume how = request(w);
+	struct stubguard_resume how = window_request_batch(w);
 
 	return stubguard_stub_resume(&w->stub, &w->mm, &how);
+}
+
+int window_wait_once(struct window *w)
+{
+	w->event.size = sizeof(w->event);
+	return stubguard_stub_wait(&w->stub, &w->mm, w->cpu, &w->event, (uint64_t *)&w->regs, w->fp,
+				   &w->info);
 }
 
 int window_wait(struct window *w)
@@ -253,10 +306,20 @@ int window_wait(struct window *w)
 	int ret;
 
 	do {
-		ret = stubguard_stub_wait(&w->stub, &w->mm, w->cpu, &w->event,
-					  (uint64_t *)&w->regs, w->fp, &w->info);
+		ret = window_wait_once(w);
 	} while (ret == -EINTR);
 	return ret;
+}
+
+int window_answer(struct window *w, long result)
+{
+	w->regs.rax = (unsigned long)result;
+	return window_resume(w);
+}
+
+int window_fetch(struct window *w)
+{
+	return stubguard_stub_fetch(&w->stub, &w->mm, w->cpu, (uint64_t *)&w->regs);
 }
 
 int window_run(struct window *w)
@@ -310,7 +373,7 @@ void window_call(struct window *w, unsigned long ip, long nr, unsigned long a, u
 	w->regs.rsi = b;
 	w->regs.rdx = c;
 	/* A park has to say the ticket of the resume that is to come: a guest can read it. */
-	w->regs.r10 = nr == PARK_NR && !d ? w->stub.ticket + 1 : d;
+	w->regs.r10 = nr == PARK_NR && !d ? window_ticket(w) + 1 : d;
 	w->regs.r8 = e;
 	w->regs.r9 = f;
 }
@@ -345,6 +408,28 @@ long window_result(struct window *w)
 	check_eq(w->event.signal, SIGSYS);
 	check_eq(w->event.syscall, GUEST_REPORTS);
 	return (long)w->regs.rdi;
+}
+
+struct stubguard_stub_info window_info(struct window *w)
+{
+	struct stubguard_stub_info info = { .size = sizeof(info) };
+
+	check_eq(stubguard_stub_info(&w->stub, &info), 0);
+	return info;
+}
+
+unsigned long window_ticket(struct window *w)
+{
+	return window_control(w)->ticket;
+}
+
+bool window_is_broken(struct window *w)
+{
+	struct stubguard_resume nothing = { .size = sizeof(nothing), .cpu = w->cpu };
+	int ret = stubguard_stub_resume(&w->stub, &w->mm, &nothing);
+
+	check(ret == -ESRCH || ret == -EINVAL);
+	return ret == -ESRCH;
 }
 
 void window_is_sound(struct window *w)
@@ -481,12 +566,12 @@ unsigned char *window_stack(struct window *w)
 
 mcontext_t *window_mcontext(struct window *w)
 {
-	return (mcontext_t *)(void *)(window_stack(w) + w->stub.mcontext);
+	return (mcontext_t *)(void *)(window_stack(w) + w->mcontext);
 }
 
 siginfo_t *window_siginfo(struct window *w)
 {
-	return (siginfo_t *)(void *)(window_stack(w) + w->stub.siginfo);
+	return (siginfo_t *)(void *)(window_stack(w) + w->siginfo);
 }
 
 struct window_control *window_control(struct window *w)

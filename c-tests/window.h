@@ -25,6 +25,7 @@ struct window {
 	struct mm_id mm;	/* the hook is given this */
 	struct stubguard_stub stub;
 	struct stubguard_event event;
+	struct stubguard_call batch[STUBGUARD_CALLS_MAX + 1];
 	/* The guest's, as of its last report: what it is resumed with. */
 	struct user_regs_struct regs;
 	unsigned char fp[PAGE] __attribute__((aligned(64)));
@@ -35,6 +36,9 @@ struct window {
 	/* Runs in the new stub instead of the call that parks for the first time. */
 	void (*first)(struct window *w);
 	int listened;		/* what stubguard_listen() returned */
+	/* Where the host puts its frames on the signal stack, and what of the processor's state is in them. */
+	unsigned int siginfo, mcontext;
+	uint64_t xfeatures;
 };
 
 /* The part of the control page that an attacker would write: see src/stub/code.rs. */
@@ -81,11 +85,20 @@ int window_end(struct window *w);
 /* The kill that the monitor owes it, and the wait status; nothing but its listener is left. */
 int window_kill(struct window *w);
 
-/* The stub goes on with what is queued, and the guest. */
+/* What a resume asks for: what is queued, and the guest; or what is queued alone. */
+struct stubguard_resume window_request(struct window *w);
+struct stubguard_resume window_request_batch(struct window *w);
+/* The stub goes on with that. */
 int window_resume(struct window *w);
 int window_resume_batch(struct window *w);
 /* Waits until it parks; asks again after -EINTR. */
 int window_wait(struct window *w);
+/* Once. */
+int window_wait_once(struct window *w);
+/* As if the guest's call had had this result. */
+int window_answer(struct window *w, long result);
+/* The registers that are in the stub, if they are these. */
+int window_fetch(struct window *w);
 int window_run(struct window *w);
 /* What is queued, and no guest: 0, the call's error, or why the stub is lost. */
 int window_sync(struct window *w);
@@ -109,6 +122,12 @@ void window_forge(struct window *w, const void *bytes, unsigned long size, unsig
 		  unsigned long target, unsigned long rax, const unsigned long *args);
 /* The value that the guest's step has had; the guest must have said so. */
 long window_result(struct window *w);
+/* What the library knows of it. */
+struct stubguard_stub_info window_info(struct window *w);
+/* The number of its last resume. */
+unsigned long window_ticket(struct window *w);
+/* The library takes it for dead. */
+bool window_is_broken(struct window *w);
 /* It still works: a guest that reports. */
 void window_is_sound(struct window *w);
 /* All further use is refused, for the library takes it for dead. */

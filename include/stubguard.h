@@ -26,6 +26,21 @@ struct mm_id;       /* opaque: passed through to stub_mmap_allowed(), never look
 struct sock_filter; /* <linux/filter.h> */
 
 /**
+ * `stubguard_resume.flags`: the guest traps (SIGTRAP) after one instruction.
+ */
+#define STUBGUARD_RESUME_STEP 1
+
+/**
+ * `stubguard_resume.flags`: somebody (a tracer) looks at all registers when the guest makes a call.
+ */
+#define STUBGUARD_RESUME_WATCHED 2
+
+/**
+ * `stubguard_resume.flags`: other threads of the guest process may want the stub while this one is in a call.
+ */
+#define STUBGUARD_RESUME_SHARED 4
+
+/**
  * The most CPUs that a guest may have: the upper end of UML's `NR_CPUS` range.
  */
 #define STUBGUARD_MAX_CPUS 64
@@ -54,17 +69,17 @@ struct sock_filter; /* <linux/filter.h> */
 #define STUBGUARD_WINDOW 4
 
 /**
- * `syscall` of an entry of the batch: mmap.
+ * `stubguard_call.kind`: mmap.
  */
 #define STUBGUARD_CALL_MMAP 1
 
 /**
- * `syscall` of an entry of the batch: munmap.
+ * `stubguard_call.kind`: munmap.
  */
 #define STUBGUARD_CALL_MUNMAP 2
 
 /**
- * `syscall` of an entry of the batch: mprotect, which takes the right to write from pages that the stub was
+ * `stubguard_call.kind`: mprotect, which takes the right to write from pages that the stub was
  * given readable, writable and executable, and leaves the other two. Its `prot` is of no meaning.
  */
 #define STUBGUARD_CALL_WRPROTECT 3
@@ -150,6 +165,11 @@ struct sock_filter; /* <linux/filter.h> */
 #define STUBGUARD_REGISTERS 27
 
 /**
+ * How many calls a batch may have. There is room for more in the stub's page, as some may have to be split.
+ */
+#define STUBGUARD_CALLS_MAX 104
+
+/**
  * The most stubs that can be kept.
  */
 #define STUBGUARD_POOL_MAX 64
@@ -184,9 +204,8 @@ typedef void (*stubguard_log_fn)(int level, const char *message);
 /**
  * Where things are in the stub's data, the memory that monitor and stub share; all in bytes.
  *
- * UML's `struct stub_data`. In notify mode nothing of it is ever read but by `stubguard_collect()`,
- * which bounds every value, and nothing written but by `stubguard_publish()`. In window mode only
- * the monitor's own batch looks like this; what the stub sees is the library's affair.
+ * UML's `struct stub_data`. Nothing of it is ever read but by `stubguard_collect()`, which bounds every value, and
+ * nothing written but by `stubguard_publish()`. Notify mode's: in window mode all is 0.
  */
 struct stubguard_layout {
         /**
@@ -230,14 +249,6 @@ struct stubguard_layout {
          */
         uint32_t call_prot;
         /**
-         * `mem.fd` in an entry: C `int`, an index into the batch's fds. (Window mode.)
-         */
-        uint32_t call_fd;
-        /**
-         * `syscall` in an entry: C `int`, a `STUBGUARD_CALL_*`. (Window mode.)
-         */
-        uint32_t call_type;
-        /**
          * `restart_wait`: C `short`.
          */
         uint32_t restart_wait;
@@ -274,10 +285,6 @@ struct stubguard_layout {
          * Size of `sigstack`.
          */
         uint32_t sigstack_size;
-        /**
-         * Size of the floating-point state in a signal frame, without the trailing magic number.
-         */
-        uint32_t fp_size;
 };
 
 /**
@@ -309,11 +316,12 @@ struct stubguard_config {
          */
         uint32_t page_size;
         /**
-         * The lowest number under which a stub can hold an fd of the guest's memory. Window mode: `STUBGUARD_MEMORY_FD`.
+         * Notify mode: the lowest number under which a stub can hold an fd of the guest's memory. Window mode: 0, as it is
+         * `STUBGUARD_MEMORY_FD`.
          */
         int32_t mmap_fd_first;
         /**
-         * The highest such number. Window mode: `STUBGUARD_MEMORY_FD`.
+         * Notify mode: the highest such number. Window mode: 0.
          */
         int32_t mmap_fd_last;
         /**
@@ -335,9 +343,13 @@ struct stubguard_config {
          */
         stubguard_log_fn log;
         /**
-         * The stub data's layout.
+         * Notify mode: the stub data's layout. Window mode: all 0.
          */
         struct stubguard_layout layout;
+        /**
+         * Bytes of the floating-point state in a signal frame, without the trailing magic number.
+         */
+        uint32_t fp_size;
         /**
          * Window mode: how many stubs are kept for reuse at most, up to `STUBGUARD_POOL_MAX`; 0 for none.
          */
@@ -394,124 +406,115 @@ struct stubguard_stats {
 };
 
 /**
- * A parked stub, as its monitor knows it. In the caller's memory, out of the guest's reach; all members
- * are the library's, and may be read.
+ * The memory of a stub's record: the library's alone. The caller has it somewhere out of the guest's reach, as long as
+ * there is the stub, and does not move it.
  */
 struct stubguard_stub {
         /**
-         * The host's process.
+         * Of no meaning to a caller.
          */
-        int pid;
-        /**
-         * Its listener.
-         */
-        int listener;
-        /**
-         * A [`State`].
-         */
-        uint32_t state;
-        /**
-         * A [`Limit`].
-         */
-        uint32_t limit;
-        /**
-         * Tells the process from all others that have had or will have this pid.
-         */
-        uint64_t identity;
-        /**
-         * The stub's data pages.
-         */
-        void *shared;
-        /**
-         * The notification that holds it.
-         */
-        uint64_t notification;
-        /**
-         * The number of its last resume, which its next park has to say.
-         */
-        uint64_t ticket;
-        /**
-         * FS base that it has.
-         */
-        uint64_t fs_base;
-        /**
-         * GS base that it has.
-         */
-        uint64_t gs_base;
-        /**
-         * The parts of the floating-point state that the host puts into its frames.
-         */
-        uint64_t xfeatures;
-        /**
-         * Calls of the batch that it works on.
-         */
-        uint32_t calls;
-        /**
-         * Where on the signal stack its frame's siginfo is,
-         */
-        uint16_t siginfo;
-        /**
-         * the machine context,
-         */
-        uint16_t mcontext;
-        /**
-         * and the floating-point state.
-         */
-        uint16_t fpstate;
-        /**
-         * How many calls the caller's batch had, of which `calls` were made.
-         */
-        uint16_t asked;
-        /**
-         * Whether it has done what honest code does not do.
-         */
-        uint32_t suspect;
-        /**
-         * The address behind the guest's call that holds it.
-         */
-        uint64_t call_ip;
+        uint64_t opaque[32];
 };
 
 /**
- * How a stub is to go on: see stubguard_stub_resume().
+ * What is known of a stub: see stubguard_stub_info(). Members are only added at the end.
+ */
+struct stubguard_stub_info {
+        /**
+         * sizeof(struct stubguard_stub_info).
+         */
+        size_t size;
+        /**
+         * The stub's two data pages.
+         */
+        void *shared;
+        /**
+         * Tells the process from all others that have had or will have this pid; 0 before stubguard_stub_attach().
+         */
+        uint64_t identity;
+        /**
+         * The host's process; 0 before stubguard_stub_attach().
+         */
+        int pid;
+        /**
+         * Its listener; -1 before stubguard_stub_attach(), and after stubguard_stub_end().
+         */
+        int listener;
+};
+
+/**
+ * A call of the batch.
+ */
+struct stubguard_call {
+        /**
+         * Where in the guest's address space.
+         */
+        uint64_t addr;
+        /**
+         * How much, in bytes.
+         */
+        uint64_t length;
+        /**
+         * mmap: where in the memory's file.
+         */
+        uint64_t offset;
+        /**
+         * mmap: `PROT_READ | PROT_WRITE | PROT_EXEC`, or less.
+         */
+        uint32_t prot;
+        /**
+         * A `STUBGUARD_CALL_*`.
+         */
+        uint32_t kind;
+};
+
+/**
+ * What a stub is to do: see stubguard_stub_resume(). Members are only added at the end.
  */
 struct stubguard_resume {
         /**
-         * The monitor's copy of the stub's data, which holds the batch.
+         * sizeof(struct stubguard_resume).
          */
-        const void *own;
+        size_t size;
         /**
-         * How many calls that has.
+         * `STUBGUARD_RESUME_*`: what is known of the guest.
          */
-        int calls;
+        uint32_t flags;
+        /**
+         * The CPU that waits, should that be needed: as for seccomp_wd_enter().
+         */
+        int cpu;
+        /**
+         * The batch.
+         */
+        const struct stubguard_call *calls;
+        /**
+         * How many calls it has: `STUBGUARD_CALLS_MAX` at most.
+         */
+        uint32_t calls_len;
         /**
          * 0.
          */
-        int reserved;
+        uint32_t reserved;
         /**
          * The guest's registers: `STUBGUARD_REGISTERS` words, as PTRACE_GETREGS has them (`struct
          * user_regs_struct`). NULL to run only the batch.
          */
-        const uint64_t *registers;
+        uint64_t *registers;
         /**
          * The guest's floating-point state: `fp_size` bytes, as NT_X86_XSTATE has them.
          */
-        const void *fp;
-        /**
-         * Not 0: the guest traps (SIGTRAP) after one instruction.
-         */
-        int step;
-        /**
-         * Not 0: the guest's calls make a signal frame, all of them. To be said of one that would have to be
-         * fetched anyway: other threads want the stub, or a tracer watches.
-         */
-        int trap;
+        void *fp;
 };
 
 /**
- * What a park says.
+ * What a park says: see stubguard_stub_wait().
  */
 struct stubguard_event {
+        /**
+         * sizeof(struct stubguard_event), as the caller knows it: it gets as much.
+         */
+        size_t size;
         /**
          * The signal by which the guest stopped; 0 if it has not run: a batch is done, or has failed.
          */
@@ -533,8 +536,8 @@ struct stubguard_event {
          */
         int syscall;
         /**
-         * 1 if the call has come by notification: to be answered by stubguard_stub_return(), or to be taken over
-         * as a whole by stubguard_stub_fetch().
+         * 1 if the call has come by notification: of the registers only those are known that the call has, the others are
+         * in the stub until stubguard_stub_fetch() or a resume takes them over.
          */
         int notified;
         /**
@@ -562,7 +565,7 @@ extern "C" {
  *
  * Asked once for each page of each mmap call of a stub, on the thread that called
  * seccomp_notify_serve(), seccomp_notify_drain(), seccomp_serve_stub_syscalls(), or in window mode
- * stubguard_stub_resume() or stubguard_stub_wait().
+ * stubguard_stub_resume().
  *
  * `mm_id`: as given to that function. `addr`: the page's address in the guest. `prot`:
  * `PROT_READ | PROT_WRITE | PROT_EXEC`, or less. `offset`: where the page would be in the
@@ -729,184 +732,6 @@ int seccomp_serve_stub_syscalls(struct mm_id *mm_id,
                                 int pending);
 
 /**
- * Copies the code that parked stubs run to the page that is to be their code page. Its first byte is
- * the handler of all their signals: with all signals blocked meanwhile, on the signal stack, and, for calls
- * that notify, SA_RESTART (a signal that comes before the monitor has the call must not fail it). For these, and on
- * a host with `STUBGUARD_F_DISPATCH` but without `STUBGUARD_F_UNFILTERED`, the stub also has
- * prctl(PR_SET_SYSCALL_USER_DISPATCH) say that calls from elsewhere than the code page are dispatched by the byte
- * at `STUBGUARD_SELECTOR`.
- *
- * The code has the limit by which a stub cannot map anything while a guest runs: a soft `RLIMIT_AS` of 0, below
- * the hard one that this process had at stubguard_init().
- *
- * `page`: the configured page size; each stub maps it, not writable, at `stub_start`, and its two
- * data pages behind it. Any thread, before the first stub.
- *
- * Returns the code's length; -EINVAL for NULL, or what is not aligned; -EOPNOTSUPP without `STUBGUARD_WINDOW`; -ENODEV before
- * stubguard_init().
- */
-int stubguard_stub_code(void *page);
-
-/**
- * Makes the listener of a parked stub. To be called in the new process that is going to be the stub,
- * while it shares the monitor's fd table (CLONE_FILES), so that the listener is the monitor's from its
- * birth and there is nothing to hand over. Afterwards the process takes a table of its own, and becomes
- * the stub by execve(2).
- *
- * Sets no_new_privs on the calling thread, and installs a filter that lets all calls but the park's
- * through. Shares no state with the monitor but errno, which stays.
- *
- * Returns the fd, close-on-exec, to be closed with put_stub_listener(); -EOPNOTSUPP, -ENODEV as above;
- * -EBUSY in a sandbox that has a listener; others as seccomp(2). Series: patch 1.
- */
-int stubguard_listen(void);
-
-/**
- * Takes a new stub over.
- *
- * `stub`: the library's record of it, in memory that the guest cannot reach; the caller keeps it as
- * long as the stub. `pid`: a child that cannot be reaped meanwhile. `listener`: from stubguard_listen().
- * `shared`: the stub's two data pages. Both stay the caller's. The stub must have the guest's memory as fd
- * `STUBGUARD_MEMORY_FD`, and nothing else that can be mapped; the host maps nothing by it but in the library's
- * code, as the stub has an `RLIMIT_AS` of 0 otherwise. The monitor's thread; does not block. Then
- * stubguard_stub_wait() waits for the first park.
- *
- * Returns 0; -EINVAL; -EBADF, -ENOTTY for what is no listener; -ESRCH if there is no such process;
- * -EMFILE, ... as the host says; -EOPNOTSUPP, -ENODEV as above. On failure `stub` is as it was.
- */
-int stubguard_stub_attach(struct stubguard_stub *stub,
-                          int pid,
-                          int listener,
-                          void *shared);
-
-/**
- * Keeps a stub for another address space, instead of its end.
- *
- * It is resumed once more, without a guest, and waited for: nothing that its guest could have prepared is
- * left. `stub`: parked. `mm_id`, `cpu`: as for stubguard_stub_wait(). On success the record, the
- * process, its fds and its data pages are the library's, until stubguard_stub_take() gives them out
- * again. The monitor's thread of that stub; waits as stubguard_stub_wait() does, a few microseconds.
- *
- * Returns 0; -EINVAL for NULL, or a stub that is not parked, or has done what honest code does not do;
- * -ENOSPC if `stubguard_config.pool_size` stubs are kept; -ESRCH, -EPROTO as stubguard_stub_wait();
- * -EOPNOTSUPP, -ENODEV as above. Then the caller ends it.
- */
-int stubguard_stub_put(struct stubguard_stub *stub,
-                       struct mm_id *mm_id,
-                       int cpu);
-
-/**
- * Takes a stub that stubguard_stub_put() has kept: parked, with a listener and data pages, which now
- * are the caller's. Nothing is left of its former guest.
- *
- * `stub`: where its record goes. It may have died meanwhile, and been reaped: see stubguard_stub_lives().
- * Any thread.
- *
- * Returns 1; 0 if none is kept; -EINVAL; -EOPNOTSUPP, -ENODEV as above.
- */
-int stubguard_stub_take(struct stubguard_stub *stub);
-
-/**
- * Says whether a stub lives, reaped or not. Its listener tells; before Linux 6.11 only of a stub that was reaped, so that
- * the host is asked as well.
- *
- * Any thread; does not block. Returns 1; 0 if it is dead; -EINTR if signals came at every of a hundred looks;
- * -EINVAL, -EBADF; -EOPNOTSUPP, -ENODEV as above.
- */
-int stubguard_stub_lives(const struct stubguard_stub *stub);
-
-/**
- * Ends a stub that is not needed any more, as one that stubguard_stub_take() has given out: kills it, and closes
- * its listener. No breach, so `stubguard_stats.kills` does not count it.
- *
- * `stub`: not to be used again, but for its data pages, which are the caller's to free, and its process, the
- * caller's to reap. Any thread; does not wait for its end.
- *
- * Returns 0; -ESRCH if it had died and been reaped; -EMFILE if there was no fd to kill it by. The listener is
- * closed in any of these cases, and without a listener a stub that is parked, or parks, ends itself. -EINVAL,
- * -EBADF, -ENOTTY for what is no stub's: nothing is done; -EOPNOTSUPP, -ENODEV as above.
- */
-int stubguard_stub_end(const struct stubguard_stub *stub);
-
-/**
- * Lets a parked stub go on: it runs the batch, then the guest.
- *
- * Each call of the batch is checked as seccomp_serve_stub_syscalls() checks it, and asks
- * stub_mmap_allowed() for each page; a page that the page table does not grant any more is left out.
- *
- * `mm_id`: passed through to stub_mmap_allowed(). `request`: copied before the function returns. The
- * monitor's thread of that stub; does not block. Two host calls at most, however long the batch is.
- *
- * Returns 0; -EINVAL for bad arguments, or a stub that is not parked: nothing has changed; -EPERM for a
- * batch that is not the guest's to run; -ESRCH if the stub is dead; others as prlimit(2). After
- * these the stub must be killed. -EOPNOTSUPP, -ENODEV as above. Series: patches 2, 3, 5.
- */
-int stubguard_stub_resume(struct stubguard_stub *stub,
-                          struct mm_id *mm_id,
-                          const struct stubguard_resume *request);
-
-/**
- * Waits until a stub parks, and takes over what it says.
- *
- * `mm_id`: as for stubguard_stub_resume(). `cpu`: as for seccomp_wd_enter(): the watchdog watches the
- * wait. `event`: what has happened. `registers`: `STUBGUARD_REGISTERS` words, of which those that a guest
- * can change are written (not orig_rax, the bases, and the selectors of data). `fp`: `fp_size` bytes.
- * `siginfo`: a `siginfo_t`. These three are written if the guest was resumed, `event.signal` is not 0
- * and `event.again` is 0 (with `event.notified` only `registers`: what is not the call's is 0, but the stack pointer stays as it was); where no guest was resumed (the first park, a batch) they may be NULL. All
- * are written only on success. The monitor's thread of that stub.
- *
- * Blocks until the stub parks, which it does at the latest when it is signalled (SIGALRM), dies, or a
- * signal whose handler does not restart calls interrupts the wait; a stub that does neither is killed by
- * the watchdog.
- *
- * Returns 0; -EINTR: look around, and call it again; -ESRCH if the stub is dead; -EPROTO if it has
- * broken the protocol (a line has said how): it must be killed (stubguard_kill_stub()); -EINVAL for bad
- * arguments, or a stub that was not resumed; -EOPNOTSUPP, -ENODEV as above.
- */
-int stubguard_stub_wait(struct stubguard_stub *stub,
-                        struct mm_id *mm_id,
-                        int cpu,
-                        struct stubguard_event *event,
-                        uint64_t *registers,
-                        void *fp,
-                        void *siginfo);
-
-/**
- * Answers a guest's call that has come by notification (`stubguard_event.notified`), and lets the guest go on
- * behind it, with all registers but the result as they are in the stub.
- *
- * `result`: what the guest gets in rax. `mm_id`: as for stubguard_stub_resume(). The monitor's thread of
- * that stub; does not block; one host call. Then stubguard_stub_wait() waits.
- *
- * Returns 0; -EINVAL if the stub is in no such call, or the result is one that only a kernel understands
- * (-ERESTARTSYS and the like): nothing has changed; -ESRCH if the stub is dead, others as the host says:
- * then it must be killed. -EOPNOTSUPP, -ENODEV as above.
- */
-int stubguard_stub_return(struct stubguard_stub *stub,
-                          struct mm_id *mm_id,
-                          int64_t result);
-
-/**
- * Takes over all of a guest that is in a call which has come by notification, so that it is as if the call
- * had made a signal frame: the stub is parked, and is to be resumed. To be called before anything but the
- * call's result changes or is looked at (a signal's delivery, a tracer, a restart), before another thread
- * of the guest is resumed in this stub, and before a batch.
- *
- * `mm_id`, `cpu`, `registers`, `fp`: as for stubguard_stub_wait(); of the registers those are left alone that
- * the call's event has had: rip, rax, and the arguments. The monitor's thread of that stub; it waits, for as
- * long as it takes the stub to park.
- *
- * Returns 0; -EINVAL for bad arguments, or if the stub is in no such call: nothing has changed; -ESRCH if
- * the stub is dead; -EPROTO if it has not parked as it must (a line has said so); others as
- * pidfd_open(2): then it must be killed. -EOPNOTSUPP, -ENODEV as above.
- */
-int stubguard_stub_fetch(struct stubguard_stub *stub,
-                         struct mm_id *mm_id,
-                         int cpu,
-                         uint64_t *registers,
-                         void *fp);
-
-/**
  * Writes the monitor's copy of a stub's data to the memory that the stub shares: batch, signal
  * frame (unless `restart_wait` says that the stub is not to resume the guest), architecture data;
  * all but the futex, by which the caller then hands over.
@@ -998,6 +823,208 @@ int seccomp_wd_exit(int cpu);
  */
 int stubguard_watchdog_rehearse(int pid,
                                 uint64_t identity);
+
+/**
+ * Copies the code that parked stubs run to the page that is to be their code page. Its first byte is
+ * the handler of all their signals: with all signals blocked meanwhile, on the signal stack, and, for calls
+ * that notify, SA_RESTART (a signal that comes before the monitor has the call must not fail it). For these, and on
+ * a host with `STUBGUARD_F_DISPATCH` but without `STUBGUARD_F_UNFILTERED`, the stub also has
+ * prctl(PR_SET_SYSCALL_USER_DISPATCH) say that calls from elsewhere than the code page are dispatched by the byte
+ * at `STUBGUARD_SELECTOR`.
+ *
+ * The code has the limit by which a stub cannot map anything while a guest runs: a soft `RLIMIT_AS` of 0, below
+ * the hard one that this process had at stubguard_init().
+ *
+ * `page`: the configured page size; each stub maps it, not writable, at `stub_start`, and its two
+ * data pages behind it. Any thread, before the first stub.
+ *
+ * Returns the code's length; -EINVAL for NULL, or what is not aligned; -EOPNOTSUPP without `STUBGUARD_WINDOW`; -ENODEV before
+ * stubguard_init().
+ */
+int stubguard_stub_code(void *page);
+
+/**
+ * Makes the listener of a parked stub. To be called in the new process that is going to be the stub,
+ * while it shares the monitor's fd table (CLONE_FILES), so that the listener is the monitor's from its
+ * birth and there is nothing to hand over. Afterwards the process takes a table of its own, and becomes
+ * the stub by execve(2).
+ *
+ * Sets no_new_privs on the calling thread, and installs a filter that lets all calls but the park's
+ * through. Shares no state with the monitor but errno, which stays.
+ *
+ * Returns the fd, close-on-exec, to be closed with put_stub_listener(); -EOPNOTSUPP, -ENODEV as above;
+ * -EBUSY in a sandbox that has a listener; others as seccomp(2). Series: patch 1.
+ */
+int stubguard_listen(void);
+
+/**
+ * Begins the record of a stub that is to be started.
+ *
+ * `stub`: memory for it that the guest cannot reach. It is the library's alone until the stub has ended, and is not
+ * moved. `shared`: the stub's two data pages, which stay the caller's. Any thread.
+ *
+ * Returns 0; -EINVAL for NULL, or what is not aligned; -EOPNOTSUPP, -ENODEV as above.
+ */
+int stubguard_stub_init(struct stubguard_stub *stub,
+                        void *shared);
+
+/**
+ * Says what is known of a stub.
+ *
+ * `info`: `size` is set by the caller, who gets as much. No other thread uses `stub` meanwhile.
+ *
+ * Returns 0; -EINVAL for NULL, what is not aligned, a record that stubguard_stub_init() has not begun, or too small a
+ * size; -E2BIG for a size that no version has; -EOPNOTSUPP, -ENODEV as above.
+ */
+int stubguard_stub_info(struct stubguard_stub *stub,
+                        struct stubguard_stub_info *info);
+
+/**
+ * Takes a new stub over, which has been started.
+ *
+ * `stub`: as stubguard_stub_init() has begun it. `pid`: a child that cannot be reaped meanwhile, and stays the
+ * caller's. `listener`: from stubguard_listen(); stubguard_stub_end() closes it. The stub must have the guest's memory
+ * as fd `STUBGUARD_MEMORY_FD`, and nothing else that can be mapped; the host maps nothing by it but in the library's
+ * code, as the stub has an `RLIMIT_AS` of 0 otherwise. The monitor's thread; does not block. The first
+ * stubguard_stub_resume() waits until it parks.
+ *
+ * Returns 0; -EINVAL; -EBADF, -ENOTTY for what is no listener; -ESRCH if there is no such process;
+ * -EMFILE, ... as the host says; -EOPNOTSUPP, -ENODEV as above. On failure `stub` is as it was.
+ */
+int stubguard_stub_attach(struct stubguard_stub *stub,
+                          int pid,
+                          int listener);
+
+/**
+ * Keeps a stub for another address space, instead of its end.
+ *
+ * It is resumed once more, without a guest, and waited for: nothing that its guest could have prepared is
+ * left. `stub`: parked. `mm_id`, `cpu`: as for stubguard_stub_wait(). On success the record, the
+ * process, its fds and its data pages are the library's, until stubguard_stub_take() gives them out
+ * again. The monitor's thread of that stub; waits as stubguard_stub_wait() does, a few microseconds.
+ *
+ * Returns 0; -EINVAL for NULL, or a stub that is not parked, or has done what honest code does not do;
+ * -ENOSPC if `stubguard_config.pool_size` stubs are kept; -ESRCH, -EPROTO as stubguard_stub_wait();
+ * -EOPNOTSUPP, -ENODEV as above. Then the caller ends it.
+ */
+int stubguard_stub_put(struct stubguard_stub *stub,
+                       struct mm_id *mm_id,
+                       int cpu);
+
+/**
+ * Takes a stub that stubguard_stub_put() has kept: parked, with a listener and data pages, which now
+ * are the caller's. Nothing is left of its former guest.
+ *
+ * `stub`: memory for its record, as for stubguard_stub_init(); stubguard_stub_info() tells of its process and pages. It
+ * may have died meanwhile, and been reaped: see stubguard_stub_lives(). Any thread.
+ *
+ * Returns 1; 0 if none is kept; -EINVAL; -EOPNOTSUPP, -ENODEV as above.
+ */
+int stubguard_stub_take(struct stubguard_stub *stub);
+
+/**
+ * Says whether a stub lives, reaped or not. Its listener tells; before Linux 6.11 only of a stub that was reaped, so that
+ * the host is asked as well.
+ *
+ * No other thread uses `stub` meanwhile; does not block. Returns 1; 0 if it is dead; -EINTR if signals came at every of a hundred looks;
+ * -EINVAL, -EBADF; -EOPNOTSUPP, -ENODEV as above.
+ */
+int stubguard_stub_lives(struct stubguard_stub *stub);
+
+/**
+ * Ends a stub that is not needed any more: kills it, and closes its listener. No breach, so `stubguard_stats.kills`
+ * does not count it.
+ *
+ * `stub`: afterwards only stubguard_stub_info() tells of it; the record is the caller's memory again. Its data pages are
+ * the caller's to free, its process the caller's to reap. No other thread uses it meanwhile; does not wait for its end.
+ *
+ * Returns 0; -ESRCH if it had died and been reaped; -EMFILE if there was no fd to kill it by. The listener is
+ * closed in any of these cases, and without a listener a stub that is parked, or parks, ends itself. -EINVAL,
+ * -EBADF, -ENOTTY for what is no stub's: nothing is done; -EOPNOTSUPP, -ENODEV as above.
+ */
+int stubguard_stub_end(struct stubguard_stub *stub);
+
+/**
+ * Lets a stub go on: it runs the batch, then the guest.
+ *
+ * How is the library's decision. A new stub is waited for until it parks. A guest that is in a call which has come by
+ * notification, and has nothing else to do, is given the call's result, its rax, and goes on behind it. In all other
+ * cases the registers of the guest that is in a call are taken over first (see stubguard_stub_fetch()), and
+ * the stub is given the batch and the guest.
+ *
+ * Each call of the batch is checked as seccomp_serve_stub_syscalls() checks it, and asks
+ * stub_mmap_allowed() for each page; a page that the page table does not grant any more is left out.
+ *
+ * `mm_id`: passed through to stub_mmap_allowed(). `request`: it and what it points to are copied before the function
+ * returns. But if stubguard_stub_wait() reports a call with `notified`, `registers` and `fp` stay in use: they are where
+ * stubguard_stub_fetch() and the next resume, whoever's, take that guest's registers over to. The monitor's thread of
+ * that stub. At most two host calls where it need not wait, however long the batch is.
+ *
+ * Returns 0; -EINTR: a new stub has not parked yet, look around, and call it again; -EINVAL for bad arguments, or a stub
+ * that has been resumed already; -E2BIG for a request with members that are not known: nothing has changed; -EPERM for a
+ * batch that is not the guest's to run; -ESRCH if the stub is dead; -EPROTO if it has broken the protocol (a line has
+ * said how); others as prlimit(2) and pidfd_open(2). After these the stub must be killed. -EOPNOTSUPP, -ENODEV as above.
+ * Series: patches 2, 3, 5.
+ */
+int stubguard_stub_resume(struct stubguard_stub *stub,
+                          struct mm_id *mm_id,
+                          const struct stubguard_resume *request);
+
+/**
+ * Waits until a stub that has been resumed stops, and takes over what it says.
+ *
+ * `mm_id`: as for stubguard_stub_resume(). `cpu`: as for seccomp_wd_enter(): the watchdog watches the
+ * wait. `event`: what has happened; `size` is set by the caller, who gets as much. `registers`: `STUBGUARD_REGISTERS`
+ * words, of which those that a guest can change are written (not orig_rax, the bases, and the selectors of data). `fp`:
+ * `fp_size` bytes. `siginfo`: a `siginfo_t`. These three are written if the guest was resumed, `event.signal` is not 0
+ * and `event.again` is 0. With `event.notified` only `registers` are: what is not the call's is 0, but the stack
+ * pointer stays as it was. Where no guest was resumed they may be NULL. All are written only on success. The monitor's
+ * thread of that stub.
+ *
+ * Blocks until the stub parks, which it does at the latest when it is signalled (SIGALRM), dies, or a
+ * signal whose handler does not restart calls interrupts the wait; a stub that does neither is killed by
+ * the watchdog.
+ *
+ * Returns 0; -EINTR: look around, and call it again; -ESRCH if the stub is dead; -EPROTO if it has
+ * broken the protocol (a line has said how): it must be killed (stubguard_kill_stub()); -EINVAL for bad
+ * arguments, or a stub that was not resumed; -EOPNOTSUPP, -ENODEV as above.
+ */
+int stubguard_stub_wait(struct stubguard_stub *stub,
+                        struct mm_id *mm_id,
+                        int cpu,
+                        struct stubguard_event *event,
+                        uint64_t *registers,
+                        void *fp,
+                        void *siginfo);
+
+/**
+ * Takes over all of a guest that is in a call which has come by notification, so that it is as if the call
+ * had made a signal frame: its registers are where stubguard_stub_resume() was told, and the stub is parked. Does nothing
+ * if there is no such guest. To be called before anything but the call's result changes or is looked at (a signal's
+ * delivery, a tracer, a restart), and before the registers' memory is another's.
+ *
+ * `mm_id`, `cpu`: as for stubguard_stub_wait(). `registers`: whose, if it is to be only these; NULL for whoever's. Of the
+ * registers those are left alone that the call's event has had: rip, rax, and the arguments. The monitor's thread of that
+ * stub; it waits, for as long as it takes the stub to park.
+ *
+ * Returns 0; -EINVAL for bad arguments: nothing has changed; -ESRCH if the stub is dead; -EPROTO if it has not parked as
+ * it must (a line has said so); others as pidfd_open(2): then it must be killed. -EOPNOTSUPP, -ENODEV as above.
+ */
+int stubguard_stub_fetch(struct stubguard_stub *stub,
+                         struct mm_id *mm_id,
+                         int cpu,
+                         const uint64_t *registers);
+
+/**
+ * Says whose registers are in the stub, so that stubguard_stub_fetch() would do something.
+ *
+ * Any thread, at any time from stubguard_stub_init() on, whoever has the stub; no host call. What it says of a
+ * thread's own registers stays so until that thread, or another one by a function above, does something about it.
+ *
+ * Returns the `registers` of the resume by which the guest got there; NULL if there is no guest in a call, or the
+ * record has not been begun.
+ */
+const uint64_t *stubguard_stub_caller(struct stubguard_stub *stub);
 
 #ifdef __cplusplus
 }  // extern "C"

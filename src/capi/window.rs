@@ -284,7 +284,7 @@ pub unsafe extern "C" fn stubguard_stub_end(stub: *mut Memory) -> c_int {
         window()?;
         // SAFETY: the caller's promise.
         let (caller, stub) = unsafe { record(stub) }?;
-        if stub.pid <= 0 {
+        if stub.is_none() {
             return Err(Errno::EINVAL);
         }
         if !seccomp::is_listener(borrow(stub.listener)?) {

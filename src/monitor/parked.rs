@@ -64,7 +64,7 @@ const SEND_TRIES: u32 = 8;
 pub const STUBGUARD_REGISTERS: usize = 27;
 
 /// How many calls a batch may have. There is room for more in the stub's page, as some may have to be split.
-pub const STUBGUARD_CALLS_MAX: usize = 96;
+pub const STUBGUARD_CALLS_MAX: usize = 104;
 
 /// The memory of a stub's record: the library's alone. The caller has it somewhere out of the guest's reach, as long as
 /// there is the stub, and does not move it.
@@ -395,9 +395,9 @@ impl Stub {
         self.state = state;
     }
 
-    /// It is not this guest's any more.
+    /// Another record has it.
     pub fn leave(&mut self) {
-        self.state = State::None;
+        *self = Self::none(core::ptr::null_mut());
     }
 
     /// It is parked, and has no guest.
@@ -441,13 +441,13 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         {
             return Err(Errno::EINVAL);
         }
-        self.broken_but_for_eintr(|parked| parked.try_resume(resume))
+        if self.stub.state == State::Starting {
+            self.wait(resume.cpu, None)?;
+        }
+        self.or_broken(|parked| parked.try_resume(resume))
     }
 
     fn try_resume(&mut self, resume: &Resume<'_>) -> Result<()> {
-        if self.stub.state == State::Starting {
-            self.try_wait(resume.cpu, None)?;
-        }
         if self.stub.state == State::Calling {
             if let Some(result) = self.result_of_call(resume) {
                 self.forget_caller();
@@ -489,13 +489,9 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         self.caller.store(0, Ordering::Release);
     }
 
-    /// Runs what breaks the stub if it fails, but by a signal to this process.
-    fn broken_but_for_eintr<T>(&mut self, what: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        let result = what(self);
-        if !matches!(result, Ok(_) | Err(Errno::EINTR)) {
-            self.stub.state = State::Broken;
-        }
-        result
+    /// Does what breaks the stub if it fails.
+    fn or_broken<T>(&mut self, what: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        what(self).inspect_err(|_| self.stub.state = State::Broken)
     }
 
     /// Lets the stub map if the batch is to, and says by which flag it ends that.
@@ -567,7 +563,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         match self.stub.state {
             State::Broken => Err(Errno::ESRCH),
             State::Calling if registers == 0 || self.caller.load(Ordering::Relaxed) == registers => {
-                self.broken_but_for_eintr(|parked| parked.fetch_caller(cpu))
+                self.or_broken(|parked| parked.fetch_caller(cpu))
             }
             _ => Ok(()),
         }
@@ -674,11 +670,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         if !self.stub.is_clean() || !self.knows(cpu) {
             return Err(Errno::EINVAL);
         }
-        let result = self.try_wash(cpu);
-        if result.is_err() {
-            self.stub.state = State::Broken;
-        }
-        result
+        self.or_broken(|parked| parked.try_wash(cpu))
     }
 
     fn try_wash(&mut self, cpu: c_int) -> Result<()> {
@@ -813,11 +805,19 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
             return Err(Errno::EINVAL);
         }
         let ran = self.stub.state == State::Running;
-        let event = self.broken_but_for_eintr(|parked| parked.try_wait(cpu, target))?;
-        if ran {
-            self.stub.trapped = event.signal == libc::SIGSYS && event.notified == 0;
+        match self.try_wait(cpu, target) {
+            Ok(event) => {
+                if ran {
+                    self.stub.trapped = event.signal == libc::SIGSYS && event.notified == 0;
+                }
+                Ok(event)
+            }
+            Err(Errno::EINTR) => Err(Errno::EINTR),
+            Err(error) => {
+                self.stub.state = State::Broken;
+                Err(error)
+            }
         }
-        Ok(event)
     }
 
     /// Whether there is such a CPU: a bad argument changes nothing.
