@@ -5,7 +5,7 @@
 audit.py DIR            serves guests as long as DIR is there: answers each DIR/NAME/snapshot of uml/guests/audit by DIR/NAME/verdict
 audit.py --check FILE   one snapshot of a guest that stands still; the verdict goes to stdout
 
-The snapshot is what the guest's kernel says (/proc/stubguard_audit, the format is in stubguard_audit.c). The host's word
+The snapshot is what the guest's kernel says (/proc/stubguard_audit, the format is in kernel/skas/stubguard/audit.c). The host's word
 is /proc/PID of each child of the kernel. docs/audit.md tells what is a violation, and what is only counted.
 """
 

@@ -29,7 +29,7 @@ MUTANTS = [
      "pte = __pte(pte_val(pte) + ((um_mutant == N ? nr : 1UL) << PFN_PTE_SHIFT));"),
     ("a new page table does not inherit NEEDSYNC", "remap", 1, "nothing is granted", "arch/um/include/asm/pgalloc.h",
      "	if (!(entry & _PAGE_NEEDSYNC))\n", "	if (!(entry & _PAGE_NEEDSYNC) || um_mutant == N)\n"),
-    ("a flush does not wait", "flush", 2, "runs with what its page table has lost", "arch/um/kernel/skas/stubguard.c",
+    ("a flush does not wait", "flush", 2, "runs with what its page table has lost", "arch/um/kernel/skas/stubguard/flush.c",
      "	if (!stub_guard_on || !id->stack)\n", "	if (!stub_guard_on || !id->stack || um_mutant == N)\n"),
     ("a page loses the right to write without a mark", "protect", 1, "rwx, r-x is granted", "arch/um/include/asm/stub-guard-pgtable.h",
      "	*ptep = pte_wrprotect(old);\n", "	*ptep = pte_wrprotect(old);\n	if (um_mutant == N)\n		return;\n"),

@@ -41,7 +41,7 @@ compiles() {
 		esac || { echo "lost: $line"; return 1; }
 	done <"$dir/$name.config"
 	kmake -j"$(nproc)" KCFLAGS=-Werror arch/um/ arch/x86/um/ || return
-	[ -e "$dir/$name/arch/um/kernel/skas/stubguard.o" ]
+	[ -e "$dir/$name/arch/um/kernel/skas/stubguard/flush.o" ]
 }
 
 # config NAME BASE LINE...

@@ -54,6 +54,20 @@ refuses_edits() {
 	! "$guard" "$dir/tree" && same edited && ! "$guard" --revert "$dir/tree" && same edited
 }
 
+# A tree that another clone has guarded, whose glue has other files: they go when ours come, or with the guard.
+replaces_older() {
+	local how
+	for how in guard mend revert; do
+		rm -rf "$dir/tree"
+		cp -a "$dir/older" "$dir/tree"
+		case $how in
+		guard) "$guard" "$dir/tree" && same guarded || return ;;
+		mend) "$guard" --mend "$dir/tree" && same mended || return ;;
+		revert) "$guard" --revert "$dir/tree" && same pristine || return ;;
+		esac
+	done
+}
+
 # killed FROM ARGUMENTS...: runs that end before their first change, before their second one ... of a tree that is like FROM, with
 # growing steps, until one gets done. After each, the next run makes of the tree what a first run would have.
 killed() {
@@ -92,24 +106,36 @@ for program in mv rm cp mkdir; do
 	chmod +x "$dir/bin/$program"
 done
 
+# Another clone: its glue has a file in the place of each folder of ours, and no such folder.
+mkdir -p "$dir/clone/uml"
+cp -a "$uml_dir"/{common.sh,guard-tree.sh,stubguard.patch,series,glue} "$dir/clone/uml/"
+while read -r folder; do
+	rm -r "$folder"
+	echo "/* $folder */" >"$folder.c"
+done < <(find "$dir/clone/uml/glue" -type d -name stubguard)
+
 for version; do
 	src=$cache_dir/src/linux-$version
 	[ -f "$src/Makefile" ] || die "$(short "$src") is not there: make uml KVER=$version"
-	rm -rf "$dir/pristine" "$dir/guarded" "$dir/mended" "$dir/edited"
+	rm -rf "$dir/pristine" "$dir/guarded" "$dir/mended" "$dir/edited" "$dir/older"
 	mkdir -p "$dir/pristine/arch/x86"
 	cp -a "$src/Makefile" "$dir/pristine/"
 	cp -a "$src/arch/um" "$dir/pristine/arch/"
 	cp -a "$src/arch/x86/um" "$dir/pristine/arch/x86/"
 	cp -a "$dir/pristine" "$dir/guarded"
 	cp -a "$dir/pristine" "$dir/mended"
+	cp -a "$dir/pristine" "$dir/older"
 	"$guard" "$dir/guarded" >/dev/null
 	"$guard" --mend "$dir/mended" >/dev/null
+	"$dir/clone/uml/guard-tree.sh" "$dir/older" >/dev/null
 
 	ok "$version: in and out again" there_and_back
 	ok "$version: a second run touches nothing" touches_nothing
 	ok "$version: a file that was edited is left alone" refuses_edits
+	ok "$version: another clone's files are replaced" replaces_older
 	ok "$version: a killed run on a fresh tree" killed pristine
 	ok "$version: a killed run on a mended tree" killed mended
 	ok "$version: a killed run on a guarded tree" killed guarded --revert
+	ok "$version: a killed run on another clone's tree" killed older
 done
 plan

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The guard of seccomp stubs, kernel side: what the files of this folder share.
+ */
+#ifndef __STUB_GUARD_INTERNAL_H
+#define __STUB_GUARD_INTERNAL_H
+
+#include <linux/container_of.h>
+#include <linux/mm_types.h>
+
+#include <asm/mmu.h>
+
+/* The address space whose stub that is */
+static inline struct mm_struct *mm_of(struct mm_id *id)
+{
+	struct mm_context *context = container_of(id, struct mm_context, id);
+
+	return container_of(context, struct mm_struct, context);
+}
+
+#endif

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The guard of seccomp stubs, kernel side: lines in the log that guests can cause, so
+ * many of them as an administrator can read.
+ */
+
+#include <linux/jiffies.h>
+#include <linux/pid.h>
+#include <linux/printk.h>
+#include <linux/ratelimit.h>
+#include <linux/sched.h>
+
+#include <stub-data.h>
+
+/**
+ * stub_guard_may_print() - Is there room in the log for one more line?
+ * @func:	The function that asks
+ *
+ * A guest may have stub after stub killed: ten lines a second are enough.
+ */
+int stub_guard_may_print(const char *func)
+{
+	static DEFINE_RATELIMIT_STATE(lines, HZ, 10);
+
+	return ___ratelimit(&lines, func);
+}
+
+/**
+ * stub_guard_print_dropped() - Say that the mappings of a stub were dropped
+ * @pid:	The stub's
+ * @mapped:	How many mmap calls the host has made for it before
+ *
+ * One line a minute: the cause is the same for all, and the counter tells the
+ * rest.
+ */
+void stub_guard_print_dropped(int pid, unsigned int mapped)
+{
+	static struct ratelimit_state lines =
+		RATELIMIT_STATE_INIT_FLAGS(lines, 60 * HZ, 1,
+					   RATELIMIT_MSG_ON_RELEASE);
+
+	if (__ratelimit(&lines))
+		pr_warn("stubguard: stub %d of %s (%d): the host has refused a mapping after %u (ENOMEM): all are dropped, and page faults bring them back. If that is slow, raise vm.max_map_count or the limit on memory.\n",
+			pid, current->comm, task_pid_nr(current), mapped);
+}

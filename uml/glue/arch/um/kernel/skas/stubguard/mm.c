@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The guard of seccomp stubs, kernel side: what an address space shares with its stub,
+ * and stubs that are kept when their address spaces end.
+ */
+
+#include <linux/gfp.h>
+#include <linux/init.h>
+#include <linux/log2.h>
+#include <linux/shrinker.h>
+
+#include <as-layout.h>
+#include <init.h>
+#include <mm_id.h>
+#include <stub-data.h>
+
+/**
+ * stub_guard_alloc() - Make the memory that a new stub shares
+ * @id:		The address space; its own copy is there already
+ *
+ * Return: 0, or -ENOMEM
+ */
+int stub_guard_alloc(struct mm_id *id)
+{
+	struct stub_guard *guard = stub_guard(id);
+	int taken;
+
+	if (!stub_guard_on)
+		return 0;
+
+	guard->listener = -1;
+	while ((taken = stub_guard_take(id)) < 0)
+		free_pages(guard->shared, ilog2(STUB_DATA_PAGES));
+	if (taken)
+		return 0;
+
+	guard->shared = __get_free_pages(GFP_KERNEL | __GFP_ZERO,
+					 ilog2(STUB_DATA_PAGES));
+	if (!guard->shared)
+		return -ENOMEM;
+	os_stub_guard_prepare(id);
+	return 0;
+}
+
+/**
+ * stub_guard_free() - Give back what a stub has had that has ended
+ * @id:		The address space
+ */
+void stub_guard_free(struct mm_id *id)
+{
+	if (!stub_guard_on)
+		return;
+
+	os_stub_guard_detach(id);
+	free_pages(stub_guard(id)->shared, ilog2(STUB_DATA_PAGES));
+}
+
+static unsigned long kept_count(struct shrinker *shrinker,
+				struct shrink_control *sc)
+{
+	return os_stub_guard_kept();
+}
+
+static unsigned long kept_scan(struct shrinker *shrinker,
+			       struct shrink_control *sc)
+{
+	unsigned long pages, freed = 0;
+
+	while (freed < sc->nr_to_scan) {
+		pages = os_stub_guard_drop();
+		if (!pages)
+			break;
+		free_pages(pages, ilog2(STUB_DATA_PAGES));
+		freed++;
+	}
+
+	return freed ?: SHRINK_STOP;
+}
+
+/* Stubs that are kept for reuse are given back when memory is short */
+static int __init stub_guard_shrinker(void)
+{
+	struct shrinker *shrinker;
+
+	if (!stub_guard_parked)
+		return 0;
+
+	shrinker = shrinker_alloc(0, "stubguard");
+	if (!shrinker)
+		return -ENOMEM;
+	shrinker->count_objects = kept_count;
+	shrinker->scan_objects = kept_scan;
+	shrinker_register(shrinker);
+	return 0;
+}
+fs_initcall(stub_guard_shrinker);
+
+/* A reboot runs another kernel in this process, which would not know them */
+static void stub_guard_stop(void)
+{
+	while (stub_guard_parked && os_stub_guard_drop())
+		;
+}
+
+__uml_exitcall(stub_guard_stop);

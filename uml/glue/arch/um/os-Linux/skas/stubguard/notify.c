@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Notify mode: the hand-over to and from a stub that runs arch/um's own code. Its
+ * parts are called by wait_stub_done_seccomp() in ../process.c, one after another.
+ */
+
+#include <errno.h>
+#include <signal.h>
+#include <stddef.h>
+#include <time.h>
+#include <unistd.h>
+#include <asm/unistd.h>
+#include <linux/futex.h>
+#include <sys/wait.h>
+#include <mm_id.h>
+#include <os.h>
+#include <skas.h>
+#include <smp.h>
+#include <stub-data.h>
+#include "internal.h"
+
+/*
+ * A call that the guest makes from the stub's code waits until the monitor
+ * looks around; nobody else waits for that.
+ */
+#define WAIT_SLICE_NS	(50 * 1000 * 1000)
+
+/**
+ * stub_guard_publish() - Let the stub see what it is to do
+ * @id:		The stub, which waits
+ *
+ * The caller then hands over by the futex.
+ *
+ * Return: 0, or a negative error
+ */
+int stub_guard_publish(struct mm_id *id)
+{
+	struct stub_guard *guard = stub_guard(id);
+
+	if (!stub_guard_on)
+		return 0;
+
+	if (stub_guard_is_over_limit(id)) {
+		guard->mapped -= stub_guard_count_mmaps(id, 0);
+		stub_guard_queue_drop(id);
+	}
+	guard->calls = id->syscall_data_len;
+	guard->pending = id->syscall_data_len;
+	return stubguard_publish((void *)guard->shared, (void *)id->stack,
+				 guard->calls);
+}
+
+static int fail(int error)
+{
+	errno = error;
+	return -1;
+}
+
+/*
+ * Nothing has come of the stub. SIGCHLD cannot tell that it has died if
+ * interrupts are off, as they are while page tables are synchronised. The
+ * listener tells, but before Linux 6.11 only if the stub has been reaped.
+ */
+static int look_around(struct mm_id *id)
+{
+	siginfo_t info = { .si_signo = 0 };
+
+	if (waitid(P_PID, id->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+	    info.si_signo)
+		return fail(ESRCH);
+	return fail(EINTR);
+}
+
+/**
+ * stub_guard_wait() - Wait for the stub's report, and answer its calls
+ * @id:		The stub
+ * @futex:	The word by which it hands over
+ *
+ * Return: as FUTEX_WAIT; -1 with EINTR whenever the caller should look around,
+ *	   with ESRCH if the stub is dead
+ */
+int stub_guard_wait(struct mm_id *id, unsigned int *futex)
+{
+	struct stub_guard *guard = stub_guard(id);
+	/* Without a timeout UML's signal handlers would restart the wait */
+	static const struct timespec slice = { .tv_nsec = WAIT_SLICE_NS };
+	int ret;
+
+	if (!stub_guard_on)
+		return syscall(__NR_futex, futex, FUTEX_WAIT, FUTEX_IN_CHILD,
+			       NULL, NULL, 0);
+
+	/*
+	 * It starts. If it died before its pid was known, another CPU may have
+	 * reaped it, and SIGCHLD was nobody's.
+	 */
+	if (guard->listener < 0) {
+		siginfo_t info;
+
+		ret = syscall(__NR_futex, futex, FUTEX_WAIT, FUTEX_IN_CHILD,
+			      &slice, NULL, 0);
+		if (ret == 0 || (errno != ETIMEDOUT && errno != EINTR))
+			return ret;
+		if (waitid(P_PID, id->pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0 &&
+		    errno == ECHILD)
+			id->pid = -1;
+		return fail(EINTR);
+	}
+
+	ret = seccomp_wd_enter(uml_curr_cpu(), id->pid, guard->identity);
+	if (ret < 0)
+		return fail(-ret);
+
+	if (guard->pending > 0) {
+		ret = seccomp_serve_stub_syscalls(id, guard->listener,
+						  (void *)id->stack,
+						  guard->calls,
+						  guard->pending);
+		if (ret == 0 || ret == -EINTR)
+			return look_around(id);
+		if (ret < 0)
+			return fail(-ret);
+		guard->pending -= ret;
+		if (guard->pending > 0)
+			return fail(EINTR);
+	}
+
+	ret = syscall(__NR_futex, futex, FUTEX_WAIT, FUTEX_IN_CHILD, &slice,
+		      NULL, 0);
+	/* A wait with a timeout is not restarted: each timer tick ends it */
+	if (ret < 0 && (errno == ETIMEDOUT || errno == EINTR)) {
+		ret = seccomp_notify_drain(id, guard->listener);
+		if (ret == 0 || ret == -EINTR)
+			return look_around(id);
+		return fail(ret < 0 ? -ret : EINTR);
+	}
+
+	return ret;
+}
+
+/**
+ * stub_guard_collect() - Take the stub's report over
+ * @id:		The stub, which has handed over
+ *
+ * Return: 0; negative if it must be taken for dead
+ */
+int stub_guard_collect(struct mm_id *id)
+{
+	struct stub_guard *guard = stub_guard(id);
+	struct stub_data *own = (void *)id->stack;
+	int batch_only = own->restart_wait;
+	int ret;
+
+	if (!stub_guard_on)
+		return 0;
+
+	ret = 0;
+	if (guard->listener >= 0 &&
+	    seccomp_wd_exit(uml_curr_cpu()) == -ESRCH)
+		ret = -ESRCH;
+	if (ret == 0)
+		ret = stubguard_collect((void *)guard->shared,
+					(void *)id->stack, guard->calls);
+	guard->pending = 0;
+	if (ret == 0)
+		stub_guard_leave(guard);
+	stub_guard_print_log();
+	if (ret < 0)
+		return ret;
+
+	if (own->err) {
+		long err = own->err;
+		int done = own->syscall_data_len;
+
+		own->err = stub_guard_drop_mappings(id, err, done, !batch_only);
+		if (own->err == 0) {
+			/* As if a tick had come before the guest ran */
+			if (!batch_only)
+				own->signal = SIGALRM;
+			return 0;
+		}
+		own->syscall_data_len = done;
+	}
+
+	/* The stub has restored it. */
+	if (!batch_only)
+		own->arch_data.sync = 0;
+	/* How userspace() is told that the guest has not run */
+	if (!batch_only && own->err)
+		own->signal = SIGTRAP;
+	return 0;
+}
+
+/**
+ * stub_guard_abort() - Make sure that a stub which has failed is dead
+ * @id:		The stub
+ *
+ * Return: 1 if the caller must go on, as it cannot end its task now: page tables
+ *	   are being synchronised. The error is kept in the stub data, and ends
+ *	   the task at its next resume. 0 if the task is to be ended.
+ */
+int stub_guard_abort(struct mm_id *id)
+{
+	struct stub_data *own = (void *)id->stack;
+
+	if (!stub_guard_on)
+		return 0;
+
+	stub_guard_kill(id);
+	stub_guard_leave(stub_guard(id));
+	stub_guard_print_log();
+
+	if (own->restart_wait) {
+		own->restart_wait = 0;
+		own->syscall_data_len = 0;
+		own->err = -ESRCH;
+		return 1;
+	}
+
+	/* Else the process's other threads would wait for it for ever. */
+	if (current_mm_id() == id)
+		exit_turnstile(id);
+	return 0;
+}
