@@ -36,7 +36,7 @@ MUTANTS = [
     ("ENOENT: a withdrawn call is a death, window", "src/monitor/parked.rs",
      "Pending::Nothing | Pending::Notification => Errno::EINTR,", "Pending::Nothing | Pending::Notification => Errno::ESRCH,"),
     ("ENOENT: a withdrawn call is a death, notify", "src/monitor/notification.rs",
-     "Pending::Nothing | Pending::Notification => Ok(None),", "Pending::Nothing | Pending::Notification => Err(Errno::ESRCH),"),
+     "Received::Nothing => Ok(None),", "Received::Nothing => Err(Errno::ESRCH),"),
     ("ENOENT: a park that comes again is taken for another", "src/monitor/parked.rs", "if self.repeats(notification) {", "if false {"),
     ("ENOENT: any park comes again", "src/monitor/parked.rs", "&& ticket == self.stub.ticket.wrapping_sub(1)", "&& ticket != self.stub.ticket"),
     ("EINTR: an interrupted look is a death", "src/host/mod.rs", "for _ in 1..TRIES {", "for _ in 1..1 {"),

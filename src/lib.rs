@@ -17,6 +17,7 @@
 //! | [`policy`]  | what a stub may map and unmap: pure functions and the page-table hook |
 //! | [`stub`]    | what a parked stub runs; which system calls a stub may make at all; its data's layout |
 //! | [`watchdog`]| when a stub that does not report back is killed |
+//! | [`listener`]| nothing: receives a notification, answers one, and tells a withdrawn call from a dead stub |
 //! | [`host`]    | nothing: the host kernel's interfaces, thin |
 //!
 //! [`config`] holds what only the caller knows, [`counters`] what is counted, [`log`] how a line
@@ -32,6 +33,7 @@ pub mod capi;
 pub mod config;
 pub mod counters;
 pub mod host;
+pub mod listener;
 pub mod log;
 pub mod monitor;
 pub mod policy;
