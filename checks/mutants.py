@@ -63,6 +63,11 @@ MUTANTS = [
     ("watchdog: a park that comes again is a report", "src/monitor/parked.rs",
      "Ok(notification) => self.is_park(notification) && self.repeats(notification),", "Ok(_) => false,"),
     ("watchdog: a kill that fails counts", "src/watchdog/mod.rs", "&& error != Errno::ESRCH", "&& error == Errno::ESRCH"),
+    ("claim: the state is seen before the value", "src/claim.rs", "self.state.store(state, Ordering::Release);", "self.state.store(state, Ordering::Relaxed);"),
+    ("claim: the value of an owner before", "src/claim.rs", "BUSY, Ordering::Acquire, Ordering::Relaxed", "BUSY, Ordering::Relaxed, Ordering::Relaxed"),
+    ("claim: free while its value is still at its end", "src/claim.rs",
+     "let result = value.ok_or(Errno::EALREADY).and_then(end);\n        self.release(EMPTY);",
+     "self.release(EMPTY);\n        let result = value.ok_or(Errno::EALREADY).and_then(end);"),
     ("pool: not washed", "src/capi/parked.rs", "parked.wash(cpu)?;", "let _ = cpu;"),
     ("calls: all notify, whoever watches", "src/monitor/parked.rs", "let trap = guest.trap || ", "let trap = "),
 ]

@@ -21,8 +21,8 @@
 //! | [`host`]    | nothing: the host kernel's interfaces, thin |
 //!
 //! [`config`] holds what only the caller knows, [`counters`] what is counted, [`log`] how a line
-//! reaches the caller. All of it but the watchdog's thread runs on the caller's thread, without
-//! locks, heap, or panics.
+//! reaches the caller, [`claim`] a value that one thread at a time may have. All of it but the
+//! watchdog's thread runs on the caller's thread, without locks, heap, or panics.
 
 #![cfg_attr(not(test), no_std)]
 
@@ -30,6 +30,7 @@
 extern crate std;
 
 pub mod capi;
+pub mod claim;
 pub mod config;
 pub mod counters;
 pub mod host;
