@@ -56,7 +56,7 @@ lib: $(LIBS)
 
 ## ---- the library
 
-RUST_SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src -name '*.rs')
+RUST_SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src -name '*.rs' -o -name '*.s')
 ARCHIVE := target/release/libstubguard.a
 EXPORTS := $(shell sed -n 's/^\t\([a-z_]*\);$$/\1/p' stubguard.map)
 

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# What handles a guest's bytes, the watchdog's slot and the pool, in Miri: no undefined behaviour, whichever way is taken.
+# What handles a guest's bytes, the watchdog's slot, the claim cell and the pool, in Miri: no undefined behaviour, whichever way is taken.
 #
 # Needs a nightly toolchain with Miri and its sources: rustup toolchain install nightly -c miri,rust-src. Left out is what
 # asks the host, or runs the stub's code, and what would take hours.
@@ -14,5 +14,5 @@ export PROPTEST_CASES="${PROPTEST_CASES:-8}" CARGO_TARGET_DIR=target/miri
 export MIRIFLAGS='-Zmiri-disable-isolation -Zmiri-permissive-provenance'
 parked=monitor::parked::tests
 cargo_tests miri 50 '' "tests, no undefined behaviour" +nightly miri test --locked --lib -- \
-	policy:: stub::memory stub::frame stub::calls monitor::report monitor::pool watchdog:: config:: log:: capi:: \
+	claim:: policy:: stub::memory stub::frame stub::calls monitor::report monitor::pool watchdog:: config:: log:: capi:: \
 	$parked::a_batch $parked::a_call $parked::a_failed $parked::a_frame $parked::a_new $parked::a_page $parked::a_park

@@ -17,11 +17,12 @@
 //! | [`policy`]  | what a stub may map and unmap: pure functions and the page-table hook |
 //! | [`stub`]    | what a parked stub runs; which system calls a stub may make at all; its data's layout |
 //! | [`watchdog`]| when a stub that does not report back is killed |
+//! | [`listener`]| nothing: receives a notification, answers one, and tells a withdrawn call from a dead stub |
 //! | [`host`]    | nothing: the host kernel's interfaces, thin |
 //!
 //! [`config`] holds what only the caller knows, [`counters`] what is counted, [`log`] how a line
-//! reaches the caller. All of it but the watchdog's thread runs on the caller's thread, without
-//! locks, heap, or panics.
+//! reaches the caller, [`claim`] a value that one thread at a time may have. All of it but the
+//! watchdog's thread runs on the caller's thread, without locks, heap, or panics.
 
 #![cfg_attr(not(test), no_std)]
 
@@ -29,9 +30,11 @@
 extern crate std;
 
 pub mod capi;
+pub mod claim;
 pub mod config;
 pub mod counters;
 pub mod host;
+pub mod listener;
 pub mod log;
 pub mod monitor;
 pub mod policy;

@@ -70,10 +70,11 @@ pub unsafe fn read<T: Sized>(structure: *const T) -> Result<T> {
 pub unsafe fn write<T: Sized>(structure: *mut T, value: &T, size: usize) {
     const FIRST: usize = core::mem::size_of::<usize>();
     let rest = size.min(size_of::<T>()).saturating_sub(FIRST);
-    // SAFETY: both have so many bytes behind the first member.
-    let (to, from) =
-        unsafe { (structure.cast::<u8>().add(FIRST), (&raw const *value).cast::<u8>().add(FIRST)) };
-    // SAFETY: as above; `value` is somewhere else.
+    // SAFETY: the caller has the first member.
+    let to = unsafe { structure.cast::<u8>().add(FIRST) };
+    // SAFETY: so has the value.
+    let from = unsafe { (&raw const *value).cast::<u8>().add(FIRST) };
+    // SAFETY: both have so many bytes behind the first member; `value` is somewhere else.
     unsafe { to.copy_from_nonoverlapping(from, rest) };
 }
 

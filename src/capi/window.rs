@@ -316,8 +316,11 @@ unsafe fn begin(memory: *mut Memory, stub: Stub) -> Result<()> {
 unsafe fn record<'a>(memory: *mut Memory) -> Result<(&'a AtomicUsize, &'a mut Stub)> {
     // SAFETY: the caller's promise.
     let record = unsafe { begun(memory) }?;
-    // SAFETY: begun, so all its members are what they are said to be; the two are apart.
-    Ok(unsafe { (&(*record).caller, &mut (*record).stub) })
+    // SAFETY: begun, so it is an atomic, which any thread may use.
+    let caller = unsafe { &(*record).caller };
+    // SAFETY: begun, and apart from that; no other thread uses it.
+    let stub = unsafe { &mut (*record).stub };
+    Ok((caller, stub))
 }
 
 /// # Safety
@@ -326,10 +329,10 @@ unsafe fn begun(memory: *mut Memory) -> Result<*mut Record> {
     if memory.is_null() || !memory.is_aligned() {
         return Err(Errno::EINVAL);
     }
-    let record = memory.cast::<Record>();
+    const { assert!(offset_of!(Record, mark) == 0) };
     // SAFETY: the caller's memory, whatever is in it; nobody changes this word but at the beginning.
-    let mark = unsafe { (&raw const (*record).mark).read() };
-    if mark == Record::MARK { Ok(record) } else { Err(Errno::EINVAL) }
+    let mark = unsafe { memory.cast::<u64>().read() };
+    if mark == Record::MARK { Ok(memory.cast()) } else { Err(Errno::EINVAL) }
 }
 
 /// Bytes of a guest's registers.

@@ -1,29 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! One notification, all that are pending, or those of a batch.
 //!
-//! Nothing here waits without a bound. What the host may answer, and what is done about it:
-//!
-//! | call | answer            | meaning                               | what is done              |
-//! |------|-------------------|---------------------------------------|---------------------------|
-//! | poll | EINTR             | a signal was handled                  | to the caller             |
-//! | poll | POLLERR           | a signal while the listener was busy  | EINTR, to the caller      |
-//! | poll | POLLHUP           | the stub is dead (and reaped, if the host is older than 6.11) | ESRCH |
-//! | RECV | EINTR             | a signal, or the watchdog's kick      | to the caller             |
-//! | RECV | ENOENT            | withdrawn, or the stub is dead        | poll again: POLLHUP tells |
-//! | RECV | EINVAL and others | a bug, or not a listener              | to the caller             |
-//! | SEND | ENOENT            | withdrawn; it comes again, or has not | counted, served           |
-//! | SEND | EINTR             | not answered yet                      | again, a few times; EIO   |
-//! | SEND | EINPROGRESS       | it has its answer: a bug              | to the caller             |
+//! Nothing here waits without a bound. What the host may answer, and what it means: see [`listener`]. A dead stub is
+//! ESRCH to the caller. A call that the host withdraws is nothing to the caller; if it is withdrawn before its
+//! answer, it counts as served.
 //!
 //! What was received and could not be answered never comes again, and its stub stays in the call: the caller is told
 //! at once, whatever was answered before, and ends the stub.
 
 use crate::config::Config;
-use crate::counters;
-use crate::host::seccomp::{self, Answer, Notification, Pending};
+use crate::host::seccomp::{Answer, Notification};
+use crate::listener::{self, Received};
 use crate::policy::{self, Denial, Mmap};
 use crate::stub::memory::StubData;
-use crate::{Errno, Result, stub};
+use crate::{Errno, Result, counters, stub};
 use std::os::fd::BorrowedFd;
 
 /// How long the monitor waits for the next call of a batch, before its caller looks whether the
@@ -32,8 +22,6 @@ const BATCH_WAIT_MS: u16 = 20;
 /// A stub has one thread, so one call pending; more than a few in one go are a storm, which can
 /// wait until the monitor has looked after everything else.
 const DRAIN_MAX: u32 = 8;
-/// SEND is not interrupted on any host that we know; do not spin if that changes.
-const SEND_TRIES: u32 = 8;
 
 /// The calls that the monitor has queued and the stub works on.
 #[derive(Clone, Copy, Debug)]
@@ -90,20 +78,10 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Monitor<'_, Hook> {
 
     /// Receives a call.
     fn next(&self, timeout_ms: u16) -> Result<Option<Notification>> {
-        match seccomp::wait(self.listener, timeout_ms)? {
-            Pending::Nothing => return Ok(None),
-            Pending::Gone => return Err(Errno::ESRCH),
-            Pending::Notification => {}
-        }
-        match seccomp::receive(self.listener) {
-            Err(Errno::ENOENT) => {
-                counters::RESYNCHRONISED.bump();
-                match seccomp::wait(self.listener, 0)? {
-                    Pending::Gone => Err(Errno::ESRCH),
-                    Pending::Nothing | Pending::Notification => Ok(None),
-                }
-            }
-            received => received.map(Some),
+        match listener::receive(self.listener, Some(timeout_ms))? {
+            Received::Call(notification) => Ok(Some(notification)),
+            Received::Nothing => Ok(None),
+            Received::Gone => Err(Errno::ESRCH),
         }
     }
 
@@ -184,22 +162,14 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Monitor<'_, Hook> {
     }
 
     fn send(&self, id: u64, answer: Answer) -> Result<()> {
-        for _ in 0..SEND_TRIES {
-            match seccomp::send(self.listener, id, answer) {
-                Ok(()) => {
-                    counters::SERVED.bump();
-                    return Ok(());
-                }
-                // No death: a freezer, a debugger, or a signal took the stub out of the call.
-                Err(Errno::ENOENT) => {
-                    counters::RESYNCHRONISED.bump();
-                    return Ok(());
-                }
-                Err(Errno::EINTR) => {}
-                Err(error) => return Err(error),
+        match listener::send(self.listener, id, answer) {
+            // No death: a freezer, a debugger, or a signal took the stub out of the call.
+            Err(Errno::ENOENT) => {
+                counters::RESYNCHRONISED.bump();
+                Ok(())
             }
+            result => result,
         }
-        Err(Errno::EIO)
     }
 }
 

@@ -42,6 +42,7 @@ use crate::config::{STUBGUARD_CALL_MMAP, STUBGUARD_CALL_MUNMAP, STUBGUARD_CALL_W
 use crate::host::probe::{STUBGUARD_F_FSGSBASE, STUBGUARD_F_RECEIVE_ENDS};
 use crate::host::seccomp::{self, Answer, Notification, Pending};
 use crate::host::{pidfd, rlimit};
+use crate::listener::{self, Received};
 use crate::policy::{self, Denial, Mmap};
 use crate::stub::calls;
 use crate::stub::code::{self, Call, Control, Head, Place};
@@ -57,8 +58,6 @@ use std::os::fd::AsFd;
 const WAIT_MS: u16 = 50;
 /// A park that the host has withdrawn comes again: so often in a row before the caller looks after everything else.
 const REPEATS_MAX: u32 = 8;
-/// See `notification`.
-const SEND_TRIES: u32 = 8;
 
 /// Words of `struct user_regs_struct`: how many, and which.
 pub const STUBGUARD_REGISTERS: usize = 27;
@@ -524,17 +523,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
 
     /// Has the call that holds the stub return a value.
     fn send(&self, value: i64) -> Result<()> {
-        for _ in 0..SEND_TRIES {
-            match seccomp::send(self.monitor.listener, self.stub.notification, Answer::Return(value)) {
-                Err(Errno::EINTR) => {}
-                Ok(()) => {
-                    counters::SERVED.bump();
-                    return Ok(());
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Err(Errno::EIO)
+        listener::send(self.monitor.listener, self.stub.notification, Answer::Return(value))
     }
 
     /// Lets a guest go on behind its call. No signal withdraws a call that has been received
@@ -903,25 +892,18 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         Some(Event { signal: libc::SIGSYS, syscall: call.nr, notified: 1, ..Event::default() })
     }
 
+    /// A host that does not tell a receive of the stub's death is polled before, so that the monitor may look.
     fn receive(&self) -> Result<Notification> {
-        let listener = self.monitor.listener;
-        let no_report = |pending| if self.is_dead(pending) { Errno::ESRCH } else { Errno::EINTR };
-        if self.features & STUBGUARD_F_RECEIVE_ENDS == 0 {
-            match seccomp::wait(listener, WAIT_MS) {
-                Ok(Pending::Notification) => {}
-                Ok(pending) => return Err(no_report(pending)),
-                // With a timer each wait may end so.
-                Err(Errno::EINTR) => return Err(no_report(Pending::Nothing)),
-                Err(error) => return Err(error),
-            }
-        }
-        match seccomp::receive(listener) {
-            Err(Errno::ENOENT) => {
-                counters::RESYNCHRONISED.bump();
-                Err(no_report(seccomp::wait(listener, 0)?))
-            }
-            result => result,
-        }
+        let timeout = (self.features & STUBGUARD_F_RECEIVE_ENDS == 0).then_some(WAIT_MS);
+        let pending = match listener::receive(self.monitor.listener, timeout) {
+            Ok(Received::Call(notification)) => return Ok(notification),
+            Ok(Received::Gone) => Pending::Gone,
+            Ok(Received::Nothing) => Pending::Nothing,
+            // With a timer each poll may end so.
+            Err(Errno::EINTR) if timeout.is_some() => Pending::Nothing,
+            Err(error) => return Err(error),
+        };
+        Err(if self.is_dead(pending) { Errno::ESRCH } else { Errno::EINTR })
     }
 
     /// Whether the stub is dead. Before Linux 6.11 its listener tells only when it has been reaped, which a monitor

@@ -8,13 +8,13 @@
 pub mod judge;
 pub mod slot;
 
+use crate::claim::ClaimCell;
 use crate::config::{self, Config, STUBGUARD_MAX_CPUS, STUBGUARD_TIME_TRAVEL};
 use crate::host::{pidfd, procfs, seccomp, thread};
 use crate::log::Line;
 use crate::{Errno, Result, counters};
-use core::cell::UnsafeCell;
 use core::ffi::{c_int, c_void};
-use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use judge::{Account, Doing, Look};
 use nix::sys::time::TimeSpec;
@@ -42,38 +42,16 @@ struct Running {
     timer: TimerFd,
 }
 
-/// `running` belongs to whoever has moved `state` to BUSY.
-struct Control {
-    state: AtomicU8,
-    stop: AtomicBool,
-    running: UnsafeCell<Option<Running>>,
+#[cfg(not(loom))]
+static RUNNING: ClaimCell<Running> = ClaimCell::new();
+
+#[cfg(loom)]
+loom::lazy_static! {
+    static ref RUNNING: ClaimCell<Running> = ClaimCell::new();
 }
 
-const STOPPED: u8 = 0;
-const BUSY: u8 = 1;
-const STARTED: u8 = 2;
-
-#[allow(unsafe_code)]
-// SAFETY: `running` is touched only by the thread that has moved `state` to BUSY.
-unsafe impl Sync for Control {}
-
-static CONTROL: Control =
-    Control { state: AtomicU8::new(STOPPED), stop: AtomicBool::new(false), running: UnsafeCell::new(None) };
-
-impl Control {
-    /// Moves `state` from `from` over BUSY to what `change` leaves running.
-    fn change(&self, from: u8, change: impl FnOnce(&mut Option<Running>) -> Result<()>) -> Result<()> {
-        self.state
-            .compare_exchange(from, BUSY, Ordering::Acquire, Ordering::Relaxed)
-            .map_err(|_| Errno::EALREADY)?;
-        #[allow(unsafe_code)]
-        // SAFETY: this thread has moved `state` to BUSY.
-        let running = unsafe { &mut *self.running.get() };
-        let result = change(running);
-        self.state.store(if running.is_some() { STARTED } else { STOPPED }, Ordering::Release);
-        result
-    }
-}
+/// Tells the thread to end.
+static STOP: AtomicBool = AtomicBool::new(false);
 
 fn slot(cpu: c_int) -> Result<&'static Slot> {
     let config = config::get()?;
@@ -147,17 +125,16 @@ pub fn start() -> Result<()> {
     if config.has(STUBGUARD_TIME_TRAVEL) {
         return Err(Errno::EOPNOTSUPP);
     }
-    CONTROL.change(STOPPED, |running| {
+    RUNNING.put(|| {
         if config.kick_signal != 0 {
             thread::claim_kick(config.kick_signal)?;
         }
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC)?;
         let tick = Duration::from_millis(config.watchdog_tick_ms.into());
         timer.set(Expiration::Interval(TimeSpec::from(tick)), TimerSetTimeFlags::empty())?;
-        CONTROL.stop.store(false, Ordering::Relaxed);
+        STOP.store(false, Ordering::Relaxed);
         let thread = thread::start(main, timer.as_fd())?;
-        *running = Some(Running { thread, timer });
-        Ok(())
+        Ok(Running { thread, timer })
     })
 }
 
@@ -166,11 +143,8 @@ pub fn start() -> Result<()> {
 /// # Errors
 /// `EALREADY` if there is none; what the host says.
 pub fn stop() -> Result<()> {
-    CONTROL.change(STARTED, |running| {
-        let Some(Running { thread, timer }) = running.take() else {
-            return Err(Errno::EALREADY);
-        };
-        CONTROL.stop.store(true, Ordering::Release);
+    RUNNING.take(|Running { thread, timer }| {
+        STOP.store(true, Ordering::Release);
         let soon = Expiration::IntervalDelayed(
             TimeSpec::from(Duration::from_nanos(1)),
             TimeSpec::from(Duration::from_millis(10)),
@@ -208,7 +182,7 @@ extern "C" fn main(timer: *mut c_void) -> *mut c_void {
         // charges less, never more.
         let mut expirations = [0; 8];
         let read = nix::unistd::read(timer, &mut expirations);
-        if CONTROL.stop.load(Ordering::Acquire) {
+        if STOP.load(Ordering::Acquire) {
             return core::ptr::null_mut();
         }
         if matches!(read, Err(error) if error != Errno::EINTR) {
