@@ -187,6 +187,21 @@ struct sock_filter; /* <linux/filter.h> */
 #define STUBGUARD_SELECTOR 4088
 
 /**
+ * Bytes of a parked stub's data: a control page, and the signal stack.
+ */
+#define STUBGUARD_DATA_SIZE (2 * PAGE)
+
+/**
+ * Where in a parked stub's data its signal stack begins.
+ */
+#define STUBGUARD_STACK FP
+
+/**
+ * Bytes of a parked stub's signal stack.
+ */
+#define STUBGUARD_STACK_SIZE (STUBGUARD_DATA_SIZE - STUBGUARD_STACK)
+
+/**
  * A number that no filter exceeds; what a caller's array needs.
  */
 #define STUBGUARD_FILTER_MAX 192
@@ -425,7 +440,7 @@ struct stubguard_stub_info {
          */
         size_t size;
         /**
-         * The stub's two data pages.
+         * The stub's data, `STUBGUARD_DATA_SIZE` bytes.
          */
         void *shared;
         /**
@@ -835,8 +850,8 @@ int stubguard_watchdog_rehearse(int pid,
  * The code has the limit by which a stub cannot map anything while a guest runs: a soft `RLIMIT_AS` of 0, below
  * the hard one that this process had at stubguard_init().
  *
- * `page`: the configured page size; each stub maps it, not writable, at `stub_start`, and its two
- * data pages behind it. Any thread, before the first stub.
+ * `page`: the configured page size; each stub maps it, not writable, at `stub_start`, and its data behind it, in which
+ * its signal stack is `STUBGUARD_STACK_SIZE` bytes at `STUBGUARD_STACK`. Any thread, before the first stub.
  *
  * Returns the code's length; -EINVAL for NULL, or what is not aligned; -EOPNOTSUPP without `STUBGUARD_WINDOW`; -ENODEV before
  * stubguard_init().
@@ -861,7 +876,7 @@ int stubguard_listen(void);
  * Begins the record of a stub that is to be started.
  *
  * `stub`: memory for it that the guest cannot reach. It is the library's alone until the stub has ended, and is not
- * moved. `shared`: the stub's two data pages, which stay the caller's. Any thread.
+ * moved. `shared`: the stub's data, `STUBGUARD_DATA_SIZE` bytes, which stay the caller's. Any thread.
  *
  * Returns 0; -EINVAL for NULL, or what is not aligned; -EOPNOTSUPP, -ENODEV as above.
  */

@@ -211,9 +211,9 @@ impl Config {
         (*mmap_fd_first, *mmap_fd_last) =
             const { (code::STUBGUARD_MEMORY_FD as i32, code::STUBGUARD_MEMORY_FD as i32) };
         *layout = Layout {
-            size: const { code::DATA as u32 },
-            sigstack: const { code::FP as u32 },
-            sigstack_size: const { code::PAGE as u32 },
+            size: const { code::STUBGUARD_DATA_SIZE as u32 },
+            sigstack: const { code::STUBGUARD_STACK as u32 },
+            sigstack_size: const { code::STUBGUARD_STACK_SIZE as u32 },
             ..Layout::default()
         };
         Ok(())

@@ -68,7 +68,7 @@ unsafe impl Sized for Event {
 pub struct StubInfo {
     /// sizeof(struct stubguard_stub_info).
     pub size: usize,
-    /// The stub's two data pages.
+    /// The stub's data, `STUBGUARD_DATA_SIZE` bytes.
     pub shared: *mut c_void,
     /// Tells the process from all others that have had or will have this pid; 0 before stubguard_stub_attach().
     pub identity: u64,
@@ -98,8 +98,8 @@ fn window() -> Result<&'static Config> {
 /// The code has the limit by which a stub cannot map anything while a guest runs: a soft `RLIMIT_AS` of 0, below
 /// the hard one that this process had at stubguard_init().
 ///
-/// `page`: the configured page size; each stub maps it, not writable, at `stub_start`, and its two
-/// data pages behind it. Any thread, before the first stub.
+/// `page`: the configured page size; each stub maps it, not writable, at `stub_start`, and its data behind it, in which
+/// its signal stack is `STUBGUARD_STACK_SIZE` bytes at `STUBGUARD_STACK`. Any thread, before the first stub.
 ///
 /// Returns the code's length; -EINVAL for NULL, or what is not aligned; -EOPNOTSUPP without `STUBGUARD_WINDOW`; -ENODEV before
 /// stubguard_init().
@@ -137,7 +137,7 @@ pub extern "C" fn stubguard_listen() -> c_int {
 /// Begins the record of a stub that is to be started.
 ///
 /// `stub`: memory for it that the guest cannot reach. It is the library's alone until the stub has ended, and is not
-/// moved. `shared`: the stub's two data pages, which stay the caller's. Any thread.
+/// moved. `shared`: the stub's data, `STUBGUARD_DATA_SIZE` bytes, which stay the caller's. Any thread.
 ///
 /// Returns 0; -EINVAL for NULL, or what is not aligned; -EOPNOTSUPP, -ENODEV as above.
 #[unsafe(no_mangle)]

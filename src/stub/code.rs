@@ -153,10 +153,12 @@ pub const FP: usize = PAGE;
 /// no filter sees them. The monitor writes it on every resume. A guest that does changes the cost of its own calls, or ends itself.
 pub const STUBGUARD_SELECTOR: usize = 4088;
 
-/// All of a stub's data: the control page, and the signal stack.
-///
-/// cbindgen:ignore
-pub const DATA: usize = 2 * PAGE;
+/// Bytes of a parked stub's data: a control page, and the signal stack.
+pub const STUBGUARD_DATA_SIZE: usize = 2 * PAGE;
+/// Where in a parked stub's data its signal stack begins.
+pub const STUBGUARD_STACK: usize = FP;
+/// Bytes of a parked stub's signal stack.
+pub const STUBGUARD_STACK_SIZE: usize = STUBGUARD_DATA_SIZE - STUBGUARD_STACK;
 
 /// The stub's page: fixed for x86-64.
 ///

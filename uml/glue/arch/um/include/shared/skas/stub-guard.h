@@ -22,16 +22,14 @@ struct stub_data;
 /**
  * struct stub_guard - What the guard knows of a stub
  * @shared:	The stub data as the stub sees it
- * @listener:	The fd of the filter's listener; -1 before the stub has one
- * @identity:	What tells the stub from a later process with its pid
+ * @stub:	Window mode: the library's record, which has all that is not here
+ * @listener:	The fd of the filter's listener, or -1; in window mode only until
+ *		the library has it
+ * @identity:	Notify mode: what tells the stub from a later process with its pid
  * @calls:	Notify mode: how many calls of the batch are published
  * @pending:	Notify mode: how many of these are not answered yet
- * @starting:	Window mode: the stub has not parked yet
+ * @starting:	Window mode: the stub has not run anything yet
  * @reused:	Window mode: the stub was kept from another address space
- * @inflight_regs: Window mode: whose registers are in the stub, which the host
- *		holds in a call; else NULL
- * @trapped:	Window mode: the last stop was a call that made a signal frame
- * @trap:	Window mode: the next call is to make a signal frame
  * @runs:	Odd while the guest runs
  * @cpu:	The CPU on which it runs, or ran last
  * @waiters:	A flush may wait until it stops
@@ -47,15 +45,13 @@ struct stub_data;
  */
 struct stub_guard {
 	unsigned long shared;
+	void *stub;
 	int listener;
 	unsigned long long identity;
 	int calls;
 	int pending;
 	int starting;
 	int reused;
-	struct uml_pt_regs *inflight_regs;
-	int trapped;
-	int trap;
 	unsigned int runs;
 	int cpu;
 	int waiters;
@@ -149,9 +145,11 @@ void stub_guard_unpin(void);
  * What the guard's host side (os-Linux/skas/stubguard) has for its kernel side
  */
 int os_stub_guard_start(void *stub_code, unsigned long task_size);
-void os_stub_guard_prepare(struct mm_id *id);
+unsigned long os_stub_guard_record_size(void);
+int os_stub_guard_prepare(struct mm_id *id);
 void os_stub_guard_detach(struct mm_id *id);
 int stub_guard_take(struct mm_id *id);
+int os_stub_guard_put(struct mm_id *id);
 unsigned long os_stub_guard_kept(void);
 unsigned long os_stub_guard_drop(void);
 int os_stub_guard_keeps(void);

@@ -8,6 +8,7 @@
 #include <linux/init.h>
 #include <linux/log2.h>
 #include <linux/shrinker.h>
+#include <linux/slab.h>
 
 #include <as-layout.h>
 #include <init.h>
@@ -23,23 +24,30 @@
 int stub_guard_alloc(struct mm_id *id)
 {
 	struct stub_guard *guard = stub_guard(id);
-	int taken;
+	int ret;
 
 	if (!stub_guard_on)
 		return 0;
 
 	guard->listener = -1;
-	while ((taken = stub_guard_take(id)) < 0)
+	if (stub_guard_parked) {
+		guard->stub = kzalloc(os_stub_guard_record_size(), GFP_KERNEL);
+		if (!guard->stub)
+			return -ENOMEM;
+	}
+	while ((ret = stub_guard_take(id)) < 0)
 		free_pages(guard->shared, ilog2(STUB_DATA_PAGES));
-	if (taken)
+	if (ret)
 		return 0;
 
 	guard->shared = __get_free_pages(GFP_KERNEL | __GFP_ZERO,
 					 ilog2(STUB_DATA_PAGES));
-	if (!guard->shared)
-		return -ENOMEM;
-	os_stub_guard_prepare(id);
-	return 0;
+	ret = guard->shared ? os_stub_guard_prepare(id) : -ENOMEM;
+	if (ret < 0) {
+		free_pages(guard->shared, ilog2(STUB_DATA_PAGES));
+		kfree(guard->stub);
+	}
+	return ret;
 }
 
 /**
@@ -53,6 +61,22 @@ void stub_guard_free(struct mm_id *id)
 
 	os_stub_guard_detach(id);
 	free_pages(stub_guard(id)->shared, ilog2(STUB_DATA_PAGES));
+	kfree(stub_guard(id)->stub);
+}
+
+/**
+ * stub_guard_put() - Keep the stub of an address space that ends
+ * @id:		The address space
+ *
+ * Return: 1 if it is kept, and with it all that it shares; 0 if it is to be ended
+ */
+int stub_guard_put(struct mm_id *id)
+{
+	if (!os_stub_guard_put(id))
+		return 0;
+
+	kfree(stub_guard(id)->stub);
+	return 1;
 }
 
 static unsigned long kept_count(struct shrinker *shrinker,

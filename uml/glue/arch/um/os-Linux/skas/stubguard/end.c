@@ -18,7 +18,7 @@
 static int kept;
 
 /* Only a word of the host's is a death: an interrupted look is none */
-int stub_guard_lives(const struct stubguard_stub *stub)
+int stub_guard_lives(struct stubguard_stub *stub)
 {
 	int ret;
 
@@ -26,6 +26,15 @@ int stub_guard_lives(const struct stubguard_stub *stub)
 		ret = stubguard_stub_lives(stub);
 	} while (ret == -EINTR);
 	return ret == 1;
+}
+
+struct stubguard_stub_info stub_guard_info(struct stubguard_stub *stub)
+{
+	struct stubguard_stub_info info = { .size = sizeof(info) };
+
+	/* It fails for what is no record, and leaves this as it is */
+	stubguard_stub_info(stub, &info);
+	return info;
 }
 
 /**
@@ -36,6 +45,9 @@ void os_stub_guard_detach(struct mm_id *id)
 {
 	struct stub_guard *guard = stub_guard(id);
 
+	/* Nothing to do if the library has none: it was never attached, or is kept */
+	if (stub_guard_parked)
+		stubguard_stub_end(parked(id));
 	if (guard->listener >= 0)
 		put_stub_listener(guard->listener);
 	guard->listener = -1;
@@ -43,14 +55,16 @@ void os_stub_guard_detach(struct mm_id *id)
 
 void stub_guard_kill(struct mm_id *id)
 {
-	struct stub_guard *guard = stub_guard(id);
+	uint64_t identity = stub_guard_parked ?
+		stub_guard_info(parked(id)).identity : stub_guard(id)->identity;
 
-	if (guard->listener >= 0) {
+	/* It has been attached */
+	if (identity) {
 		stub_guard_pin();
 		seccomp_wd_exit(uml_curr_cpu());
 		stub_guard_unpin();
 		if (id->pid > 0)
-			stubguard_kill_stub(id->pid, guard->identity);
+			stubguard_kill_stub(id->pid, identity);
 	}
 }
 
@@ -64,36 +78,34 @@ void stub_guard_kill(struct mm_id *id)
 int stub_guard_take(struct mm_id *id)
 {
 	struct stub_guard *guard = stub_guard(id);
-	struct stubguard_stub *stub = parked(id);
+	struct stubguard_stub_info info;
 
-	if (!stub_guard_parked || stubguard_stub_take(stub) != 1)
+	if (!stub_guard_parked || stubguard_stub_take(parked(id)) != 1)
 		return 0;
 
 	__atomic_sub_fetch(&kept, 1, __ATOMIC_RELAXED);
-	guard->shared = (unsigned long)stub->shared;
-	if (!stub_guard_lives(stub)) {
-		stubguard_stub_end(stub);
+	info = stub_guard_info(parked(id));
+	guard->shared = (unsigned long)info.shared;
+	if (!stub_guard_lives(parked(id))) {
+		stubguard_stub_end(parked(id));
 		return -1;
 	}
-	id->pid = stub->pid;
-	guard->listener = stub->listener;
-	guard->identity = stub->identity;
-	guard->starting = 0;
+	id->pid = info.pid;
 	guard->reused = 1;
 	return 1;
 }
 
 /**
- * stub_guard_put() - Keep the stub of an address space that ends
+ * os_stub_guard_put() - Keep the stub of an address space that ends
  * @id:		The address space
  *
  * Return: 1 if it is kept, and with it all that it shares; 0 if it is to be ended
  */
-int stub_guard_put(struct mm_id *id)
+int os_stub_guard_put(struct mm_id *id)
 {
 	int ret;
 
-	if (!stub_guard_parked || id->pid <= 0 || stub_guard(id)->starting)
+	if (!stub_guard_parked || id->pid <= 0)
 		return 0;
 
 	stub_guard_pin();
@@ -132,13 +144,15 @@ int __init os_stub_guard_keeps(void)
  */
 unsigned long os_stub_guard_drop(void)
 {
+	struct stubguard_stub_info info;
 	struct stubguard_stub stub;
 
 	if (stubguard_stub_take(&stub) != 1)
 		return 0;
 
 	__atomic_sub_fetch(&kept, 1, __ATOMIC_RELAXED);
+	info = stub_guard_info(&stub);
 	if (stubguard_stub_end(&stub) == 0)
-		CATCH_EINTR(waitpid(stub.pid, NULL, __WALL));
-	return (unsigned long)stub.shared;
+		CATCH_EINTR(waitpid(info.pid, NULL, __WALL));
+	return (unsigned long)info.shared;
 }

@@ -38,17 +38,10 @@ struct stub_settings {
 
 extern struct stub_settings stub_settings;
 
-/*
- * What the library knows of a parked stub. The kernel's own copy of the stub
- * data has no signal frame then, so that it has its place.
- */
+/* Window mode: the library's record of a stub */
 static inline struct stubguard_stub *parked(struct mm_id *id)
 {
-	static_assert(sizeof(struct stubguard_stub) <=
-		      sizeof(((struct stub_data *)0)->sigstack),
-		      "the library's record does not fit into the signal stack");
-
-	return (void *)((struct stub_data *)id->stack)->sigstack;
+	return stub_guard(id)->stub;
 }
 
 /* host.c: names the calls that the host refuses; see there */
@@ -62,7 +55,9 @@ void stub_guard_print_log(void);
 void stub_guard_leave(struct stub_guard *guard);
 
 /* end.c: has the stub not ended yet? And: see that it ends. */
-int stub_guard_lives(const struct stubguard_stub *stub);
+int stub_guard_lives(struct stubguard_stub *stub);
+/* end.c: what the library knows of it; all 0 if that is nothing */
+struct stubguard_stub_info stub_guard_info(struct stubguard_stub *stub);
 void stub_guard_kill(struct mm_id *id);
 
 /* mappings.c: how often all mappings of a stub were dropped */
@@ -76,10 +71,10 @@ void stub_guard_queue_drop(struct mm_id *id);
 /* mappings.c: handles what the host has refused; returns what remains of it */
 long stub_guard_drop_mappings(struct mm_id *id, long error, int done, int guest);
 
-/* window.c: lets the guest go on, and waits until it stops */
+/* window.c: runs the batch, and the guest if there is one; waits until it stops */
 int stub_guard_go_on(struct mm_id *id, struct stubguard_event *event,
 		     struct uml_pt_regs *regs, void *siginfo);
-/* window.c: as stub_guard_fetch(), but the caller holds the turnstile or a lock */
-int __stub_guard_fetch(struct mm_id *id);
+/* window.c: takes over the registers that are in the stub, these or (NULL) any */
+int stub_guard_fetch_regs(struct mm_id *id, const struct uml_pt_regs *regs);
 
 #endif

@@ -68,7 +68,7 @@ int __init os_stub_guard_rehearse(struct mm_id *id, struct uml_pt_regs *regs,
 		error = event.error;
 		own->syscall_data_len = event.done;
 		if (ret == 0 && error == 0)
-			ret = __stub_guard_fetch(id);
+			ret = stub_guard_fetch_regs(id, NULL);
 	} else {
 		ret = set_stub_state(regs, own, 0);
 		own->syscall_data_len = id->syscall_data_len;
@@ -105,6 +105,8 @@ int __init os_stub_guard_rehearse(struct mm_id *id, struct uml_pt_regs *regs,
  */
 int __init os_stub_guard_rehearse_kill(struct mm_id *id)
 {
+	uint64_t identity = stub_guard_parked ?
+		stub_guard_info(parked(id)).identity : stub_guard(id)->identity;
 	int ret, pid = id->pid;
 	siginfo_t info;
 
@@ -114,7 +116,7 @@ int __init os_stub_guard_rehearse_kill(struct mm_id *id)
 
 	/* For SIGCHLD it is nobody's: its end is no surprise */
 	id->pid = -1;
-	ret = stubguard_watchdog_rehearse(pid, stub_guard(id)->identity);
+	ret = stubguard_watchdog_rehearse(pid, identity);
 	if (ret < 0) {
 		id->pid = pid;
 		return ret;

@@ -177,6 +177,29 @@ static void __init raise_fd_limit(void)
 	       (unsigned long)lim.rlim_cur, want_window ? 1 : 2);
 }
 
+/* Notify mode: where the library finds things in what monitor and stub share */
+static const struct stubguard_layout notify_layout __initconst = {
+	.size = sizeof(struct stub_data),
+	.err = offsetof(struct stub_data, err),
+	.calls_len = offsetof(struct stub_data, syscall_data_len),
+	.calls = offsetof(struct stub_data, syscall_data),
+	.call_size = sizeof(struct stub_syscall),
+	.calls_max = ARRAY_SIZE(((struct stub_data *)0)->syscall_data),
+	.call_addr = offsetof(struct stub_syscall, mem.addr),
+	.call_length = offsetof(struct stub_syscall, mem.length),
+	.call_offset = offsetof(struct stub_syscall, mem.offset),
+	.call_prot = offsetof(struct stub_syscall, mem.prot),
+	.restart_wait = offsetof(struct stub_data, restart_wait),
+	.futex = offsetof(struct stub_data, futex),
+	.signal = offsetof(struct stub_data, signal),
+	.si_offset = offsetof(struct stub_data, si_offset),
+	.mctx_offset = offsetof(struct stub_data, mctx_offset),
+	.arch_data = offsetof(struct stub_data, arch_data),
+	.arch_size = sizeof(struct stub_data_arch),
+	.sigstack = offsetof(struct stub_data, sigstack),
+	.sigstack_size = sizeof(((struct stub_data *)0)->sigstack),
+};
+
 /**
  * os_stub_guard_start() - Start the guard, if it is wanted and can be had
  * @code:	A page for what the stubs of window mode run
@@ -191,36 +214,11 @@ int __init os_stub_guard_start(void *code, unsigned long task_size)
 		.cpus = uml_ncpus,
 		.stub_start = STUB_START,
 		.page_size = UM_KERN_PAGE_SIZE,
-		.mmap_fd_first = STUB_MEM_FD,
-		.mmap_fd_last = STUB_MEM_FD,
 		.watchdog_tick_ms = watchdog_tick,
 		.watchdog_budget_ms = watchdog_budget,
 		.kick_signal = SIGRTMIN + 1,
 		.log = stub_guard_log_line,
-		.layout = {
-			.size = sizeof(struct stub_data),
-			.err = offsetof(struct stub_data, err),
-			.calls_len = offsetof(struct stub_data, syscall_data_len),
-			.calls = offsetof(struct stub_data, syscall_data),
-			.call_size = sizeof(struct stub_syscall),
-			.calls_max = ARRAY_SIZE(((struct stub_data *)0)->syscall_data),
-			.call_addr = offsetof(struct stub_syscall, mem.addr),
-			.call_length = offsetof(struct stub_syscall, mem.length),
-			.call_offset = offsetof(struct stub_syscall, mem.offset),
-			.call_prot = offsetof(struct stub_syscall, mem.prot),
-			.call_fd = offsetof(struct stub_syscall, mem.fd),
-			.call_type = offsetof(struct stub_syscall, syscall),
-			.restart_wait = offsetof(struct stub_data, restart_wait),
-			.futex = offsetof(struct stub_data, futex),
-			.signal = offsetof(struct stub_data, signal),
-			.si_offset = offsetof(struct stub_data, si_offset),
-			.mctx_offset = offsetof(struct stub_data, mctx_offset),
-			.arch_data = offsetof(struct stub_data, arch_data),
-			.arch_size = sizeof(struct stub_data_arch),
-			.sigstack = offsetof(struct stub_data, sigstack),
-			.sigstack_size = sizeof(((struct stub_data *)0)->sigstack),
-			.fp_size = host_fp_size,
-		},
+		.fp_size = host_fp_size,
 	};
 	struct stub_guard_init *init = &stub_settings.init;
 	int ret;
@@ -243,8 +241,10 @@ int __init os_stub_guard_start(void *code, unsigned long task_size)
 		config.flags |= STUBGUARD_WINDOW;
 		config.pool_size = stub_settings.pool_size;
 		config.guest_end = want_notified ? task_size : 0;
-		config.mmap_fd_first = STUBGUARD_MEMORY_FD;
-		config.mmap_fd_last = STUBGUARD_MEMORY_FD;
+	} else {
+		config.layout = notify_layout;
+		config.mmap_fd_first = STUB_MEM_FD;
+		config.mmap_fd_last = STUB_MEM_FD;
 	}
 	if (want_all)
 		config.flags |= STUBGUARD_REQUIRE;
@@ -273,8 +273,8 @@ int __init os_stub_guard_start(void *code, unsigned long task_size)
 			return ret;
 		stub_settings.code = code;
 		init->memory_fd = STUBGUARD_MEMORY_FD;
-		init->stack = offsetof(struct stub_data, sigstack);
-		init->stack_size = sizeof(((struct stub_data *)0)->sigstack);
+		init->stack = STUBGUARD_STACK;
+		init->stack_size = STUBGUARD_STACK_SIZE;
 		if (config.guest_end)
 			init->sa_flags = SA_RESTART;
 		/* No filter sees a call that is dispatched: neither one of others */

@@ -44,14 +44,28 @@ void stub_guard_fill_init(struct stub_guard_init *init)
 }
 
 /**
- * os_stub_guard_prepare() - Put a new stub's filter where it finds it
+ * os_stub_guard_prepare() - Put a new stub's filter where it finds it, and begin
+ *			     the library's record
  * @id:		The stub, which has not been started
+ *
+ * Return: 0, or a negative error
  */
-void os_stub_guard_prepare(struct mm_id *id)
+int os_stub_guard_prepare(struct mm_id *id)
 {
-	memcpy((void *)stub_guard(id)->shared + stub_settings.init.filter,
-	       stub_settings.filter,
+	void *shared = (void *)stub_guard(id)->shared;
+
+	memcpy(shared + stub_settings.init.filter, stub_settings.filter,
 	       stub_settings.init.len * sizeof(stub_settings.filter[0]));
+	return stub_guard_parked ? stubguard_stub_init(parked(id), shared) : 0;
+}
+
+/**
+ * os_stub_guard_record_size() - How much memory the library's record of a stub
+ *				 needs; 0 in notify mode
+ */
+unsigned long os_stub_guard_record_size(void)
+{
+	return stub_guard_parked ? sizeof(struct stubguard_stub) : 0;
 }
 
 /**
@@ -78,10 +92,9 @@ int os_stub_guard_attach(struct mm_id *id)
 
 	if (stub_guard_parked) {
 		ret = stubguard_stub_attach(parked(id), id->pid,
-					    guard->listener,
-					    (void *)guard->shared);
+					    guard->listener);
 		if (ret == 0)
-			guard->identity = parked(id)->identity;
+			guard->listener = -1;	/* It is the library's now */
 		else if (stub_guard_may_print(__func__))
 			printk(UM_KERN_ERR "stubguard: no listener, err = %d\n",
 			       guard->listener < 0 ? guard->listener : ret);

@@ -26,14 +26,72 @@
 #include "internal.h"
 
 /*
- * Waits for a park; -ESRCH if there is none to come, -EPROTO for a bad one. The
- * task is pinned: the watchdog's slot of this CPU is used.
+ * The batch as the library takes it. The kernel's own copy of the stub data has no
+ * signal frame, as it is not the copy that a stub works on: there is room.
  */
-static int wait_parked(struct mm_id *id, struct stubguard_event *event,
-		       struct uml_pt_regs *regs, void *siginfo)
+static const struct stubguard_call *batch(struct mm_id *id)
+{
+	struct stub_data *own = (void *)id->stack;
+	struct stubguard_call *calls = (void *)own->sigstack;
+	int i;
+
+	static_assert(ARRAY_SIZE(own->syscall_data) <= STUBGUARD_CALLS_MAX,
+		      "the library takes fewer calls than are queued");
+	static_assert(ARRAY_SIZE(own->syscall_data) * sizeof(*calls) <=
+		      sizeof(own->sigstack),
+		      "the batch does not fit into the signal stack");
+
+	for (i = 0; i < id->syscall_data_len; i++) {
+		const struct stub_syscall *sc = &own->syscall_data[i];
+
+		calls[i] = (struct stubguard_call) {
+			.addr = sc->mem.addr,
+			.length = sc->mem.length,
+			.offset = sc->mem.offset,
+			.prot = sc->mem.prot,
+			.kind = sc->syscall,
+		};
+	}
+	return calls;
+}
+
+/* Return: 0, or a negative error: the stub is dead, or must be */
+static int resume(struct mm_id *id, struct uml_pt_regs *regs)
+{
+	struct stubguard_resume request = {
+		.size = sizeof(request),
+		.cpu = uml_curr_cpu(),
+		.calls = batch(id),
+		.calls_len = id->syscall_data_len,
+	};
+	int ret;
+
+	if (regs) {
+		request.registers = (uint64_t *)regs->gp;
+		request.fp = regs->fp;
+		if (singlestepping())
+			request.flags |= STUBGUARD_RESUME_STEP;
+		if (stub_guard_is_watched())
+			request.flags |= STUBGUARD_RESUME_WATCHED;
+		if (stub_guard_is_shared(id))
+			request.flags |= STUBGUARD_RESUME_SHARED;
+	}
+
+	do {
+		if (__READ_ONCE(id->pid) < 0)
+			return -ESRCH;
+		ret = stubguard_stub_resume(parked(id), id, &request);
+	} while (ret == -EINTR);
+	return ret;
+}
+
+/* Return: as resume() */
+static int wait_stopped(struct mm_id *id, struct stubguard_event *event,
+			struct uml_pt_regs *regs, void *siginfo)
 {
 	int ret;
 
+	event->size = sizeof(*event);
 	do {
 		if (__READ_ONCE(id->pid) < 0)
 			return -ESRCH;
@@ -44,67 +102,10 @@ static int wait_parked(struct mm_id *id, struct stubguard_event *event,
 	return ret;
 }
 
-/*
- * Has the stub run what is queued, and the guest if there are registers for it.
- * Return: 0, or a negative error: the stub is dead, or must be.
- */
-static int hand_over(struct mm_id *id, struct stubguard_event *event,
-		     struct uml_pt_regs *regs, void *siginfo)
+int stub_guard_fetch_regs(struct mm_id *id, const struct uml_pt_regs *regs)
 {
-	struct stub_guard *guard = stub_guard(id);
-	struct stubguard_resume request = {
-		.own = (void *)id->stack,
-		.calls = id->syscall_data_len,
-	};
-	int ret;
-
-	if (guard->starting) {
-		ret = wait_parked(id, event, NULL, NULL);
-		if (ret < 0)
-			return ret;
-		guard->starting = 0;
-	}
-
-	if (stub_guard_is_over_limit(id)) {
-		memset(event, 0, sizeof(*event));
-		event->error = -ENOMEM;
-		return 0;
-	}
-
-	if (regs) {
-		request.registers = (uint64_t *)regs->gp;
-		request.fp = regs->fp;
-		request.step = singlestepping();
-		/* A call has led to a batch: the next one is likely to */
-		if (guard->trapped && !request.calls)
-			guard->trap = 0;
-		request.trap = guard->trap || stub_guard_is_watched() ||
-			       stub_guard_is_shared(id);
-	}
-	ret = stubguard_stub_resume(parked(id), id, &request);
-	if (ret < 0)
-		return ret;
-	return wait_parked(id, event, regs, siginfo);
-}
-
-/*
- * Takes over the registers that are in the stub, as if its call had made a
- * signal frame. Return: 0, also if there are none; or a negative error.
- */
-int __stub_guard_fetch(struct mm_id *id)
-{
-	struct stub_guard *guard = stub_guard(id);
-	struct uml_pt_regs *regs = guard->inflight_regs;
-	int ret;
-
-	if (!regs)
-		return 0;
-
-	ret = stubguard_stub_fetch(parked(id), id, uml_curr_cpu(),
-				   (uint64_t *)regs->gp, regs->fp);
-	/* Its task, on another CPU, may go on with them now */
-	__atomic_store_n(&guard->inflight_regs, NULL, __ATOMIC_RELEASE);
-	return ret;
+	return stubguard_stub_fetch(parked(id), id, uml_curr_cpu(),
+				    regs ? (const uint64_t *)regs->gp : NULL);
 }
 
 /**
@@ -117,13 +118,13 @@ void stub_guard_fetch(struct uml_pt_regs *regs)
 {
 	struct mm_id *id = stub_guard_parked ? current_mm_id() : NULL;
 
-	if (!id || __atomic_load_n(&stub_guard(id)->inflight_regs, __ATOMIC_ACQUIRE) != regs)
+	if (!id || stubguard_stub_caller(parked(id)) != (uint64_t *)regs->gp)
 		return;
 
+	/* Another thread may need the stub before we have the turnstile */
 	enter_turnstile(id);
 	stub_guard_pin();
-	/* Another thread may have needed the stub meanwhile */
-	if (stub_guard(id)->inflight_regs == regs && __stub_guard_fetch(id) < 0)
+	if (stub_guard_fetch_regs(id, regs) < 0)
 		stub_guard_kill(id);
 	stub_guard_unpin();
 	exit_turnstile(id);
@@ -144,35 +145,31 @@ static void delay_call(void)
 }
 
 /*
- * Lets the guest go on: behind the call in which it is if nothing else is to be
- * done, else by a resume. Return: as hand_over()
+ * Has the stub run what is queued, and the guest if there are registers for it. The
+ * task is pinned: the watchdog's slot of this CPU is used.
+ * Return: 0, or a negative error: the stub is dead, or must be.
  */
 int stub_guard_go_on(struct mm_id *id, struct stubguard_event *event,
 		     struct uml_pt_regs *regs, void *siginfo)
 {
-	struct stub_guard *guard = stub_guard(id);
-	int ret = -EINVAL;
+	int ret;
 
-	if (guard->inflight_regs == regs && !id->syscall_data_len && !singlestepping())
-		ret = stubguard_stub_return(parked(id), id, regs->gp[HOST_AX]);
-	if (ret == -EINVAL) {
-		/* Also for a result by which the call is restarted */
-		if (guard->inflight_regs && id->syscall_data_len)
-			guard->trap = 1;
-		ret = __stub_guard_fetch(id);
-		if (ret == 0)
-			ret = hand_over(id, event, regs, siginfo);
-	} else {
-		guard->inflight_regs = NULL;
-		if (ret == 0)
-			ret = wait_parked(id, event, regs, siginfo);
+	if (stub_guard_is_over_limit(id)) {
+		memset(event, 0, sizeof(*event));
+		event->error = -ENOMEM;
+		return 0;
 	}
 
-	guard->trapped = ret == 0 && event->signal == SIGSYS && !event->notified;
+	ret = resume(id, regs);
+	if (ret < 0)
+		return ret;
+	stub_guard(id)->starting = 0;
+
+	ret = wait_stopped(id, event, regs, siginfo);
 	if (ret == 0 && event->notified) {
-		guard->inflight_regs = regs;
+		/* Since it was resumed, somebody may have begun to watch */
 		if (stub_guard_is_watched())
-			ret = __stub_guard_fetch(id);
+			ret = stub_guard_fetch_regs(id, regs);
 		delay_call();
 	}
 	return ret;
@@ -191,9 +188,7 @@ void stub_guard_sync(struct mm_id *id)
 	struct stubguard_event event;
 	int ret;
 
-	ret = __stub_guard_fetch(id);
-	if (ret == 0)
-		ret = hand_over(id, &event, NULL, NULL);
+	ret = stub_guard_go_on(id, &event, NULL, NULL);
 	own->restart_wait = 0;
 	own->err = 0;
 	if (ret < 0) {
