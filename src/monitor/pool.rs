@@ -21,81 +21,19 @@
 //! anything else when it is washed is not.
 
 use super::parked::Stub;
+use crate::claim::ClaimCell;
 use crate::config::Config;
 use crate::{Errno, Result, counters};
-#[cfg(not(loom))]
-use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-#[cfg(loom)]
-use loom::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 /// The most stubs that can be kept.
 pub const STUBGUARD_POOL_MAX: u32 = 64;
 
-const EMPTY: u8 = 0;
-/// Belongs to whoever has moved it here.
-const BUSY: u8 = 1;
-const FULL: u8 = 2;
-
-/// What is kept of a stub, as words.
-const WORDS: usize = 8;
-
 /// A place for one stub.
-#[derive(Debug)]
-pub struct Place {
-    state: AtomicU8,
-    words: [AtomicU64; WORDS],
-}
+type Place = ClaimCell<Stub>;
 
-impl Place {
-    /// An empty one.
-    #[cfg(not(loom))]
-    #[must_use]
-    pub const fn new() -> Self {
-        Self { state: AtomicU8::new(EMPTY), words: [const { AtomicU64::new(0) }; WORDS] }
-    }
-
-    /// An empty one.
-    #[cfg(loom)]
-    #[must_use]
-    pub fn new() -> Self {
-        Self { state: AtomicU8::new(EMPTY), words: core::array::from_fn(|_| AtomicU64::new(0)) }
-    }
-
-    fn claim(&self, from: u8) -> bool {
-        self.state.compare_exchange(from, BUSY, Ordering::Acquire, Ordering::Relaxed).is_ok()
-    }
-
-    /// Keeps these words, if there is room.
-    pub fn put(&self, words: [u64; WORDS]) -> bool {
-        if !self.claim(EMPTY) {
-            return false;
-        }
-        for (kept, word) in self.words.iter().zip(words) {
-            kept.store(word, Ordering::Relaxed);
-        }
-        self.state.store(FULL, Ordering::Release);
-        true
-    }
-
-    /// What is kept, which then is the caller's.
-    pub fn take(&self) -> Option<[u64; WORDS]> {
-        if !self.claim(FULL) {
-            return None;
-        }
-        let mut words = [0; WORDS];
-        for (word, kept) in words.iter_mut().zip(&self.words) {
-            *word = kept.load(Ordering::Relaxed);
-        }
-        self.state.store(EMPTY, Ordering::Release);
-        Some(words)
-    }
-}
-
-impl Default for Place {
-    fn default() -> Self {
-        Self::new()
-    }
-}
+#[allow(unsafe_code)]
+// SAFETY: the record of a process, not of a thread. The pages that it points to are for whoever has the record.
+unsafe impl Send for Stub {}
 
 #[cfg(not(loom))]
 static POOL: [Place; STUBGUARD_POOL_MAX as usize] = [const { Place::new() }; STUBGUARD_POOL_MAX as usize];
@@ -109,7 +47,7 @@ loom::lazy_static! {
 #[must_use]
 pub fn has_room(config: &Config) -> bool {
     let pool: &[Place] = &POOL;
-    pool.iter().take(config.pool_size as usize).any(|place| place.state.load(Ordering::Relaxed) == EMPTY)
+    pool.iter().take(config.pool_size as usize).any(Place::is_empty)
 }
 
 /// Takes a stub in that has been washed.
@@ -117,14 +55,24 @@ pub fn has_room(config: &Config) -> bool {
 /// # Errors
 /// `EINVAL` if it is not parked, or not to be trusted; `ENOSPC` if there are enough.
 pub fn put(config: &Config, stub: &mut Stub) -> Result<()> {
+    let pool: &[Place] = &POOL;
+    put_into(pool.get(..config.pool_size as usize).ok_or(Errno::EINVAL)?, stub)
+}
+
+/// Hands a stub out, as it has come in: the caller looks whether it lives.
+#[must_use]
+pub fn take() -> Option<Stub> {
+    let pool: &[Place] = &POOL;
+    take_from(pool)
+}
+
+/// Puts a stub into the lowest place that is empty. [`take_from`] takes the highest that is full: the last one in is the
+/// first one out, while its memory is in the processor's caches.
+fn put_into(pool: &[Place], stub: &mut Stub) -> Result<()> {
     if !stub.is_clean() {
         return Err(Errno::EINVAL);
     }
-    let pool: &[Place] = &POOL;
-    let words = to_words(stub);
-    // The lowest place that is empty, and take() the highest that is full: the last one in is the first
-    // one out, while its memory is in the processor's caches.
-    if !pool.iter().take(config.pool_size as usize).any(|place| place.put(words)) {
+    if !pool.iter().any(|place| place.put(|| Ok(kept(stub))).is_ok()) {
         return Err(Errno::ENOSPC);
     }
     stub.leave();
@@ -132,43 +80,13 @@ pub fn put(config: &Config, stub: &mut Stub) -> Result<()> {
     Ok(())
 }
 
-/// Hands a stub out, as it has come in: the caller looks whether it lives.
-pub fn take() -> Option<Stub> {
-    let pool: &[Place] = &POOL;
-    pool.iter().rev().find_map(Place::take).map(from_words)
+fn take_from(pool: &[Place]) -> Option<Stub> {
+    pool.iter().rev().find_map(|place| place.take(Ok).ok())
 }
 
-fn pair(low: u32, high: u32) -> u64 {
-    u64::from(high) << 32 | u64::from(low)
-}
-
-fn to_words(stub: &Stub) -> [u64; WORDS] {
-    [
-        pair(stub.pid.cast_unsigned(), stub.listener.cast_unsigned()),
-        pair(stub.limit, stub.fpstate.into()),
-        pair(stub.siginfo.into(), stub.mcontext.into()),
-        stub.identity,
-        stub.shared.expose_provenance() as u64,
-        stub.notification,
-        stub.xfeatures,
-        stub.ticket,
-    ]
-}
-
-fn from_words(words: [u64; WORDS]) -> Stub {
-    let [process, limit, frame, identity, shared, notification, xfeatures, ticket] = words;
-    let low = |word: u64| word as u32;
-    let high = |word: u64| (word >> 32) as u32;
-    let shared = core::ptr::with_exposed_provenance_mut(shared as usize);
-    let mut stub = Stub::new(low(process).cast_signed(), high(process).cast_signed(), identity, shared);
-    stub.limit = low(limit);
-    stub.notification = notification;
-    stub.ticket = ticket;
-    stub.xfeatures = xfeatures;
-    stub.fpstate = high(limit) as u16;
-    (stub.siginfo, stub.mcontext) = (low(frame) as u16, high(frame) as u16);
-    stub.reuse();
-    stub
+/// Copies the record, without what it says of the last guest.
+fn kept(stub: &Stub) -> Stub {
+    Stub { fs_base: 0, gs_base: 0, calls: 0, asked: 0, call_ip: 0, ..*stub }
 }
 
 #[cfg(test)]

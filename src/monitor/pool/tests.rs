@@ -67,14 +67,22 @@ mod alone {
             shared in any::<usize>(),
             ticket in any::<u64>(),
             limit in any::<u32>(),
+            guest in any::<(u64, u64, u64)>(),
+            batch in any::<(u32, u16)>(),
         ) {
+            let place = Place::new();
             let shared = core::ptr::without_provenance_mut(shared);
             let mut stub = Stub::new(pid, listener, identity, shared);
             stub.limit = limit;
             (stub.siginfo, stub.mcontext, stub.fpstate) = (siginfo, mcontext, fpstate);
             (stub.notification, stub.xfeatures, stub.ticket) = (notification, xfeatures, ticket);
             stub.reuse();
-            prop_assert_eq!(format!("{:?}", from_words(to_words(&stub))), format!("{stub:?}"));
+            let before = format!("{stub:?}");
+            // What a guest of its can have left in the record.
+            (stub.fs_base, stub.gs_base, stub.call_ip) = guest;
+            (stub.calls, stub.asked) = batch;
+            prop_assert_eq!(put_into(core::slice::from_ref(&place), &mut stub), Ok(()));
+            prop_assert_eq!(take_from(core::slice::from_ref(&place)).map(|stub| format!("{stub:?}")), Some(before));
         }
     }
 }
@@ -85,61 +93,86 @@ mod interleaved {
     use loom::sync::Arc;
     use loom::thread;
 
-    const A: [u64; WORDS] = [0xa; WORDS];
-    const B: [u64; WORDS] = [0xb; WORDS];
+    /// A parked stub, all of whose words tell which one it is.
+    fn stub(pid: i32) -> Stub {
+        let mut stub =
+            Stub::new(pid, pid + 1, pid as u64 + 2, core::ptr::without_provenance_mut(pid as usize + 3));
+        (stub.notification, stub.ticket, stub.xfeatures) = (pid as u64 + 4, pid as u64 + 5, pid as u64 + 6);
+        stub.reuse();
+        stub
+    }
 
-    /// A stub has one owner: of two that take, one gets it, and whole.
+    fn put(pool: &[Place], pid: i32) -> bool {
+        let mut stub = stub(pid);
+        let put = put_into(pool, &mut stub);
+        assert_eq!(stub.is_clean(), put.is_err(), "it is the caller's, or the pool's");
+        put.is_ok()
+    }
+
+    /// Its pid; it is whole.
+    fn take(pool: &[Place]) -> Option<i32> {
+        let taken = take_from(pool)?;
+        assert_eq!(format!("{taken:?}"), format!("{:?}", stub(taken.pid)));
+        Some(taken.pid)
+    }
+
+    fn pool(places: usize) -> Arc<Vec<Place>> {
+        Arc::new((0..places).map(|_| Place::new()).collect())
+    }
+
+    /// Of two that take, each gets a stub of its own.
     #[test]
-    fn one_of_two_takes() {
+    fn each_of_two_takes_another() {
         loom::model(|| {
-            let place = Arc::new(Place::new());
-            assert!(place.put(A));
+            let pool = pool(2);
+            assert!(put(&pool, 10) && put(&pool, 20));
             let other = {
-                let place = place.clone();
-                thread::spawn(move || place.take())
+                let pool = pool.clone();
+                thread::spawn(move || take(&pool))
             };
-            let mut got = [place.take(), other.join().unwrap()];
+            let mut got = [take(&pool), other.join().unwrap()];
             got.sort();
-            assert_eq!(got, [None, Some(A)]);
-            assert_eq!(place.take(), None);
+            assert_eq!(got, [Some(10), Some(20)]);
         });
     }
 
-    /// Of two that put, one does; nothing is lost, and nothing mixed.
+    /// Of two that put, each finds a place of its own, if there are two.
     #[test]
-    fn one_of_two_puts() {
+    fn each_of_two_puts_finds_a_place() {
         loom::model(|| {
-            let place = Arc::new(Place::new());
+            let pool = pool(2);
             let other = {
-                let place = place.clone();
-                thread::spawn(move || place.put(B))
+                let pool = pool.clone();
+                thread::spawn(move || put(&pool, 20))
             };
-            let first = place.put(A);
-            let second = other.join().unwrap();
-            assert_ne!(first, second);
-            assert_eq!(place.take(), Some(if first { A } else { B }));
+            assert!(put(&pool, 10));
+            assert!(other.join().unwrap());
+            let mut got = [take(&pool), take(&pool)];
+            got.sort();
+            assert_eq!(got, [Some(10), Some(20)]);
+            assert_eq!(take(&pool), None);
         });
     }
 
-    /// While one takes and puts something else, another takes: each stub comes out once.
+    /// While one takes and puts another one in, another takes: each stub comes out once.
     #[test]
     fn each_comes_out_once() {
         loom::model(|| {
-            let place = Arc::new(Place::new());
-            assert!(place.put(A));
+            let pool = pool(2);
+            assert!(put(&pool, 10));
             let other = {
-                let place = place.clone();
+                let pool = pool.clone();
                 thread::spawn(move || {
-                    let got = place.take();
-                    (got, place.put(B))
+                    let got = take(&pool);
+                    (got, put(&pool, 20))
                 })
             };
-            let mine = place.take();
+            let mine = take(&pool);
             let (theirs, put) = other.join().unwrap();
-            let left = place.take();
-            let mut out: Vec<_> = [mine, theirs, left].into_iter().flatten().collect();
+            assert!(put, "there are two places");
+            let mut out: Vec<_> = [mine, theirs, take(&pool), take(&pool)].into_iter().flatten().collect();
             out.sort();
-            assert_eq!(out, if put { vec![A, B] } else { vec![A] });
+            assert_eq!(out, [10, 20]);
         });
     }
 }
