@@ -189,17 +189,17 @@ struct sock_filter; /* <linux/filter.h> */
 /**
  * Bytes of a parked stub's data: a control page, and the signal stack.
  */
-#define STUBGUARD_DATA_SIZE (2 * PAGE)
+#define STUBGUARD_DATA_SIZE 8192
 
 /**
  * Where in a parked stub's data its signal stack begins.
  */
-#define STUBGUARD_STACK FP
+#define STUBGUARD_STACK 4096
 
 /**
  * Bytes of a parked stub's signal stack.
  */
-#define STUBGUARD_STACK_SIZE (STUBGUARD_DATA_SIZE - STUBGUARD_STACK)
+#define STUBGUARD_STACK_SIZE 4096
 
 /**
  * A number that no filter exceeds; what a caller's array needs.

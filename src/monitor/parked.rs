@@ -399,11 +399,12 @@ impl Stub {
         *self = Self::none(core::ptr::null_mut());
     }
 
-    /// It is parked, and has no guest.
-    pub fn reuse(&mut self) {
-        self.state = State::Parked;
-        self.caller = None;
+    /// Nothing that it says is about a guest any more.
+    pub fn forget_guest(&mut self) {
+        (self.fs_base, self.gs_base, self.call_ip) = (0, 0, 0);
+        (self.calls, self.asked) = (0, 0);
         (self.trapped, self.trap) = (false, false);
+        self.caller = None;
     }
 
     /// Has both bases set on the next resume, whatever they are.

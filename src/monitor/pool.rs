@@ -66,8 +66,8 @@ pub fn take() -> Option<Stub> {
     take_from(pool)
 }
 
-/// The lowest place that is empty, and [`take_from`] the highest that is full: the last one in is the first one out,
-/// while its memory is in the processor's caches.
+/// Puts a stub into the lowest place that is empty. [`take_from`] takes the highest that is full: the last one in is the
+/// first one out, while its memory is in the processor's caches.
 fn put_into(pool: &[Place], stub: &mut Stub) -> Result<()> {
     if !stub.is_clean() {
         return Err(Errno::EINVAL);
@@ -84,19 +84,11 @@ fn take_from(pool: &[Place]) -> Option<Stub> {
     pool.iter().rev().find_map(|place| place.take(Ok).ok())
 }
 
-/// The record without what is about its last guest.
+/// Copies the record, without what it says of the last guest.
 fn kept(stub: &Stub) -> Stub {
-    Stub {
-        fs_base: 0,
-        gs_base: 0,
-        calls: 0,
-        asked: 0,
-        call_ip: 0,
-        caller: None,
-        trapped: false,
-        trap: false,
-        ..*stub
-    }
+    let mut kept = *stub;
+    kept.forget_guest();
+    kept
 }
 
 #[cfg(test)]

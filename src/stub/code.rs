@@ -154,11 +154,11 @@ pub const FP: usize = PAGE;
 pub const STUBGUARD_SELECTOR: usize = 4088;
 
 /// Bytes of a parked stub's data: a control page, and the signal stack.
-pub const STUBGUARD_DATA_SIZE: usize = 2 * PAGE;
+pub const STUBGUARD_DATA_SIZE: usize = 8192;
 /// Where in a parked stub's data its signal stack begins.
-pub const STUBGUARD_STACK: usize = FP;
+pub const STUBGUARD_STACK: usize = 4096;
 /// Bytes of a parked stub's signal stack.
-pub const STUBGUARD_STACK_SIZE: usize = STUBGUARD_DATA_SIZE - STUBGUARD_STACK;
+pub const STUBGUARD_STACK_SIZE: usize = 4096;
 
 /// The stub's page: fixed for x86-64.
 ///
@@ -167,6 +167,8 @@ pub const PAGE: usize = 4096;
 
 const _: () = {
     assert!(size_of::<Control>() <= STUBGUARD_SELECTOR);
+    assert!(STUBGUARD_STACK == FP && STUBGUARD_STACK == PAGE);
+    assert!(STUBGUARD_DATA_SIZE == STUBGUARD_STACK + STUBGUARD_STACK_SIZE);
     assert!(size_of::<Head>() == 25 * 8);
     assert!(size_of::<Call>() == 32);
 };

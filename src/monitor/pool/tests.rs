@@ -72,7 +72,7 @@ mod alone {
             stub.limit = Limit::Holds;
             (stub.siginfo, stub.mcontext, stub.fpstate) = (siginfo, mcontext, fpstate);
             (stub.notification, stub.xfeatures, stub.ticket) = (notification, xfeatures, ticket);
-            stub.reuse();
+            stub.state = State::Parked;
             let before = format!("{stub:?}");
             // What a guest of its can have left in the record.
             (stub.fs_base, stub.gs_base, stub.call_ip) = guest;
@@ -94,7 +94,7 @@ mod interleaved {
         let mut stub =
             Stub::new(pid, pid + 1, pid as u64 + 2, core::ptr::without_provenance_mut(pid as usize + 3));
         (stub.notification, stub.ticket, stub.xfeatures) = (pid as u64 + 4, pid as u64 + 5, pid as u64 + 6);
-        stub.reuse();
+        stub.state = State::Parked;
         stub
     }
 

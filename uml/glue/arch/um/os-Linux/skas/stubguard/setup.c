@@ -178,7 +178,7 @@ static void __init raise_fd_limit(void)
 }
 
 /* Notify mode: where the library finds things in what monitor and stub share */
-static const struct stubguard_layout notify_layout __initconst = {
+static struct stubguard_layout notify_layout __initdata = {
 	.size = sizeof(struct stub_data),
 	.err = offsetof(struct stub_data, err),
 	.calls_len = offsetof(struct stub_data, syscall_data_len),
