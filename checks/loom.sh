@@ -11,5 +11,5 @@ set -euo pipefail
 export LOOM_MAX_PREEMPTIONS="${LOOM_MAX_PREEMPTIONS:-3}" RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=target/loom
 # Optimising the test program across crates takes longer than the models.
 export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
-cargo_tests loom 11 interleaved:: "models, at most $LOOM_MAX_PREEMPTIONS preemptions" \
+cargo_tests loom 12 interleaved:: "models, at most $LOOM_MAX_PREEMPTIONS preemptions" \
 	test --locked --lib --release interleaved

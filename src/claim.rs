@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A cell that belongs to whoever has claimed it.
+//! A cell that belongs to whoever has claimed it; and one that is everybody's once it is full.
 //!
 //! | state | who may touch the value                                       |
 //! |-------|---------------------------------------------------------------|
@@ -101,6 +101,52 @@ impl<T> Default for ClaimCell<T> {
     }
 }
 
+/// A cell that is filled once: from then on all may look at the value, and nobody takes it out.
+pub struct OnceCell<T>(ClaimCell<T>);
+
+impl<T> OnceCell<T> {
+    /// An empty one.
+    #[cfg(not(loom))]
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(ClaimCell::new())
+    }
+
+    /// An empty one.
+    #[cfg(loom)]
+    #[must_use]
+    pub fn new() -> Self {
+        Self(ClaimCell::new())
+    }
+
+    /// Fills it with what `make` returns.
+    ///
+    /// # Errors
+    /// As [`ClaimCell::put`].
+    pub fn put(&self, make: impl FnOnce() -> Result<T>) -> Result<()> {
+        self.0.put(make)
+    }
+
+    /// The value; `None` before it is there.
+    pub fn get(&self) -> Option<&T>
+    where
+        T: Sync,
+    {
+        if self.0.state.load(Ordering::Acquire) != FULL {
+            return None;
+        }
+        // SAFETY: the release that made the cell full comes before this. A full one stays as it is: no method takes the
+        // value out, and `put` claims an empty one only.
+        self.0.value.with(|value| unsafe { &*value }).as_ref()
+    }
+}
+
+impl<T> Default for OnceCell<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// The standard library's, by loom's interface.
 #[cfg(not(loom))]
 struct UnsafeCell<T>(core::cell::UnsafeCell<T>);
@@ -109,6 +155,10 @@ struct UnsafeCell<T>(core::cell::UnsafeCell<T>);
 impl<T> UnsafeCell<T> {
     const fn new(value: T) -> Self {
         Self(core::cell::UnsafeCell::new(value))
+    }
+
+    fn with<R>(&self, with: impl FnOnce(*const T) -> R) -> R {
+        with(self.0.get())
     }
 
     fn with_mut<R>(&self, with: impl FnOnce(*mut T) -> R) -> R {

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! What only the caller knows: validated once, constant afterwards.
 
+use crate::claim::OnceCell;
 use crate::monitor::pool::STUBGUARD_POOL_MAX;
 use crate::stub::code;
 use crate::{Errno, Result};
-use core::cell::UnsafeCell;
 use core::ffi::{c_char, c_int};
-use core::sync::atomic::{AtomicU8, Ordering};
 
 /// The most CPUs that a guest may have: the upper end of UML's `NR_CPUS` range.
 pub const STUBGUARD_MAX_CPUS: u32 = 64;
@@ -268,43 +267,23 @@ impl Layout {
     }
 }
 
-/// Written once, before `state` says so; only read afterwards.
-struct Global {
-    state: AtomicU8,
-    config: UnsafeCell<Option<Config>>,
+#[cfg(not(loom))]
+static GLOBAL: OnceCell<Config> = OnceCell::new();
+
+#[cfg(loom)]
+loom::lazy_static! {
+    static ref GLOBAL: OnceCell<Config> = OnceCell::new();
 }
-
-const UNSET: u8 = 0;
-const SETTING: u8 = 1;
-const SET: u8 = 2;
-
-#[allow(unsafe_code)]
-// SAFETY: `config` is written by the one thread that moved `state` from UNSET to SETTING, and read
-// only after an Acquire load of SET, which that thread stored with Release afterwards.
-unsafe impl Sync for Global {}
-
-static GLOBAL: Global = Global { state: AtomicU8::new(UNSET), config: UnsafeCell::new(None) };
 
 /// Becomes the configuration of this process, if `prepare` succeeds, which may adapt it to the host.
 ///
 /// # Errors
 /// `EALREADY` if there is one; what `prepare` returns.
 pub fn install(mut config: Config, prepare: impl FnOnce(&mut Config) -> Result<()>) -> Result<()> {
-    GLOBAL
-        .state
-        .compare_exchange(UNSET, SETTING, Ordering::Acquire, Ordering::Relaxed)
-        .map_err(|_| Errno::EALREADY)?;
-    if let Err(error) = prepare(&mut config) {
-        GLOBAL.state.store(UNSET, Ordering::Release);
-        return Err(error);
-    }
-    #[allow(unsafe_code)]
-    // SAFETY: this thread alone is in SETTING; nobody reads before SET.
-    unsafe {
-        *GLOBAL.config.get() = Some(config);
-    }
-    GLOBAL.state.store(SET, Ordering::Release);
-    Ok(())
+    GLOBAL.put(|| {
+        prepare(&mut config)?;
+        Ok(config)
+    })
 }
 
 /// The configuration of this process.
@@ -312,13 +291,7 @@ pub fn install(mut config: Config, prepare: impl FnOnce(&mut Config) -> Result<(
 /// # Errors
 /// `ENODEV` before `stubguard_init()` has succeeded.
 pub fn get() -> Result<&'static Config> {
-    if GLOBAL.state.load(Ordering::Acquire) != SET {
-        return Err(Errno::ENODEV);
-    }
-    #[allow(unsafe_code)]
-    // SAFETY: SET was loaded with Acquire: nobody writes any more.
-    let config = unsafe { &*GLOBAL.config.get() };
-    config.as_ref().ok_or(Errno::ENODEV)
+    GLOBAL.get().ok_or(Errno::ENODEV)
 }
 
 #[cfg(test)]

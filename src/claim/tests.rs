@@ -60,6 +60,21 @@ mod alone {
     }
 
     #[test]
+    fn what_is_filled_once_stays() {
+        let cell = OnceCell::new();
+        assert_eq!(cell.get(), None);
+        assert_eq!(cell.put(|| Err::<u32, _>(Errno::EBUSY)), Err(Errno::EBUSY));
+        assert_eq!(cell.get(), None);
+        let made = cell.put(|| {
+            assert_eq!(cell.get(), None);
+            Ok(1)
+        });
+        assert_eq!((made, cell.get()), (Ok(()), Some(&1)));
+        assert_eq!(cell.put(|| Ok(2)), Err(Errno::EALREADY));
+        assert_eq!(cell.get(), Some(&1));
+    }
+
+    #[test]
     fn a_value_is_dropped_once() {
         let value = std::sync::Arc::new(());
         let cell = ClaimCell::new();
@@ -175,6 +190,27 @@ mod interleaved {
             let done = inside.1.with(|done| unsafe { *done });
             assert_eq!(done, 1 + u32::from(made.is_ok()));
             assert_eq!(take(&cell), made.ok().map(|()| B));
+        });
+    }
+
+    /// Who sees the value at all sees the whole of it, while others try to put theirs.
+    #[test]
+    fn what_is_filled_once_is_seen_whole() {
+        loom::model(|| {
+            let cell = Arc::new(OnceCell::new());
+            let other = {
+                let cell = cell.clone();
+                thread::spawn(move || cell.put(|| Ok(B)).is_ok())
+            };
+            let first = cell.get().copied();
+            let mine = cell.put(|| Ok(A)).is_ok();
+            let second = cell.get().copied();
+            let theirs = other.join().unwrap();
+            assert_ne!(mine, theirs);
+            let last = Some(if mine { A } else { B });
+            assert!(first.is_none() || first == last);
+            assert!(second == last || !mine && second.is_none());
+            assert_eq!(cell.get().copied(), last);
         });
     }
 }
