@@ -86,6 +86,7 @@ mod alone {
 #[cfg(loom)]
 mod interleaved {
     use super::*;
+    use crate::monitor::parked::State;
     use loom::sync::Arc;
     use loom::thread;
 
