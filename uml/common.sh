@@ -97,17 +97,17 @@ look_at_tree() {
 	done
 }
 
-# own_time PID LIMIT [DIR]: returns when the process PID has ended, or fails when it and its descendants have had LIMIT
+# own_time PID LIMIT [CLOCK]: returns when the process PID has ended, or fails when it and its descendants have had LIMIT
 # seconds to themselves: what they computed and what they slept, but not what they waited for a CPU. So a limit is
-# the same on a busy host. As the limits are for guests, which know wall time only: the files DIR/1, DIR/2... tell of
-# each quarter of such a second that is over.
+# the same on a busy host. As the limits are for guests, which know wall time only: the files CLOCK/1, CLOCK/2... tell
+# of each quarter of such a second that is over.
 own_time() {
-	local pid=$1 limit=$2 dir=${3:-} own=0 quarters=0 cpu=0 at=${EPOCHREALTIME/[.,]/} before=0 passed nap look=0
+	local pid=$1 limit=$2 clock=${3:-} own=0 quarters=0 cpu=0 at=${EPOCHREALTIME/[.,]/} before=0 passed nap look=0
 	while kill -0 "$pid" 2>/dev/null; do
 		# Of many processes the look itself takes long: at most a thirtieth of the time.
 		nap=$((look * 30))
 		[ "$nap" -ge 100000 ] || nap=100000
-		[ -n "$dir" ] || [ "$nap" -ge 1000000 ] || nap=1000000
+		[ -n "$clock" ] || [ "$nap" -ge 1000000 ] || nap=1000000
 		printf -v nap '%d.%06d' $((nap / 1000000)) $((nap % 1000000))
 		sleep "$nap"
 		before=$cpu look=${EPOCHREALTIME/[.,]/}
@@ -119,9 +119,9 @@ own_time() {
 			passed=$((cpu > before ? cpu - before : 0))
 		fi
 		own=$((own + passed))
-		while [ -n "$dir" ] && [ "$own" -ge $(((quarters + 1) * 250000)) ]; do
+		while [ -n "$clock" ] && [ "$own" -ge $(((quarters + 1) * 250000)) ]; do
 			quarters=$((quarters + 1))
-			: >"$dir/$quarters" || return 0
+			: >"$clock/$quarters" || return 0
 		done
 		[ "$own" -lt $((limit * 1000000)) ] || return 1
 	done 2>/dev/null

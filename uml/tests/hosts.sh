@@ -111,7 +111,6 @@ fetch_kernel() {
 
 # ---- what is in a host besides its kernel
 
-# Not $dir: own_time() has one, and cleanup() may run within.
 run_dir=''
 qemu=''
 cleanup() {
