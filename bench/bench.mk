@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Measurements, included by the Makefile at the top. What is chosen by variables (ROUNDS, MODES, PEERS, ROWS, BENCH_CPUS,
-# BENCH_OUT; N and MEM) stands at the top of bench.py, scale.py, build.py, soak.py and suite.py; KVER and FIXES as in uml/uml.mk.
+# BENCH_OUT; N and MEM) stands at the top of bench.py, scale.py and build.py; KVER and FIXES as in uml/uml.mk.
 
-.PHONY: bench bench-scale bench-build soak suite
+.PHONY: bench bench-scale bench-build
 
 bench: uml-both
 	@python3 -B bench/bench.py $(UML_OBJ)-unguarded/linux $(UML_OBJ)-guarded/linux
@@ -12,12 +12,3 @@ bench-scale: uml-both
 
 bench-build: uml-both
 	@python3 -B bench/build.py $(UML_OBJ)-unguarded/linux $(UML_OBJ)-guarded/linux $(UML_CACHE)/src/linux-$(KVER)$(if $(FIXES),-fixes)
-
-# KERNEL=/path/to/linux: another one
-soak: $(if $(KERNEL),,uml-guarded)
-	@$(UML)/deps.sh --soak
-	@python3 -B bench/soak.py $(or $(KERNEL),$(UML_OBJ)-guarded/linux)
-
-suite: uml-both
-	@$(UML)/deps.sh --suite
-	@python3 -B bench/suite.py $(UML_OBJ)-unguarded/linux $(UML_OBJ)-guarded/linux

@@ -69,6 +69,9 @@ download_deb() {
 	mv "$partial/$3"_*.deb "$apt_dir/debs/"
 }
 
+# newest_deb PACKAGE: the file of it there, or nothing
+newest_deb() { find "$apt_dir/debs" -maxdepth 1 -name "$1_*.deb" 2>/dev/null | sort -V | tail -n 1; }
+
 # For step(): how much has come
 fetched() { find "$apt_dir/partial" -type f -printf '%s\n' | awk '{ n += $1 } END { printf "%d MB", n / 1e6 }'; }
 

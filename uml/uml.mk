@@ -6,6 +6,7 @@
 # KDIR, KBUILD, FORM	`make uml`: somebody's own tree, its objects, and the library's form (shared, static)
 # FIXES=1	the kernels have uml/fixes too: patches that mend arch/um itself
 # LINUX		`make attacks`, `make audit`: that kernel alone, not those of our own
+# KERNEL	`make soak`: likewise
 # PEERS		`make attacks`: more kernels besides
 # FLAVOURS	`make debug-guests`: fragments of uml/config
 # What else a script takes stands at its top.
@@ -19,7 +20,7 @@ UML_CACHE := $(if $(STUBGUARD_CACHE),$(abspath $(STUBGUARD_CACHE)),$(patsubst %/
 UML_OBJ = $(UML_CACHE)/obj/$(KVER)$(if $(FIXES),-fixes)
 
 export FIXES
-.PHONY: uml uml-deps uml-lib uml-both uml-guarded where run attacks disturb hosts debug-guests audit audit-mutants uml-clean
+.PHONY: uml uml-deps uml-lib uml-both uml-guarded where run attacks disturb hosts debug-guests audit audit-mutants soak suite uml-clean
 
 uml-deps:
 	@$(UML)/deps.sh
@@ -88,6 +89,14 @@ debug-guests: uml-lib
 	@for f in $(FLAVOURS); do \
 		$(UML)/tests/debug-guests.sh $(UML_OBJ)-guarded-$$f/linux $(UML_OBJ)-unguarded-$$f/linux || exit 1; \
 	done
+
+soak: $(if $(KERNEL),,uml-guarded)
+	@$(UML)/deps.sh --soak
+	@python3 -B $(UML)/tests/soak.py $(or $(KERNEL),$(UML_OBJ)-guarded/linux)
+
+suite: uml-both
+	@$(UML)/deps.sh --suite
+	@KVER=$(KVER) python3 -B $(UML)/tests/suite.py $(UML_OBJ)-unguarded/linux $(UML_OBJ)-guarded/linux
 
 uml-clean:
 	rm -rf $(UML_CACHE)/obj $(UML_CACHE)/src $(UML_CACHE)/log
