@@ -38,7 +38,7 @@ LIBS := $(addprefix $(BUILD)/lib/,$(SO) libstubguard.so.$(SOVERSION) libstubguar
 #:   make c-test                  the C harness, with both forms of the library
 #:   make rust-test               cargo's tests
 #: Long tests
-#:   make test                    all of the above, then guests on several kernels
+#:   make test                    all of the above, then guests on the kernels of uml/versions
 #:   make test-more               kernels and modes that make test leaves out
 #:   make disturb                 a guest at work while the host stops, freezes, traces, signals, kills its processes
 #:   make audit                   does each stub have what its page table grants? LINUX=linux: on that kernel

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Quality that is checked, not promised. Each check prints one line, and what is wrong before it.
 
-CHECKS := symbols panics stack header unsafe licences install lint loom
+CHECKS := symbols panics stack header versions unsafe licences install lint loom
 
 .PHONY: check $(addprefix check-,$(CHECKS))
 
@@ -19,6 +19,9 @@ check-stack: lib
 
 check-header:
 	@checks/header.sh
+
+check-versions:
+	@checks/versions.sh
 
 check-unsafe:
 	@python3 -B checks/unsafe.py

@@ -5,7 +5,7 @@
 # build.sh --kdir DIR [--kbuild DIR] [--form shared|static]
 #                                    guards and builds somebody's own kernel, with his configuration
 #
-# VARIANT is unguarded, guarded or guarded-static, and may be followed by fragments of uml/config: unguarded-up,
+# VERSION is one of uml/versions. VARIANT is unguarded, guarded or guarded-static, and may be followed by fragments of uml/config: unguarded-up,
 # guarded-debug, guarded-static-up. All variants begin with base.config.
 #
 # JOBS: how many compilers at a time (all CPUs). KMAKE: more arguments for the kernel's make, e.g. LLVM=1.
@@ -16,7 +16,7 @@ set -euo pipefail
 # shellcheck source=uml/common.sh
 . "$(dirname "$0")/common.sh"
 
-usage="usage: build.sh 7.2|7.3 VARIANT..., or build.sh --kdir DIR [--kbuild DIR] [--form shared|static]"
+usage="usage: build.sh VERSION VARIANT..., or build.sh --kdir DIR [--kbuild DIR] [--form shared|static]"
 lib_dir=${STUBGUARD_DIR:-$top_dir/build}
 jobs=${JOBS:-$(nproc)}
 read -ra kmake_args <<<"${KMAKE:-}"
@@ -228,7 +228,7 @@ build_own() {
 build_kdir() {
 	local src=$1 obj=${2:-$1} form=${3:-shared} f static
 	case $form in shared | static) ;; *) die "FORM=$form: the forms are shared and static" ;; esac
-	[ -f "$src/Makefile" ] || die "KDIR=$src is not a kernel source tree: give the top of a Linux 7.2 or 7.3"
+	[ -f "$src/Makefile" ] || die "KDIR=$src is not a kernel source tree: give the top of a Linux $(versions_as or)"
 	src=$(cd -P "$src" && pwd)
 	[ -d "$obj" ] || die "KBUILD=$obj is not a folder: give the one with your kernel's .config, or leave KBUILD out"
 	obj=$(cd -P "$obj" && pwd)
@@ -291,6 +291,6 @@ if [ "${1:-}" = --kdir ]; then
 	build_kdir "$kdir" "$kbuild" "$form"
 else
 	[ $# -ge 2 ] || die "$usage"
-	case $1 in 7.2 | 7.3) ;; *) [ -n "${FORCE:-}" ] || die "Linux $1: stubguard is made for 7.2 and 7.3; take one of these, or try with FORCE=1" ;; esac
+	made_for "$1"
 	build_own "$@"
 fi

@@ -16,6 +16,20 @@ die() {
 	exit 1
 }
 
+# versions: the kernels that stubguard is made for (the file of that name), the default one first
+versions() { awk '!/^#/ && NF && !seen[$1]++ { print $1 }' "$uml_dir/versions"; }
+default_version() { versions | sed -n 1p; }
+# versions_as WORD: all of them in a sentence, with that word between them
+versions_as() { versions | awk -v word="$1" '{ printf "%s%s", (NR > 1 ? " " word " " : ""), $1 }'; }
+# of_version VERSION FACT: what the file says of that one. ("": else awk compares numbers, and 7.10 is 7.1.)
+of_version() { awk -v version="$1" -v fact="$2" '$1 "" == version && $2 == fact { $1 = $2 = ""; print }' "$uml_dir/versions"; }
+# made_for VERSION [WHAT]: dies, with WHAT this kernel is, if it is none of them; FORCE=1 goes on
+made_for() {
+	[ -z "${FORCE:-}" ] || return 0
+	versions | grep -xF -- "$1" >/dev/null ||
+		die "${2:-Linux $1}: stubguard is made for $(versions_as and); take one of these, or try with FORCE=1"
+}
+
 # A path as a person would type it: relative to the repository if it is in it.
 short() { printf '%s' "${1#"$top_dir/"}"; }
 

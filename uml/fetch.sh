@@ -1,25 +1,26 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# fetch.sh [VERSION]: puts the sources of Linux VERSION (7.2) into .cache/src/linux-VERSION.
+# fetch.sh [VERSION]: puts the sources of Linux VERSION (the default of uml/versions) into .cache/src/linux-VERSION.
 #
-# They come as Debian's package linux-source-VERSION (debian.sh).
+# They come as Debian's package linux-source-VERSION (debian.sh), from a suite that uml/versions names.
 set -euo pipefail
 
 # shellcheck source=uml/debian.sh
 . "$(dirname "$0")/debian.sh"
 
-version=${1:-7.2}
-[[ $version =~ ^[0-9]+\.[0-9]+$ ]] || die "usage: fetch.sh VERSION, e.g. fetch.sh 7.2"
+version=${1:-$(default_version)}
+[[ $version =~ ^[0-9]+\.[0-9]+$ ]] || die "usage: fetch.sh [VERSION], e.g. fetch.sh $(default_version)"
 package=linux-source-$version
 tree=$cache_dir/src/linux-$version
 otherwise="or use a kernel tree of your own: make uml KDIR=/path/to/linux-$version"
 
-# Where the package may be, the likeliest first.
-suites='trixie-backports forky sid'
+suites=$(of_version "$version" suites)
+# With FORCE=1 it may be a version that the file does not know
+[ -n "$suites" ] || suites=$(of_version "$(default_version)" suites)
 
 have_deb() {
-	deb=$(find "$apt_dir/debs" -maxdepth 1 -name "${package}_*.deb" 2>/dev/null | sort -V | tail -n 1)
+	deb=$(newest_deb "$package")
 	[ -n "$deb" ]
 }
 

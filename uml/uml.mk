@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The UML part, included by the Makefile at the top.
 #
-# KVER		the kernel's version
+# KVER		the kernel's version, one of uml/versions
 # VARIANTS	what `make uml` builds: unguarded or guarded, with fragments of uml/config (build.sh)
 # KDIR, KBUILD, FORM	`make uml`: somebody's own tree, its objects, and the library's form (shared, static)
 # FIXES=1	the kernels have uml/fixes too: patches that mend arch/um itself
@@ -11,7 +11,8 @@
 # FLAVOURS	`make debug-guests`: fragments of uml/config
 # What else a script takes stands at its top.
 
-KVER ?= 7.2
+# The first word that is no comment is the default version.
+KVER ?= $(firstword $(shell sed 's/\#.*//' $(UML)/versions))
 FORM ?= shared
 VARIANTS ?= unguarded guarded guarded-static unguarded-up guarded-up
 FLAVOURS ?= debug kasan

@@ -10,7 +10,7 @@ set -euo pipefail
 # shellcheck source=uml/common.sh
 . "$(dirname "$0")/../common.sh"
 
-version=${1:-7.2}
+version=${1:-$(default_version)}
 src=$cache_dir/src/linux-$version-guarded
 [ -e "$src/.stubguard" ] || die "$(short "$src") is not there: make uml KVER=$version"
 

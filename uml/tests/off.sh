@@ -12,7 +12,7 @@ set -euo pipefail
 # shellcheck source=uml/common.sh
 . "$(dirname "$0")/../common.sh"
 
-version=${1:-7.2}
+version=${1:-$(default_version)}
 src=$cache_dir/src/linux-$version
 obj=$cache_dir/obj/$version-unguarded
 [ -e "$obj/linux" ] || die "$(short "$obj") has not been built: make uml KVER=$version"

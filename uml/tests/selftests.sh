@@ -3,7 +3,7 @@
 #
 # selftests.sh FOLDER NAME...: compiles the kernel's own selftests NAME (as futex/functional) in FOLDER/NAME
 #
-# KVER: of which kernel (7.2).
+# KVER: of which kernel (the default of uml/versions).
 # They come from the package that uml/fetch.sh has got. Some are made to be compiled in a kernel's tree, and write
 # to it: so they are in one of its own, FOLDER/tree, in which the kernel's files are links. What does not compile is left out.
 set -euo pipefail
@@ -11,7 +11,7 @@ set -euo pipefail
 # shellcheck source=uml/debian.sh
 . "$(dirname "$0")/../debian.sh"
 
-version=${KVER:-7.2} out=$1
+version=${KVER:-$(default_version)} out=$1
 shift
 src=$cache_dir/src/linux-$version tree=$out/tree
 

@@ -6,7 +6,7 @@ suite.py UNGUARDED GUARDED   two UML kernels; `make suite` builds them
 
 NCPUS      the guests' CPUs (2); MEM: their memory in MiB (1024)
 MODES      those that are compared with the unguarded one (window notify)
-KVER       the version of their kernel, whose selftests are taken (7.2)
+KVER       the version of their kernel, whose selftests are taken (the default of uml/versions)
 TESTS      some of the tests only, as python/test_signal
 BENCH_OUT  where suite.json goes, with all results; what the tests have said: build/suite/MODE.log
 

@@ -10,7 +10,7 @@ set -euo pipefail
 # shellcheck source=uml/common.sh
 . "$(dirname "$0")/../common.sh"
 
-[ $# -gt 0 ] || set -- 7.2
+[ $# -gt 0 ] || set -- "$(default_version)"
 mkdir -p "$cache_dir"
 dir=$(mktemp -d "$cache_dir/tree.XXXXXX")
 trap 'rm -rf "$dir"' EXIT
