@@ -19,17 +19,6 @@ set -euo pipefail
 usage="usage: build.sh VERSION VARIANT..., or build.sh --kdir DIR [--kbuild DIR] [--form shared|static]"
 lib_dir=${STUBGUARD_DIR:-$top_dir/build}
 jobs=${JOBS:-$(nproc)}
-read -ra kmake_args <<<"${KMAKE:-}"
-
-# kmake SOURCE OBJECTS ARGUMENTS...: the kernel's make. What a make above us exports, or the user's
-# flags for other programs, is not meant for it: arch/um takes CFLAGS as it finds them.
-kmake() {
-	local src=$1 obj=$2
-	shift 2
-	[ "$obj" = "$src" ] || set -- O="$obj" "$@"
-	env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES -u MAKELEVEL -u CFLAGS -u CPPFLAGS -u LDFLAGS \
-		-u KBUILD_OUTPUT -u O -u V LC_ALL=C make -C "$src" ARCH=um "$@" ${kmake_args[0]+"${kmake_args[@]}"}
-}
 
 no_spaces() {
 	case $1 in *[[:space:]:]*) die "the kernel cannot be built where the path has spaces or colons: $1" ;; esac

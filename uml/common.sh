@@ -33,6 +33,36 @@ made_for() {
 # A path as a person would type it: relative to the repository if it is in it.
 short() { printf '%s' "${1#"$top_dir/"}"; }
 
+# uml_kernel PATH: the path of a UML kernel, from the root; dies if it cannot be run
+uml_kernel() {
+	local linux
+	linux=$(realpath -e -- "$1" 2>/dev/null || true)
+	[ -x "${linux:-/dev/null}" ] || die "$1 is not a UML kernel that can be run: make uml builds them"
+	printf '%s' "$linux"
+}
+
+# Sets $busybox, the guests' shell.
+# shellcheck disable=SC2034 # for who sources this
+need_busybox() { busybox=$(command -v busybox) || die "busybox is missing, the guests' shell: apt-get install busybox-static"; }
+
+# scratch NAME: sets $dir, a new folder in the cache, which goes when the script ends
+scratch() {
+	mkdir -p "$cache_dir"
+	dir=$(mktemp -d "$cache_dir/$1.XXXXXX")
+	trap 'rm -rf "$dir"' EXIT
+}
+
+# kmake SOURCE OBJECTS ARGUMENTS...: the kernel's make, with the arguments of KMAKE besides. What a make above us exports,
+# or the user's flags for other programs, is not meant for it: arch/um takes CFLAGS as it finds them.
+kmake() {
+	local src=$1 obj=$2 args
+	shift 2
+	[ "$obj" = "$src" ] || set -- O="$obj" "$@"
+	read -ra args <<<"${KMAKE:-}"
+	env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES -u MAKELEVEL -u CFLAGS -u CPPFLAGS -u LDFLAGS \
+		-u KBUILD_OUTPUT -u O -u V LC_ALL=C make -C "$src" ARCH=um "$@" ${args[0]+"${args[@]}"} </dev/null
+}
+
 # Copies stdin to the file $1 and shows a sign of life every ten seconds: how many files
 # were compiled, or what the function $2 (optional) prints. One process reads and prints,
 # so nothing has to be stopped when the command ends or is interrupted.
@@ -58,12 +88,15 @@ follow() {
 	done 3>&1 >"$log"
 }
 
+# log_of NAME: where step() puts what the step of that name says
+log_of() { printf '%s' "$log_dir/${1//[^A-Za-z0-9._-]/-}.log"; }
+
 # step NAME COMMAND...: runs the command with its output in a log file that is named first,
 # says how long it took, and shows the end of the log if it fails. "probe" as for follow().
 step() {
 	local name=$1 start=$SECONDS log
 	shift
-	log=$log_dir/${name//[^A-Za-z0-9._-]/-}.log
+	log=$(log_of "$name")
 	mkdir -p "$log_dir"
 	say "$name (log: $(short "$log"))"
 	if ! "$@" 2>&1 </dev/null | follow "$log" "${probe:-}"; then
@@ -148,17 +181,20 @@ tree_version() {
 		head -n 2 | paste -s -d . -
 }
 
-# serve_audits DIR: the host's side of the mapping oracle (docs/audit.md), for guests that run `audit DIR/NAME`. It ends
-# when DIR is gone.
+# serve_audits DIR [NAME]: the host's side of the mapping oracle (docs/audit.md), for guests that run `audit DIR/NAME`. It
+# ends when DIR is gone.
 serve_audits() {
-	mkdir -p "$1"
+	mkdir -p "$1/${2:-}"
 	(python3 -B "$uml_dir/audit.py" "$1" &)
 }
 
 # audited LOG: has the oracle found all right, or the guest's kernel no oracle?
 audited() { grep -aqE '^audit: (ok|skipped)' "$1" && ! grep -aq '^audit: FAILED' "$1"; }
 
-# result STATUS TEXT [LOG]: a line of TAP. If it failed, the end of the log follows ($dir/log).
+# says TEXT: has the guest said so? (a regular expression; $dir/log)
+says() { grep -qE -- "$1" "$dir/log"; }
+
+# result STATUS TEXT [LOG [LINES]]: a line of TAP. If it failed, the last 25 lines of the log follow ($dir/log).
 tap_number=0 tap_failed=0
 result() {
 	tap_number=$((tap_number + 1))
@@ -168,7 +204,7 @@ result() {
 	fi
 	tap_failed=$((tap_failed + 1))
 	printf 'not ok %d - %s\n' "$tap_number" "$2"
-	tail -n 25 "${3:-$dir/log}" | sed 's/^/# /'
+	tail -n "${4:-25}" "${3:-$dir/log}" | sed 's/^/# /'
 }
 
 # plan: the last line of TAP; fails if a result did

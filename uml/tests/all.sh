@@ -18,7 +18,8 @@ results=$logs/results
 
 # check NAME COMMAND...: one step. What it found (tables, counts) is shown, not only logged.
 check() {
-	local name=$1 start=$SECONDS result=passed log=$log_dir/${1//[^A-Za-z0-9._-]/-}.log found
+	local name=$1 start=$SECONDS result=passed log found
+	log=$(log_of "$name")
 	shift
 	step "$name" "$@" || result=FAILED
 	found=$({

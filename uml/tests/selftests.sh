@@ -11,6 +11,7 @@ set -euo pipefail
 # shellcheck source=uml/debian.sh
 . "$(dirname "$0")/../debian.sh"
 
+[ $# -ge 2 ] || die "usage: selftests.sh FOLDER NAME..."
 version=${KVER:-$(default_version)} out=$1
 shift
 src=$cache_dir/src/linux-$version tree=$out/tree

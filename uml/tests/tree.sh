@@ -11,9 +11,7 @@ set -euo pipefail
 . "$(dirname "$0")/../common.sh"
 
 [ $# -gt 0 ] || set -- "$(default_version)"
-mkdir -p "$cache_dir"
-dir=$(mktemp -d "$cache_dir/tree.XXXXXX")
-trap 'rm -rf "$dir"' EXIT
+scratch tree
 guard=$uml_dir/guard-tree.sh
 
 # ok TEXT COMMAND...
