@@ -24,28 +24,42 @@ SO := libstubguard.so.$(VERSION)
 LIBS := $(addprefix $(BUILD)/lib/,$(SO) libstubguard.so.$(SOVERSION) libstubguard.so libstubguard.a) \
 	$(BUILD)/include/stubguard.h
 
-## make                    the library: build/lib, build/include
-## make install            to DESTDIR, PREFIX; make uninstall takes it away
-## make run                everything from nothing; attacks and workloads on both kernels, as tables
-## make test               everything as tests
-## make test-more          kernels that make test leaves out: 7.2 without SMP and preemptible, 7.3 with SMP
-## make debug-guests       guests at work on kernels that check themselves: lockdep, KASAN, failing allocations
-## make attacks            the attacks alone; PEERS="name=linux": on more kernels; LINUX=linux: on that one alone
-## make uml                kernels: unguarded, guarded, guarded-static, unguarded-up, guarded-up; KVER=7.3, or KDIR= for your own
-## make bench              what the guard costs: many operations on both kernels; make bench-scale: many processes; make bench-build: a real build
-## make -s where           where these kernels are
-## make check              the quality checks: symbols, panics, stack, lints, licences, models
-## make soak               stress-ng, honest work and attacks at once in a guest, for MINUTES=10
-## make disturb            a guest at work while its processes are stopped, frozen, traced, signalled, killed on the host
-## make hosts              Debian's kernels from 5.10 on as hosts, in QEMU: a table of modes; HOSTS="5.10 newest", MODES="1 10"
-## make audit              does each stub have what its page table grants? LINUX=linux; make audit-mutants: does it notice?
-## make suite              test suites of others in guests, with and without the guard, case by case
-## make mutants            breaks what the guard rests on, line by line; a test has to notice
-## make fuzz               what takes a guest's bytes, fuzzed for SECONDS=60 each
-## make sanitize           the C harness with UBSan; make miri, tsan, asan: cargo's tests (with a nightly toolchain)
-## make c-test, rust-test  the C harness in both forms; cargo's tests
-## make header             include/stubguard.h, from the sources
-## make clean, distclean   what was built; and the kernels too
+#: Build
+#:   make                         the library: build/lib, build/include
+#:   make install, uninstall      to DESTDIR, PREFIX, and away again
+#:   make uml                     UML kernels without and with the guard; VARIANTS=, KVER=; KDIR=: guards your own tree
+#:   make -s where                where these kernels are
+#: Try
+#:   make run                     everything from nothing; attacks and workloads on both kernels, as tables
+#:   make attacks                 the attacks alone; LINUX=linux: on that kernel; PEERS="name=linux": on more kernels
+#: Quick checks, before each commit: minutes, no kernel, no root (uml/deps.sh --quick: what they need)
+#:   make check c-test rust-test  all of them
+#:   make check                   what is linked, header, unsafe code, licences, lints, models; check-NAME: one of these
+#:   make c-test                  the C harness, with both forms of the library
+#:   make rust-test               cargo's tests
+#: Long tests
+#:   make test                    all of the above, then guests on the kernels of uml/versions
+#:   make test-more               kernels and modes that make test leaves out
+#:   make disturb                 a guest at work while the host stops, freezes, traces, signals, kills its processes
+#:   make audit                   does each stub have what its page table grants? LINUX=linux: on that kernel
+#:   make audit-mutants           does make audit notice what is broken?
+#:   make debug-guests            guests on kernels that check themselves: lockdep, KASAN, failing allocations
+#:   make soak                    stress-ng, honest work and attacks at once in a guest, for MINUTES=10
+#:   make suite                   test suites of others in guests, with and without the guard, case by case
+#:   make hosts                   Debian's kernels from 5.10 on as hosts, in QEMU; HOSTS="5.10 newest", MODES="1 10"
+#:   make fuzz                    what takes a guest's bytes, fuzzed for SECONDS=60 each
+#:   make mutants                 breaks what the guard rests on, line by line; a test has to notice
+#:   make sanitize                the C harness with UBSan
+#:   make miri, tsan, asan        cargo's tests under Miri and sanitizers (need a nightly toolchain)
+#: Measurements
+#:   make bench                   what the guard costs: many operations, in each mode
+#:   make bench-scale             host descriptors, memory and time with many processes
+#:   make bench-build             a real build in a guest
+#: Maintenance
+#:   make header                  include/stubguard.h, from the sources
+#:   make clean                   removes what was built here, but for kernels
+#:   make uml-clean               removes kernels and their sources; downloads stay
+#:   make distclean               removes all of it
 
 .DELETE_ON_ERROR:
 .PHONY: all lib help header install uninstall clean distclean
@@ -146,7 +160,7 @@ test-more: uml-lib
 	@uml/tests/all.sh more
 
 help:
-	@sed -n 's/^#\{2\} *\(make .*\)/\1/p' $(MAKEFILE_LIST)
+	@sed -n 's/^#: //p' $(firstword $(MAKEFILE_LIST))
 
 clean:
 	rm -rf $(BUILD) target

@@ -22,12 +22,11 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from datetime import datetime, timezone
 from queue import Empty, SimpleQueue
 
 import calls
 import svg
-from guests import Place, host, modes, number, present, say, table, words, write_json
+from guests import Bench, modes, number, origin, present, say, table, words, write_json
 
 CPUS = {"1": "one host CPU (pinned)", "all": "all host CPUs (not pinned)"}
 
@@ -241,18 +240,16 @@ def main():
     chosen = modes(["unguarded", "ptrace", "notify", "window"])
     allowed = os.sched_getaffinity(0)
     with ExitStack() as stack:
-        place = stack.enter_context(Place())
+        place = stack.enter_context(Bench())
         operations = place.operations()
         rows = words("ROWS", list(operations))
         chosen, missing = present(place, chosen)
         if not chosen:
             return "no mode can be measured"
         names = [mode.name for mode in chosen]
-        places = {name: stack.enter_context(Place()) for name in names}
+        places = {name: stack.enter_context(Bench()) for name in names}
         base = "unguarded" if "unguarded" in names else names[0]
-        result = {
-            "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
-            "host": host(),
+        result = origin() | {
             "rounds": rounds,
             "operations": {row: operations[row] for row in rows},
             "modes": {mode.name: {"kernel": mode.version, "arguments": mode.args} for mode in chosen},

@@ -16,10 +16,9 @@ import re
 import shutil
 import statistics
 import sys
-from datetime import datetime, timezone
 from pathlib import Path
 
-from guests import HERE, Place, die, host, modes, number, say, table, words, write_json
+from guests import HERE, Place, die, modes, number, origin, say, table, words, write_json
 
 LIMIT = 900
 
@@ -30,8 +29,7 @@ class Builder(Place):
     def __init__(self, tree):
         super().__init__()
         self.tree = tree
-        self.program = self.dir / "build.sh"
-        shutil.copy(HERE / "build.sh", self.program)
+        self.command = f"'{shutil.copy(HERE / 'build.sh', self.dir)}'"
 
     def build(self, mode, cpus, mem):
         """Milliseconds, and what was built."""
@@ -50,7 +48,7 @@ def main():
     os.environ.setdefault("MODES", "unguarded window")
     chosen = modes(["unguarded", "ptrace", "notify", "window"])
     allowed = os.sched_getaffinity(0)
-    result = {"date": datetime.now(timezone.utc).strftime("%Y-%m-%d"), "host": host(), "samples": {}}
+    result = origin() | {"samples": {}}
     differ = False
     with Builder(tree) as place:
         for which in words("BENCH_CPUS", ["1", "all"]):
@@ -70,7 +68,7 @@ def main():
                   [[name, *(f"{value / 1000:.1f} s" for value in (statistics.median(all_), min(all_), max(all_))),
                     f"{statistics.median(all_) / first:.2f}"] for name, all_ in samples.items()])
             print(f"objects: {' and '.join(sorted(built))}")
-    print(f"[bench] all samples: {write_json('build.json', result)}")
+    say(f"all samples: {write_json('build.json', result)}")
     if differ:
         die("not all have built the same")
 

@@ -12,13 +12,10 @@ MEM        a guest's memory in MiB (3072)
 
 import os
 import re
-import resource
 import statistics
 import sys
-from datetime import datetime, timezone
-from pathlib import Path
 
-from guests import Place, die, host, modes, number, present, say, table, write_json
+from guests import Bench, die, look, modes, number, origin, present, raise_limit, say, table, write_json
 
 # Of each figure: its name in the table, how it is shown, what it is.
 COLUMNS = {
@@ -29,45 +26,6 @@ COLUMNS = {
     "guest_kib": ("guest KiB", ".0f", "memory of the guest (MemFree) that each takes"),
     "fork_us": ("fork us", ".0f", "fork, exit, wait beside them"),
 }
-
-
-def raise_limit():
-    """A guest needs a few descriptors for each of its processes."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    return most
-
-
-def kib(path, field):
-    """A field of a file in /proc; a process that has just ended has none."""
-    try:
-        match = re.search(rf"^{field}:\s+(\d+) kB", path.read_text(), re.M)
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
-    return int(match[1]) if match else 0
-
-
-def processes_of(kernel):
-    """The kernel and its children, which are the stubs."""
-    found = [Path(f"/proc/{kernel}")]
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = stat.read_text().rpartition(")")[2].split()[1]
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if parent == str(kernel):
-            found.append(stat.parent)
-    return found
-
-
-def look(kernel):
-    """What the guest has on the host now."""
-    processes = processes_of(kernel)
-    return {
-        "stubs": len(processes) - 1,
-        "fds": len(os.listdir(f"/proc/{kernel}/fd")),
-        "host_kib": sum(kib(p / "smaps_rollup", "Pss") + kib(p / "status", "VmPTE") for p in processes),
-    }
 
 
 def boot(place, mode, n, mem):
@@ -116,7 +74,7 @@ def main():
     # Pinned: on several CPUs a fork takes one of two times, see bench.py.
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
-    with Place() as place:
+    with Bench() as place:
         chosen, missing = present(place, chosen)
         samples = {(n, mode.name): [] for n in numbers for mode in chosen}
         failures = {}
@@ -134,9 +92,7 @@ def main():
         key: {field: statistics.median(one[field] for one in found) for field in COLUMNS}
         for key, found in samples.items() if found
     }
-    result = {
-        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
-        "host": host(),
+    result = origin() | {
         "rounds": rounds,
         "guest_mib": mem,
         "columns": {field: what for field, (_, _, what) in COLUMNS.items()},

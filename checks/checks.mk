@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# Quality that is checked, not promised: `make check` runs all, `make check-NAME` one.
-# Each prints one line, and what is wrong before it.
+# Quality that is checked, not promised. Each check prints one line, and what is wrong before it.
 
-CHECKS := symbols panics stack header unsafe licences install lint loom
+CHECKS := symbols panics stack header versions unsafe licences install lint loom
 
 .PHONY: check $(addprefix check-,$(CHECKS))
 
@@ -21,6 +20,9 @@ check-stack: lib
 check-header:
 	@checks/header.sh
 
+check-versions:
+	@checks/versions.sh
+
 check-unsafe:
 	@python3 -B checks/unsafe.py
 
@@ -37,14 +39,13 @@ check-lint:
 check-loom:
 	@checks/loom.sh
 
-# Not part of `make check`: some minutes each.
+# Some minutes each, so none of them is a part of `make check`.
 .PHONY: mutants sanitize fuzz miri tsan asan
 
 # SECONDS: for each target; `make test` has 180. The corpus is fuzz/corpus; MERGE=1 adds to it what is new.
 fuzz:
 	@SECONDS_EACH='$(SECONDS)' checks/fuzz.sh
 
-# These need a nightly toolchain.
 miri:
 	@checks/miri.sh
 

@@ -15,15 +15,12 @@ set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
 [ $# -gt 0 ] || die "usage: audit.sh LINUX..."
-busybox=$(command -v busybox) || die "busybox is missing: apt-get install busybox-static"
-mkdir -p "$cache_dir"
-dir=$(mktemp -d "$cache_dir/audit.XXXXXX")
-trap 'rm -rf "$dir"' EXIT
+need_busybox
+scratch audit
 mkdir "$dir/tmp"
 programs=$top_dir/build/guests
 make -s -C "$uml_dir/guests" OUT="$programs"
-serve_audits "$dir/looks"
-mkdir "$dir/looks/guest"
+serve_audits "$dir/looks" guest
 
 # The load is killed before its end. A look is at whatever it does at that moment.
 cat >"$dir/init" <<INIT
@@ -46,23 +43,15 @@ $busybox poweroff -f
 INIT
 chmod +x "$dir/init"
 
-number=0 failed=0
 for linux; do
 	for cpus in ${NCPUS:-1 2}; do
 		for args in ${GUARDED_ARGS:-stubguard=window stubguard=notify}; do
-			number=$((number + 1))
 			status=0
 			NCPUS=$cpus TIMEOUT=600 "$uml_dir/boot.sh" "$linux" "$dir/init" "$args" >"$dir/log" 2>&1 || status=$?
-			if [ "$status" -ne 0 ] || ! audited "$dir/log"; then
-				failed=$((failed + 1))
-				printf 'not '
-			fi
-			printf 'ok %d - %s, %d CPU, %s: %d looks\n' "$number" "$(short "$linux")" "$cpus" "$args" \
-				"$(grep -ac '^audit: ok' "$dir/log")"
-			grep -a '^audit' "$dir/log" | sed 's/^/# /'
-			[ "$status" -eq 0 ] || tail -n 20 "$dir/log" | sed 's/^/# /'
+			audited "$dir/log" || status=1
+			result "$status" "$(short "$linux"), $cpus CPU, $args: $(grep -ac '^audit: ok' "$dir/log") looks"
+			sed -n 's/^audit/# &/p' "$dir/log"
 		done
 	done
 done
-printf '1..%d\n' "$number"
-[ "$failed" -eq 0 ]
+plan

@@ -19,8 +19,7 @@ set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
 [ $# -ge 2 ] || die "usage: boot.sh LINUX INIT-SCRIPT [KERNEL ARGUMENTS...]"
-linux=$(realpath -e -- "$1" 2>/dev/null || true)
-[ -x "${linux:-/dev/null}" ] || die "$1 is not a UML kernel that can be run: make uml builds them"
+linux=$(uml_kernel "$1")
 init=$(realpath -e -- "$2" 2>/dev/null || true)
 [ -x "${init:-/dev/null}" ] || die "$2 is not a program: the guest needs one to run"
 shift 2

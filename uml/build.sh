@@ -5,7 +5,7 @@
 # build.sh --kdir DIR [--kbuild DIR] [--form shared|static]
 #                                    guards and builds somebody's own kernel, with his configuration
 #
-# VARIANT is unguarded, guarded or guarded-static, and may be followed by fragments of uml/config: unguarded-up,
+# VERSION is one of uml/versions. VARIANT is unguarded, guarded or guarded-static, and may be followed by fragments of uml/config: unguarded-up,
 # guarded-debug, guarded-static-up. All variants begin with base.config.
 #
 # JOBS: how many compilers at a time (all CPUs). KMAKE: more arguments for the kernel's make, e.g. LLVM=1.
@@ -16,20 +16,9 @@ set -euo pipefail
 # shellcheck source=uml/common.sh
 . "$(dirname "$0")/common.sh"
 
-usage="usage: build.sh 7.2|7.3 VARIANT..., or build.sh --kdir DIR [--kbuild DIR] [--form shared|static]"
+usage="usage: build.sh VERSION VARIANT..., or build.sh --kdir DIR [--kbuild DIR] [--form shared|static]"
 lib_dir=${STUBGUARD_DIR:-$top_dir/build}
 jobs=${JOBS:-$(nproc)}
-read -ra kmake_args <<<"${KMAKE:-}"
-
-# kmake SOURCE OBJECTS ARGUMENTS...: the kernel's make. What a make above us exports, or the user's
-# flags for other programs, is not meant for it: arch/um takes CFLAGS as it finds them.
-kmake() {
-	local src=$1 obj=$2
-	shift 2
-	[ "$obj" = "$src" ] || set -- O="$obj" "$@"
-	env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES -u MAKELEVEL -u CFLAGS -u CPPFLAGS -u LDFLAGS \
-		-u KBUILD_OUTPUT -u O -u V LC_ALL=C make -C "$src" ARCH=um "$@" ${kmake_args[0]+"${kmake_args[@]}"}
-}
 
 no_spaces() {
 	case $1 in *[[:space:]:]*) die "the kernel cannot be built where the path has spaces or colons: $1" ;; esac
@@ -228,7 +217,7 @@ build_own() {
 build_kdir() {
 	local src=$1 obj=${2:-$1} form=${3:-shared} f static
 	case $form in shared | static) ;; *) die "FORM=$form: the forms are shared and static" ;; esac
-	[ -f "$src/Makefile" ] || die "KDIR=$src is not a kernel source tree: give the top of a Linux 7.2 or 7.3"
+	[ -f "$src/Makefile" ] || die "KDIR=$src is not a kernel source tree: give the top of a Linux $(versions_as or)"
 	src=$(cd -P "$src" && pwd)
 	[ -d "$obj" ] || die "KBUILD=$obj is not a folder: give the one with your kernel's .config, or leave KBUILD out"
 	obj=$(cd -P "$obj" && pwd)
@@ -291,6 +280,6 @@ if [ "${1:-}" = --kdir ]; then
 	build_kdir "$kdir" "$kbuild" "$form"
 else
 	[ $# -ge 2 ] || die "$usage"
-	case $1 in 7.2 | 7.3) ;; *) [ -n "${FORCE:-}" ] || die "Linux $1: stubguard is made for 7.2 and 7.3; take one of these, or try with FORCE=1" ;; esac
+	made_for "$1"
 	build_own "$@"
 fi

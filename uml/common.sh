@@ -16,8 +16,52 @@ die() {
 	exit 1
 }
 
+# versions: the kernels that stubguard is made for (the file of that name), the default one first
+versions() { awk '!/^#/ && NF && !seen[$1]++ { print $1 }' "$uml_dir/versions"; }
+default_version() { versions | sed -n 1p; }
+# versions_as WORD: all of them in a sentence, with that word between them
+versions_as() { versions | awk -v word="$1" '{ printf "%s%s", (NR > 1 ? " " word " " : ""), $1 }'; }
+# of_version VERSION FACT: what the file says of that one. ("": else awk compares numbers, and 7.10 is 7.1.)
+of_version() { awk -v version="$1" -v fact="$2" '$1 "" == version && $2 == fact { $1 = $2 = ""; print }' "$uml_dir/versions"; }
+# made_for VERSION [WHAT]: dies, with WHAT this kernel is, if it is none of them; FORCE=1 goes on
+made_for() {
+	[ -z "${FORCE:-}" ] || return 0
+	versions | grep -xF -- "$1" >/dev/null ||
+		die "${2:-Linux $1}: stubguard is made for $(versions_as and); take one of these, or try with FORCE=1"
+}
+
 # A path as a person would type it: relative to the repository if it is in it.
 short() { printf '%s' "${1#"$top_dir/"}"; }
+
+# uml_kernel PATH: the path of a UML kernel, from the root; dies if it cannot be run
+uml_kernel() {
+	local linux
+	linux=$(realpath -e -- "$1" 2>/dev/null || true)
+	[ -x "${linux:-/dev/null}" ] || die "$1 is not a UML kernel that can be run: make uml builds them"
+	printf '%s' "$linux"
+}
+
+# Sets $busybox, the guests' shell.
+# shellcheck disable=SC2034 # for who sources this
+need_busybox() { busybox=$(command -v busybox) || die "busybox is missing, the guests' shell: apt-get install busybox-static"; }
+
+# scratch NAME: sets $dir, a new folder in the cache, which goes when the script ends
+scratch() {
+	mkdir -p "$cache_dir"
+	dir=$(mktemp -d "$cache_dir/$1.XXXXXX")
+	trap 'rm -rf "$dir"' EXIT
+}
+
+# kmake SOURCE OBJECTS ARGUMENTS...: the kernel's make, with the arguments of KMAKE besides. What a make above us exports,
+# or the user's flags for other programs, is not meant for it: arch/um takes CFLAGS as it finds them.
+kmake() {
+	local src=$1 obj=$2 args
+	shift 2
+	[ "$obj" = "$src" ] || set -- O="$obj" "$@"
+	read -ra args <<<"${KMAKE:-}"
+	env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES -u MAKELEVEL -u CFLAGS -u CPPFLAGS -u LDFLAGS \
+		-u KBUILD_OUTPUT -u O -u V LC_ALL=C make -C "$src" ARCH=um "$@" ${args[0]+"${args[@]}"} </dev/null
+}
 
 # Copies stdin to the file $1 and shows a sign of life every ten seconds: how many files
 # were compiled, or what the function $2 (optional) prints. One process reads and prints,
@@ -44,12 +88,15 @@ follow() {
 	done 3>&1 >"$log"
 }
 
+# log_of NAME: where step() puts what the step of that name says
+log_of() { printf '%s' "$log_dir/${1//[^A-Za-z0-9._-]/-}.log"; }
+
 # step NAME COMMAND...: runs the command with its output in a log file that is named first,
 # says how long it took, and shows the end of the log if it fails. "probe" as for follow().
 step() {
 	local name=$1 start=$SECONDS log
 	shift
-	log=$log_dir/${name//[^A-Za-z0-9._-]/-}.log
+	log=$(log_of "$name")
 	mkdir -p "$log_dir"
 	say "$name (log: $(short "$log"))"
 	if ! "$@" 2>&1 </dev/null | follow "$log" "${probe:-}"; then
@@ -97,17 +144,17 @@ look_at_tree() {
 	done
 }
 
-# own_time PID LIMIT [DIR]: returns when the process PID has ended, or fails when it and its descendants have had LIMIT
+# own_time PID LIMIT [CLOCK]: returns when the process PID has ended, or fails when it and its descendants have had LIMIT
 # seconds to themselves: what they computed and what they slept, but not what they waited for a CPU. So a limit is
-# the same on a busy host. As the limits are for guests, which know wall time only: the files DIR/1, DIR/2... tell of
-# each quarter of such a second that is over.
+# the same on a busy host. As the limits are for guests, which know wall time only: the files CLOCK/1, CLOCK/2... tell
+# of each quarter of such a second that is over.
 own_time() {
-	local pid=$1 limit=$2 dir=${3:-} own=0 quarters=0 cpu=0 at=${EPOCHREALTIME/[.,]/} before=0 passed nap look=0
+	local pid=$1 limit=$2 clock=${3:-} own=0 quarters=0 cpu=0 at=${EPOCHREALTIME/[.,]/} before=0 passed nap look=0
 	while kill -0 "$pid" 2>/dev/null; do
 		# Of many processes the look itself takes long: at most a thirtieth of the time.
 		nap=$((look * 30))
 		[ "$nap" -ge 100000 ] || nap=100000
-		[ -n "$dir" ] || [ "$nap" -ge 1000000 ] || nap=1000000
+		[ -n "$clock" ] || [ "$nap" -ge 1000000 ] || nap=1000000
 		printf -v nap '%d.%06d' $((nap / 1000000)) $((nap % 1000000))
 		sleep "$nap"
 		before=$cpu look=${EPOCHREALTIME/[.,]/}
@@ -119,9 +166,9 @@ own_time() {
 			passed=$((cpu > before ? cpu - before : 0))
 		fi
 		own=$((own + passed))
-		while [ -n "$dir" ] && [ "$own" -ge $(((quarters + 1) * 250000)) ]; do
+		while [ -n "$clock" ] && [ "$own" -ge $(((quarters + 1) * 250000)) ]; do
 			quarters=$((quarters + 1))
-			: >"$dir/$quarters" || return 0
+			: >"$clock/$quarters" || return 0
 		done
 		[ "$own" -lt $((limit * 1000000)) ] || return 1
 	done 2>/dev/null
@@ -134,17 +181,20 @@ tree_version() {
 		head -n 2 | paste -s -d . -
 }
 
-# serve_audits DIR: the host's side of the mapping oracle (docs/audit.md), for guests that run `audit DIR/NAME`. It ends
-# when DIR is gone.
+# serve_audits DIR [NAME]: the host's side of the mapping oracle (docs/audit.md), for guests that run `audit DIR/NAME`. It
+# ends when DIR is gone.
 serve_audits() {
-	mkdir -p "$1"
+	mkdir -p "$1/${2:-}"
 	(python3 -B "$uml_dir/audit.py" "$1" &)
 }
 
 # audited LOG: has the oracle found all right, or the guest's kernel no oracle?
 audited() { grep -aqE '^audit: (ok|skipped)' "$1" && ! grep -aq '^audit: FAILED' "$1"; }
 
-# result STATUS TEXT [LOG]: a line of TAP. If it failed, the end of the log follows ($dir/log).
+# says TEXT: has the guest said so? (a regular expression; $dir/log)
+says() { grep -qE -- "$1" "$dir/log"; }
+
+# result STATUS TEXT [LOG [LINES]]: a line of TAP. If it failed, the last 25 lines of the log follow ($dir/log).
 tap_number=0 tap_failed=0
 result() {
 	tap_number=$((tap_number + 1))
@@ -154,7 +204,7 @@ result() {
 	fi
 	tap_failed=$((tap_failed + 1))
 	printf 'not ok %d - %s\n' "$tap_number" "$2"
-	tail -n 25 "${3:-$dir/log}" | sed 's/^/# /'
+	tail -n "${4:-25}" "${3:-$dir/log}" | sed 's/^/# /'
 }
 
 # plan: the last line of TAP; fails if a result did

@@ -69,6 +69,26 @@ download_deb() {
 	mv "$partial/$3"_*.deb "$apt_dir/debs/"
 }
 
+# newest_deb PACKAGE: the file of it there, or nothing
+newest_deb() { find "$apt_dir/debs" -maxdepth 1 -name "$1_*.deb" 2>/dev/null | sort -V | tail -n 1; }
+
+# need_mirrors ELSE: sets $keyring and $mirror_list, or dies; ELSE is what somebody can do who has none
+need_mirrors() {
+	find_keyring || die "Debian's archive key is missing: install debian-archive-keyring, or $1"
+	mirror_list=$(mirrors)
+	[ -n "$mirror_list" ] || die "apt is not set up with a Debian mirror: $1"
+}
+
+# fetch WHAT ELSE COMMAND...: a step that gets WHAT by the functions above; likewise
+fetch() {
+	local what=$1 otherwise=$2 log why
+	shift 2
+	probe=fetched step "fetch $what" "$@" 2>/dev/null && return
+	log=$(log_of "fetch $what")
+	why=$(apt_says "$log")
+	die "cannot fetch $what${why:+: $why} (log: $(short "$log")); look at the network and apt's proxy, or $otherwise"
+}
+
 # For step(): how much has come
 fetched() { find "$apt_dir/partial" -type f -printf '%s\n' | awk '{ n += $1 } END { printf "%d MB", n / 1e6 }'; }
 

@@ -1,9 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# deps.sh [--test | --soak | --suite | --hosts]: looks for the tools that the library and the kernels are built with, and
-# for those of the tests and checks, of `make soak`, `make suite` or `make hosts` too. On Debian and its like, root has what is missing
-# installed; everybody else is told what to install.
+# deps.sh [--quick | --test | --soak | --suite | --hosts]: looks for the tools that the library and the kernels are built
+# with, and for those of the tests and checks, of `make soak`, `make suite` or `make hosts` too. --quick: those of
+# `make check c-test rust-test` alone, which need no kernel. On Debian and its like, root has what is missing installed;
+# everybody else is told what to install.
 set -euo pipefail
 
 # shellcheck source=uml/common.sh
@@ -16,11 +17,14 @@ rust_minimum=${rust_minimum:-1.85}
 
 # What is needed: "how to see it" "Debian's package". A header is looked for through the compiler, a Python module by
 # the guests' Python.
-needs='
+library='
 gcc gcc
 <stdio.h> libc6-dev
 make make
 ld binutils
+find findutils
+'
+kernel='
 flex flex
 bison bison
 bc bc
@@ -28,33 +32,35 @@ perl perl
 patch patch
 xz xz-utils
 tar tar
-find findutils
 flock util-linux
 <gelf.h> libelf-dev
 <openssl/opensslv.h> libssl-dev
 busybox busybox-static
 '
-case ${1:-} in
-'') ;;
---test) needs+='
+tests='
 prove perl
 clang clang
 shellcheck shellcheck
 g++ g++
 pkg-config pkg-config
-' ;;
---soak) needs+='
+python3 python3
+'
+case ${1:-} in
+'') needs=$library$kernel ;;
+--quick) needs=$library$tests ;;
+--test) needs=$library$kernel$tests ;;
+--soak) needs="$library$kernel
 stress-ng stress-ng
-' ;;
---suite) needs+='
-@test.test_signal '"$(/usr/bin/python3 -c 'import sys; print("libpython%d.%d-testsuite" % sys.version_info[:2])' || echo python3)"'
+" ;;
+--suite) needs="$library$kernel
+@test.test_signal $(/usr/bin/python3 -c 'import sys; print("libpython%d.%d-testsuite" % sys.version_info[:2])' || echo python3)
 <sys/capability.h> libcap-dev
 <popt.h> libpopt-dev
-' ;;
---hosts) needs+='
+" ;;
+--hosts) needs="$library$kernel
 qemu-system-x86_64 qemu-system-x86
-' ;;
-*) die "usage: deps.sh [--test | --soak | --suite | --hosts]" ;;
+" ;;
+*) die "usage: deps.sh [--quick | --test | --soak | --suite | --hosts]" ;;
 esac
 
 missing() {

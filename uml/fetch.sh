@@ -1,25 +1,27 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# fetch.sh [VERSION]: puts the sources of Linux VERSION (7.2) into .cache/src/linux-VERSION.
+# fetch.sh [VERSION]: puts the sources of Linux VERSION (the default of uml/versions) into .cache/src/linux-VERSION.
 #
-# They come as Debian's package linux-source-VERSION (debian.sh).
+# They come as Debian's package linux-source-VERSION (debian.sh), from a suite that uml/versions names.
 set -euo pipefail
 
 # shellcheck source=uml/debian.sh
 . "$(dirname "$0")/debian.sh"
 
-version=${1:-7.2}
-[[ $version =~ ^[0-9]+\.[0-9]+$ ]] || die "usage: fetch.sh VERSION, e.g. fetch.sh 7.2"
+version=${1:-$(default_version)}
+[[ $version =~ ^[0-9]+\.[0-9]+$ ]] || die "usage: fetch.sh [VERSION], e.g. fetch.sh $(default_version)"
 package=linux-source-$version
 tree=$cache_dir/src/linux-$version
-otherwise="or use a kernel tree of your own: make uml KDIR=/path/to/linux-$version"
+otherwise="use a kernel tree of your own: make uml KDIR=/path/to/linux-$version"
+by_hand="put ${package}_*.deb into $apt_dir/debs, or $otherwise"
 
-# Where the package may be, the likeliest first.
-suites='trixie-backports forky sid'
+suites=$(of_version "$version" suites)
+# With FORCE=1 it may be a version that the file does not know
+[ -n "$suites" ] || suites=$(of_version "$(default_version)" suites)
 
 have_deb() {
-	deb=$(find "$apt_dir/debs" -maxdepth 1 -name "${package}_*.deb" 2>/dev/null | sort -V | tail -n 1)
+	deb=$(newest_deb "$package")
 	[ -n "$deb" ]
 }
 
@@ -29,8 +31,7 @@ download() {
 		while read -r mirror; do
 			echo "== $suite at $mirror"
 			private_apt "$suite" "$mirror" apt-get -q update || continue
-			download_deb "$suite" "$mirror" "$package" || continue
-			return 0
+			download_deb "$suite" "$mirror" "$package" && have_deb && return 0
 		done <<<"$mirror_list"
 	done
 	return 1
@@ -77,21 +78,14 @@ lock "$version"
 there	# another run has fetched them meanwhile
 
 for tool in dpkg-deb xz tar; do
-	command -v "$tool" >/dev/null || die "$tool is missing: run uml/deps.sh, $otherwise"
+	command -v "$tool" >/dev/null || die "$tool is missing: run uml/deps.sh, or $otherwise"
 done
 
 if ! have_deb; then
-	command -v apt-get >/dev/null ||
-		die "no apt-get here to fetch $package with: put ${package}_*.deb into $apt_dir/debs, $otherwise"
-	find_keyring || die "Debian's archive key is missing: install debian-archive-keyring, $otherwise"
-	mirror_list=$(mirrors)
-	[ -n "$mirror_list" ] ||
-		die "apt is not set up with a Debian mirror: put ${package}_*.deb into $apt_dir/debs, $otherwise"
-	if ! probe=fetched step "fetch $package" download 2>/dev/null || ! have_deb; then
-		log=$log_dir/fetch-$package.log
-		why=$(apt_says "$log")
-		die "cannot fetch $package${why:+: $why} (log: $(short "$log")); look at the network and apt's proxy, $otherwise"
-	fi
+	command -v apt-get >/dev/null || die "no apt-get here to fetch $package with: $by_hand"
+	need_mirrors "$by_hand"
+	fetch "$package" "$otherwise" download
+	have_deb
 fi
 
 mkdir -p "$cache_dir/src"
@@ -99,5 +93,5 @@ mkdir -p "$cache_dir/src"
 rm -rf "$cache_dir"/src/.unpack.*
 unpacked() { du -sm "$cache_dir"/src/.unpack.*/ 2>/dev/null | awk '{ printf "%s MB", $1 }'; }
 probe=unpacked step "unpack $package" unpack ||
-	die "cannot unpack $(short "$deb"): is the disk full? Remove the file to fetch it again, $otherwise"
+	die "cannot unpack $(short "$deb"): is the disk full? Remove the file to fetch it again, or $otherwise"
 say "sources of Linux $version: in $(short "$tree"), $(du -sh "$tree" | cut -f1)"

@@ -5,7 +5,7 @@
 #
 # The patches of uml/series mend arch/um itself and need no library; they go in first, in the order of their names. Then
 # come the files below uml/glue, at the same places in the tree, and uml/stubguard.patch. --mend stops after the series.
-# A patch NAME.7.3.patch replaces NAME.patch on Linux 7.3.
+# A patch NAME.VERSION.patch replaces NAME.patch on Linux VERSION.
 #
 # TREE/.stubguard keeps each file as it was (orig) and as it was put there (new). A file whose content would not change
 # is not touched, so that a second run does not make a build start again. A run that is killed can be repeated.
@@ -32,13 +32,7 @@ version=$(tree_version "$tree")
 if [ -z "$version" ] || [ ! -f "$tree/arch/um/kernel/skas/stub.c" ]; then
 	die "$tree is not a Linux source tree with arch/um: give the top of one"
 fi
-case $version in
-7.2 | 7.3) ;;
-*)
-	[ -n "${FORCE:-}" ] || [ "$what" = revert ] ||
-		die "$tree is Linux $version, stubguard is made for 7.2 and 7.3: take one of these, or try with FORCE=1"
-	;;
-esac
+[ "$what" = revert ] || made_for "$version" "$tree is Linux $version"
 command -v patch >/dev/null || die "patch is missing: run uml/deps.sh"
 [ -f "$guard" ] || die "$guard is missing: is this clone of the repository complete?"
 
@@ -56,7 +50,7 @@ series() {
 	local p
 	for p in "$uml_dir"/series/*.patch; do
 		case $p in
-		*.7.[0-9]*.patch) continue ;;
+		*.[0-9]*.[0-9]*.patch) continue ;;
 		esac
 		if [ -f "${p%.patch}.$version.patch" ]; then p=${p%.patch}.$version.patch; fi
 		[ ! -f "$p" ] || echo "$p"
@@ -125,7 +119,7 @@ while read -r p; do
 	patch -d "$work/new" -p1 -F0 --force --no-backup-if-mismatch <"$p" >"$work/log" && continue
 	failed=$(sed -n "s/^patching file //; t keep; /FAILED\|can.t find\|Reversed\|ignored/{x;p;x}; b; :keep; h" \
 		"$work/log" | sort -u | tr -d "'" | paste -s -d ' ' -)
-	die "$(short "$p") does not fit $tree (Linux $version; ${failed:-see patch -p1 --dry-run}): take an unchanged 7.2 or 7.3"
+	die "$(short "$p") does not fit $tree (Linux $version; ${failed:-see patch -p1 --dry-run}): take an unchanged $(versions_as or)"
 done <"$work/patches"
 find "$work/new" -name '*.orig' -delete
 while read -r f; do

@@ -24,13 +24,12 @@ kernels=()
 for k; do
 	name=${k%%=*}
 	[[ $name =~ ^[a-z0-9]+$ && $k == *=* ]] || die "usage: run.sh NAME=KERNEL..., NAME of a-z and 0-9"
-	[ -x "${k#*=}" ] || die "${k#*=} is not a UML kernel that can be run: make uml builds them"
 	[ -n "${kernel[$name]:-}" ] || kernels+=("$name")
-	kernel[$name]=${k#*=}
+	kernel[$name]=$(uml_kernel "${k#*=}")
 done
 [ "${#kernels[@]}" -gt 0 ] || die "usage: run.sh NAME=KERNEL..."
 read -ra attacked <<<"${ATTACKED:-${kernels[*]}}"
-busybox=$(command -v busybox) || die "busybox is missing, the guests' shell: apt-get install busybox-static"
+need_busybox
 
 programs=$top_dir/build/guests
 ncpus=${NCPUS:-1}

@@ -1,23 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The UML part, included by the Makefile at the top.
 #
-#	make uml [KVER=7.2|7.3]		kernels of our own: unguarded, guarded, guarded-static, unguarded-up, guarded-up
-#	make uml VARIANTS="guarded-debug ..."	those alone: fragments of uml/config make a variant
-#	make uml KDIR=tree [KBUILD=objects] [FORM=shared|static]	somebody's own kernel, guarded
-#	make uml FIXES=1		the same with uml/fixes: patches that mend arch/um itself, in all of them
-#	make -s where			where the kernels of our own are
-#	make run			all set-up, then attacks and workloads on both kernels
-#	make attacks			the attacks alone; PEERS="name=/path/to/linux": on more kernels besides
-#	make attacks LINUX=/path/to/linux	on that UML kernel alone
-#	make disturb			guests at work while the host disturbs their processes: both modes, without the pool too, 1 and 2 CPUs
-#	make audit LINUX=/path/to/linux	the mapping oracle in guests at work on that kernel (7.2, guarded)
-#	make hosts			kernels of Debian releases as hosts, in QEMU: which modes run there
-#	make hosts HOSTS="5.10 newest" MODES="1 10" HARNESS=all	some of them; the C harness on each too
-#	make audit-mutants		breaks what the oracle looks at, and sees whether it notices
-#	make debug-guests [FLAVOURS="debug kasan"]	guests at work on kernels that check themselves (lockdep, KASAN ...)
-#	make uml-clean			kernel objects and sources away (downloads stay)
+# KVER		the kernel's version, one of uml/versions
+# VARIANTS	what `make uml` builds: unguarded or guarded, with fragments of uml/config (build.sh)
+# KDIR, KBUILD, FORM	`make uml`: somebody's own tree, its objects, and the library's form (shared, static)
+# FIXES=1	the kernels have uml/fixes too: patches that mend arch/um itself
+# LINUX		`make attacks`, `make audit`: that kernel alone, not those of our own
+# KERNEL	`make soak`: likewise
+# PEERS		`make attacks`: more kernels besides
+# FLAVOURS	`make debug-guests`: fragments of uml/config
+# What else a script takes stands at its top.
 
-KVER ?= 7.2
+# The first word that is no comment is the default version.
+KVER ?= $(firstword $(shell sed 's/\#.*//' $(UML)/versions))
 FORM ?= shared
 VARIANTS ?= unguarded guarded guarded-static unguarded-up guarded-up
 FLAVOURS ?= debug kasan
@@ -26,7 +21,7 @@ UML_CACHE := $(if $(STUBGUARD_CACHE),$(abspath $(STUBGUARD_CACHE)),$(patsubst %/
 UML_OBJ = $(UML_CACHE)/obj/$(KVER)$(if $(FIXES),-fixes)
 
 export FIXES
-.PHONY: uml uml-deps uml-lib where run attacks disturb hosts debug-guests audit audit-mutants uml-clean
+.PHONY: uml uml-deps uml-lib uml-both uml-guarded where run attacks disturb hosts debug-guests audit audit-mutants soak suite uml-clean
 
 uml-deps:
 	@$(UML)/deps.sh
@@ -42,6 +37,13 @@ else
 	@$(UML)/build.sh $(KVER) $(VARIANTS)
 endif
 
+# The kernels that most targets need
+uml-both: uml-lib
+	@$(UML)/build.sh $(KVER) unguarded guarded
+
+uml-guarded: uml-lib
+	@$(UML)/build.sh $(KVER) guarded
+
 where:
 	@echo unguarded=$(UML_OBJ)-unguarded/linux
 	@echo guarded=$(UML_OBJ)-guarded/linux
@@ -49,21 +51,18 @@ where:
 	@echo unguarded-up=$(UML_OBJ)-unguarded-up/linux
 	@echo guarded-up=$(UML_OBJ)-guarded-up/linux
 
-run: uml-lib
-	@$(UML)/build.sh $(KVER) unguarded guarded
+run: uml-both
 	@$(UML)/run.sh unguarded=$(UML_OBJ)-unguarded/linux guarded=$(UML_OBJ)-guarded/linux
 
 ifneq ($(LINUX),)
 attacks:
 	@WORKLOADS= $(UML)/run.sh linux=$(LINUX)
 else
-attacks: uml-lib
-	@$(UML)/build.sh $(KVER) unguarded guarded
+attacks: uml-both
 	@WORKLOADS= $(UML)/run.sh unguarded=$(UML_OBJ)-unguarded/linux $(PEERS) guarded=$(UML_OBJ)-guarded/linux
 endif
 
-disturb: uml-lib
-	@$(UML)/build.sh $(KVER) guarded
+disturb: uml-guarded
 	@for cpus in 1 2; do for mode in window window,pool=0 notify; do \
 		NCPUS=$$cpus GUARDED_ARGS=stubguard=$$mode $(UML)/tests/disturbed.sh $(UML_OBJ)-guarded/linux || exit 1; \
 	done; done
@@ -77,13 +76,11 @@ ifneq ($(LINUX),)
 audit:
 	@$(UML)/audit.sh $(LINUX)
 else
-audit: uml-lib
-	@$(UML)/build.sh $(KVER) guarded
+audit: uml-guarded
 	@$(UML)/audit.sh $(UML_OBJ)-guarded/linux
 endif
 
-audit-mutants: uml-lib
-	@$(UML)/build.sh $(KVER) guarded
+audit-mutants: uml-guarded
 	@python3 -B $(UML)/tests/audit-mutants.py $(KVER)
 
 # stress-ng is part of it
@@ -93,6 +90,14 @@ debug-guests: uml-lib
 	@for f in $(FLAVOURS); do \
 		$(UML)/tests/debug-guests.sh $(UML_OBJ)-guarded-$$f/linux $(UML_OBJ)-unguarded-$$f/linux || exit 1; \
 	done
+
+soak: $(if $(KERNEL),,uml-guarded)
+	@$(UML)/deps.sh --soak
+	@python3 -B $(UML)/tests/soak.py $(or $(KERNEL),$(UML_OBJ)-guarded/linux)
+
+suite: uml-both
+	@$(UML)/deps.sh --suite
+	@KVER=$(KVER) python3 -B $(UML)/tests/suite.py $(UML_OBJ)-unguarded/linux $(UML_OBJ)-guarded/linux
 
 uml-clean:
 	rm -rf $(UML_CACHE)/obj $(UML_CACHE)/src $(UML_CACHE)/log

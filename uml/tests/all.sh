@@ -3,8 +3,9 @@
 #
 # all.sh [more]: what `make test` runs, or `make test-more`: each step with its output in a log, then how long each took.
 #
-# What costs most is to build kernels, so each one of `make test` stands for several kinds: the one for 7.3 has no SMP,
-# the one with debug options is preemptible. `make test-more` has the kinds one by one.
+# The kernels are those of uml/versions. What costs most is to build them, so each one of `make test` stands for several
+# kinds: those of other versions than the default have no SMP, the one with debug options is preemptible. `make test-more`
+# has the kinds one by one.
 set -euo pipefail
 
 # shellcheck source=uml/common.sh
@@ -17,11 +18,12 @@ results=$logs/results
 
 # check NAME COMMAND...: one step. What it found (tables, counts) is shown, not only logged.
 check() {
-	local name=$1 start=$SECONDS result=passed log=$log_dir/${1//[^A-Za-z0-9._-]/-}.log found
+	local name=$1 start=$SECONDS result=passed log found
+	log=$(log_of "$name")
 	shift
 	step "$name" "$@" || result=FAILED
 	found=$({
-		grep -hE '^(test result:|ok|not ok|All tests|Files=|symbols|panics|stack|header|unsafe|licences|install|lint|loom|fuzz|[0-9]+ objects)' "$log" || true
+		grep -hE '^(test result:|ok|not ok|All tests|Files=|symbols|panics|stack|header|versions|unsafe|licences|install|lint|loom|fuzz|[0-9]+ objects)' "$log" || true
 		sed -n '/^workload/,/^$/p; /^attack/,/^$/p' "$log"
 	} | sed 's/^/      /')
 	# At once: another lane prints, too
@@ -43,7 +45,18 @@ lanes() {
 	for lane in "${pids[@]}"; do wait "$lane" || printf 'a lane of guests ended itself: FAILED\ta lane\t\n' >>"$results"; done
 }
 
+main=$(default_version)
+others=$(versions | sed 1d)
 kernel() { printf '%s/obj/%s/linux' "$cache_dir" "$1"; }
+
+# build test|more: the kernels that uml/versions has for it
+build() {
+	local version variants
+	for version in $main $others; do
+		read -ra variants <<<"$(of_version "$version" "$1")"
+		check "kernels $version" "$uml_dir/build.sh" "$version" "${variants[@]}"
+	done
+}
 
 start=$SECONDS
 mkdir -p "$logs"
@@ -67,15 +80,13 @@ torture() {
 }
 
 test_all() {
-	check "kernels 7.2" "$uml_dir/build.sh" 7.2 unguarded guarded guarded-static
-	check "kernel 7.3, no SMP" "$uml_dir/build.sh" 7.3 guarded-up
-	check "kernel 7.2, debug" "$uml_dir/build.sh" 7.2 guarded-debug
+	build test
 	check "cargo tests" "$make" --no-print-directory rust-test
 	check "C harness" "$make" --no-print-directory c-test
 	check "quality" "$make" --no-print-directory check
-	check "option off" "$uml_dir/tests/off.sh" 7.2
-	check "kernel style" "$uml_dir/tests/style.sh" 7.2
-	check "configurations" "$uml_dir/tests/configs.sh" 7.2
+	check "option off" "$uml_dir/tests/off.sh" "$main"
+	check "kernel style" "$uml_dir/tests/style.sh" "$main"
+	check "configurations" "$uml_dir/tests/configs.sh" "$main"
 	check "guest programs" "$make" --no-print-directory -C "$uml_dir/guests"
 	# Beside the guests, in time that nobody else wants
 	chrt --idle 0 "$make" --no-print-directory fuzz SECONDS=180 >"$logs/fuzzing.log" 2>&1 </dev/null &
@@ -86,62 +97,70 @@ test_all() {
 }
 
 guests_1_cpu() {
-	check "boots shared" "$uml_dir/tests/boots.sh" "$(kernel 7.2-guarded)"
-	check "boots static" "$uml_dir/tests/boots.sh" "$(kernel 7.2-guarded-static)"
-	check "limits" "$uml_dir/tests/limits.sh" "$(kernel 7.2-guarded)"
-	check "denied calls" env MODES=window "$uml_dir/tests/denied.sh" "$(kernel 7.2-guarded)"
-	torture 7.2 guarded 1 notify
-	torture 7.3 guarded-up 1 window
-	guests 7.2 guarded 1 window "unguarded guarded"
+	local version
+	check "boots shared" "$uml_dir/tests/boots.sh" "$(kernel "$main-guarded")"
+	check "boots static" "$uml_dir/tests/boots.sh" "$(kernel "$main-guarded-static")"
+	check "limits" "$uml_dir/tests/limits.sh" "$(kernel "$main-guarded")"
+	check "denied calls" env MODES=window "$uml_dir/tests/denied.sh" "$(kernel "$main-guarded")"
+	torture "$main" guarded 1 notify
+	for version in $others; do torture "$version" guarded-up 1 window; done
+	guests "$main" guarded 1 window "unguarded guarded"
 	# Each of what makes window mode fast can be turned off.
-	guests 7.2 guarded-static 1 window,calls=trap
-	guests 7.2 guarded 1 notify
+	guests "$main" guarded-static 1 window,calls=trap
+	guests "$main" guarded 1 notify
 	check "sandboxes" env BASELINE="$cache_dir/baseline/sandboxes-1" "$uml_dir/tests/sandboxes.sh" \
-		"$(kernel 7.2-unguarded)" "$(kernel 7.2-guarded)"
+		"$(kernel "$main-unguarded")" "$(kernel "$main-guarded")"
 	# Which errors all system calls give differs between versions
 	export WORKLOADS="pipelines files compile forks maps signals threads floats vectors steps handlers bases calls fdcount"
-	guests 7.3 guarded-up 1 window guarded 7.2-unguarded
-	guests 7.3 guarded-up 1 notify guarded 7.2-unguarded
+	for version in $others; do
+		guests "$version" guarded-up 1 window guarded "$main-unguarded"
+		guests "$version" guarded-up 1 notify guarded "$main-unguarded"
+	done
 }
 
 guests_2_cpus() {
-	check "mapping oracle" env ROUNDS=3 "$uml_dir/audit.sh" "$(kernel 7.2-guarded)"
-	check "disturbed" env NCPUS=2 SECONDS_EACH=2 "$uml_dir/tests/disturbed.sh" "$(kernel 7.2-guarded)" freeze-stub trace-all kill-stub
+	check "mapping oracle" env ROUNDS=3 "$uml_dir/audit.sh" "$(kernel "$main-guarded")"
+	check "disturbed" env NCPUS=2 SECONDS_EACH=2 "$uml_dir/tests/disturbed.sh" "$(kernel "$main-guarded")" freeze-stub trace-all kill-stub
 	check "debug guests" env CPUS=2 MODES=window SECONDS_EACH=5 STRESSORS= \
 		ATTACKS="stale-page copy-race left-behind ring-fork remap-stale corrupt-data traced-death" \
-		"$uml_dir/tests/debug-guests.sh" "$(kernel 7.2-guarded-debug)"
-	torture 7.2 guarded 2 window
+		"$uml_dir/tests/debug-guests.sh" "$(kernel "$main-guarded-debug")"
+	torture "$main" guarded 2 window
 	# A race that is short, made long
 	check "caller-gone, forced" env NCPUS=2 ATTACKS=caller-gone WORKLOADS= GUARDED_ARGS=stubguard=window,delay=500 \
-		"$uml_dir/run.sh" guarded="$(kernel 7.2-guarded)"
-	guests 7.2 guarded 2 window "unguarded guarded"
-	guests 7.2 guarded-static 2 notify
+		"$uml_dir/run.sh" guarded="$(kernel "$main-guarded")"
+	guests "$main" guarded 2 window "unguarded guarded"
+	guests "$main" guarded-static 2 notify
 }
 
 test_more() {
-	check "kernels 7.2" "$uml_dir/build.sh" 7.2 unguarded guarded guarded-static unguarded-up guarded-up guarded-preempt
-	check "kernels 7.3" "$uml_dir/build.sh" 7.3 unguarded guarded
-	check "configurations" "$uml_dir/tests/configs.sh" 7.3
-	check "guard-tree.sh" "$uml_dir/tests/tree.sh" 7.2 7.3
+	local version
+	build more
+	for version in $others; do check "configurations $version" "$uml_dir/tests/configs.sh" "$version"; done
+	# shellcheck disable=SC2086 # several words
+	check "guard-tree.sh" "$uml_dir/tests/tree.sh" $main $others
 	check "guest programs" "$make" --no-print-directory -C "$uml_dir/guests"
 	lanes more_1_cpu more_2_cpus
 }
 
 more_1_cpu() {
-	check "denied calls" env ERRNOS="EPERM ENOSYS EACCES" "$uml_dir/tests/denied.sh" "$(kernel 7.2-guarded)"
-	guests 7.2 guarded-up 1 window "unguarded guarded" 7.2-unguarded-up
-	guests 7.2 guarded-up 1 notify guarded 7.2-unguarded-up
-	guests 7.2 guarded-preempt 1 window
-	guests 7.2 guarded-preempt 1 notify
-	guests 7.3 guarded 1 window,calls=trap,pool=0 "unguarded guarded"
-	guests 7.3 guarded 1 notify
+	local version
+	check "denied calls" env ERRNOS="EPERM ENOSYS EACCES" "$uml_dir/tests/denied.sh" "$(kernel "$main-guarded")"
+	guests "$main" guarded-up 1 window "unguarded guarded" "$main-unguarded-up"
+	guests "$main" guarded-up 1 notify guarded "$main-unguarded-up"
+	guests "$main" guarded-preempt 1 window
+	guests "$main" guarded-preempt 1 notify
+	for version in $others; do
+		guests "$version" guarded 1 window,calls=trap,pool=0 "unguarded guarded"
+		guests "$version" guarded 1 notify
+	done
 }
 
 more_2_cpus() {
-	guests 7.2 guarded-static 2 window,pool=0
-	guests 7.2 guarded-preempt 2 window
-	guests 7.2 guarded-preempt 2 notify
-	guests 7.3 guarded 2 window "unguarded guarded"
+	local version
+	guests "$main" guarded-static 2 window,pool=0
+	guests "$main" guarded-preempt 2 window
+	guests "$main" guarded-preempt 2 notify
+	for version in $others; do guests "$version" guarded 2 window "unguarded guarded"; done
 }
 
 fuzzed() {

@@ -12,10 +12,8 @@ set -euo pipefail
 
 [ $# -ge 1 ] || die "usage: boots.sh GUARDED"
 linux=$1
-busybox=$(command -v busybox) || die "busybox is missing: apt-get install busybox-static"
-mkdir -p "$cache_dir"
-dir=$(mktemp -d "$cache_dir/boots.XXXXXX")
-trap 'rm -rf "$dir"' EXIT
+need_busybox
+scratch boots
 cc -O2 -Wall -Wextra -Werror -o "$dir/host" "$uml_dir/tests/host.c"
 for program in forks exceptions blocked answers; do
 	cc -O2 -Wall -Wextra -Werror -static -o "$dir/$program" "$uml_dir/tests/$program.c"
@@ -52,7 +50,6 @@ boot() {
 	TIMEOUT=60 "$uml_dir/boot.sh" "$run" "$dir/init" "$@" >"$dir/log" 2>&1 || status=$?
 }
 
-says() { grep -qE -- "$1" "$dir/log"; }
 works() { [ "$status" -eq 0 ] && says '^made 200 processes$' && ! says '^lost$'; }
 
 # guards MODE: works in that mode, and kills nobody.
@@ -248,16 +245,6 @@ for arguments in stubguard=window stubguard=window,calls=trap stubguard=notify s
 	result "$r" "$arguments: each exception is the process's own signal, and a blocked call can be looked at"
 done
 
-# zombies PID: how many stubs of that process have ended and were not reaped
-zombies() {
-	local stat n=0 pid comm state parent
-	for stat in /proc/[0-9]*/stat; do
-		read -r pid comm state parent _ 2>/dev/null <"$stat" || continue
-		[ "$comm $state $parent" != "(uml-userspace) Z $1" ] || n=$((n + 1))
-	done
-	printf '%d' "$n"
-}
-
 # Beneath a filter that is not ours: what the guest's calls return is its kernel's affair.
 cat >"$dir/init" <<INIT
 #!$busybox sh
@@ -350,12 +337,12 @@ boot docker stubguard=notify
 refuses_call pidfd_getfd 1 && r=0 || r=1
 result "$r" "notify, beneath what Docker refuses by default: refuses to start, and says why"
 
-# stubs PID: the stubs of that process
+# stubs PID STATES: the stubs of that process that are in one of these states
 stubs() {
 	local stat pid comm state parent
 	for stat in /proc/[0-9]*/stat; do
 		read -r pid comm state parent _ 2>/dev/null <"$stat" || continue
-		[ "$comm $parent" != "(uml-userspace) $1" ] || [ "$state" = Z ] || printf '%d\n' "$pid"
+		[ "$comm $parent" != "(uml-userspace) $1" ] || case $state in [$2]) printf '%d\n' "$pid" ;; esac
 	done
 }
 
@@ -379,7 +366,7 @@ for row in "real window 0 1" "5.10 window 0 1"; do
 	while [ ! -e "$dir/fds-dir/ready" ] && kill -0 $! 2>/dev/null; do sleep 0.05; done
 	seen=0 fds=
 	for pid in $(pgrep -f "boots_fds=$dir"); do
-		for stub in $(stubs "$pid"); do
+		for stub in $(stubs "$pid" '!Z'); do
 			fds=$(find "/proc/$stub/fd" -mindepth 1 -printf '%f\n' | sort -n | paste -s -d ' ')
 			seen=$((seen + 1))
 			[ "$fds" = "$expected" ] || break 2
@@ -414,7 +401,7 @@ for mode in window notify; do
 	boot real "stubguard=$mode" "boots_dir=$dir" &
 	while [ ! -e "$dir/host-dir/again" ] && kill -0 $! 2>/dev/null; do sleep 0.05; done
 	left=0
-	for pid in $(pgrep -f "boots_dir=$dir"); do left=$((left + $(zombies "$pid"))); done
+	for pid in $(pgrep -f "boots_dir=$dir"); do left=$((left + $(stubs "$pid" Z | wc -l))); done
 	: >"$dir/host-dir/counted"
 	wait $! || true
 	{ says '^exit-status 0$' && [ -e "$dir/host-dir/again" ] && [ "$left" -eq 0 ]; } && r=0 || r=1

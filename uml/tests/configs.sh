@@ -10,16 +10,12 @@ set -euo pipefail
 # shellcheck source=uml/common.sh
 . "$(dirname "$0")/../common.sh"
 
-version=${1:-7.2}
+version=${1:-$(default_version)}
 src=$cache_dir/src/linux-$version-guarded
 [ -e "$src/.stubguard" ] || die "$(short "$src") is not there: make uml KVER=$version"
 
-dir=$(mktemp -d "$cache_dir/configs.XXXXXX")
-trap 'rm -rf "$dir"' EXIT
-
-kmake() {
-	env -u MAKEFLAGS -u MAKELEVEL -u CFLAGS -u LDFLAGS LC_ALL=C make -s -C "$src" ARCH=um O="$dir/$name" "$@" </dev/null
-}
+scratch configs
+make_it() { kmake "$src" "$dir/$name" -s "$@"; }
 
 # compiles BASE LINE...: the configuration BASE with these lines in it, and with the guard
 compiles() {
@@ -28,11 +24,11 @@ compiles() {
 	mkdir -p "$dir/$name"
 	printf '%s\n' CONFIG_64BIT=y CONFIG_UML_STUBGUARD=y "CONFIG_UML_STUBGUARD_DIR=\"$top_dir/build\"" "$@" >"$dir/$name.config"
 	if [ "$base" = allnoconfig ]; then
-		kmake KCONFIG_ALLCONFIG="$dir/$name.config" allnoconfig || return
+		make_it KCONFIG_ALLCONFIG="$dir/$name.config" allnoconfig || return
 	else
-		kmake "$base" || return
+		make_it "$base" || return
 		cat "$dir/$name.config" >>"$dir/$name/.config"
-		kmake olddefconfig || return
+		make_it olddefconfig || return
 	fi
 	while read -r line; do
 		case $line in
@@ -40,7 +36,7 @@ compiles() {
 		*) grep -qxF -- "$line" "$dir/$name/.config" ;;
 		esac || { echo "lost: $line"; return 1; }
 	done <"$dir/$name.config"
-	kmake -j"$(nproc)" KCFLAGS=-Werror arch/um/ arch/x86/um/ || return
+	make_it -j"$(nproc)" KCFLAGS=-Werror arch/um/ arch/x86/um/ || return
 	[ -e "$dir/$name/arch/um/kernel/skas/stubguard/flush.o" ]
 }
 

@@ -17,11 +17,9 @@ set -euo pipefail
 . "$(dirname "$0")/../common.sh"
 
 [ $# -ge 1 ] || die "usage: debug-guests.sh GUARDED [UNGUARDED]"
-guarded=$1 unguarded=${2:-}
-for linux in "$guarded" ${unguarded:+"$unguarded"}; do
-	[ -x "$linux" ] || die "$linux is not a UML kernel that can be run: make uml VARIANTS=... builds them"
-done
-busybox=$(command -v busybox) || die "busybox is missing: apt-get install busybox-static"
+guarded=$(uml_kernel "$1") unguarded=
+[ -z "${2:-}" ] || unguarded=$(uml_kernel "$2")
+need_busybox
 seconds=${SECONDS_EACH:-20}
 stressors=${STRESSORS-fork vforkmany clone pthread mmap vm mremap madvise mprotect futex signal sigsegv ptrace exec}
 workloads="pipelines files compile forks maps signals threads floats vectors steps handlers bases calls everycall"
@@ -32,13 +30,11 @@ if [ -n "$stressors" ] && ! command -v stress-ng >/dev/null; then
 fi
 
 programs=$top_dir/build/guests
-mkdir -p "$cache_dir" "$log_dir" "$programs"
+mkdir -p "$log_dir" "$programs"
 make -s -C "$uml_dir/guests" OUT="$programs"
-dir=$(mktemp -d "$cache_dir/debug.XXXXXX")
-trap 'rm -rf "$dir"' EXIT
+scratch debug
 chmod 755 "$dir"
-serve_audits "$dir/looks"
-mkdir "$dir/looks/guest"
+serve_audits "$dir/looks" guest
 mkdir "$dir/tmp" "$dir/sys" "$dir/go"
 cp "$uml_dir/guests/workload.sh" "$dir/"
 
@@ -167,7 +163,7 @@ compare() {
 	return "$new"
 }
 
-name=$(basename "$(dirname "$(realpath "$guarded")")")
+name=$(basename "$(dirname "$guarded")")
 for cpus in ${CPUS:-1 2}; do
 	for mode in ${MODES:-window notify}; do
 		log=$log_dir/debug-$name-$cpus-$mode.log

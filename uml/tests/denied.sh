@@ -31,10 +31,8 @@ if [ -z "${DENIED_ALONE:-}" ]; then
 fi
 
 linux=$(realpath "$1")
-busybox=$(command -v busybox) || die "busybox is missing: apt-get install busybox-static"
-mkdir -p "$cache_dir"
-dir=$(mktemp -d "$cache_dir/denied.XXXXXX")
-trap 'rm -rf "$dir"' EXIT
+need_busybox
+scratch denied
 cc -O2 -Wall -Wextra -Werror -o "$dir/host" "$uml_dir/tests/host.c"
 
 # Processes, a pipe, a timer, files of the host, memory that is shared and then is not, and a process that has to be interrupted.
@@ -58,7 +56,6 @@ $busybox poweroff -f
 INIT
 chmod +x "$dir/init"
 
-says() { grep -qE -- "$1" "$dir/log"; }
 
 # What comes of it in window and in notify mode:
 #   runs	the guest runs as it does without the filter

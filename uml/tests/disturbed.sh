@@ -19,10 +19,9 @@ set -euo pipefail
 linux=$1
 shift
 [ $# -gt 0 ] || set -- stop-stub stop-all freeze-stub freeze-all trace-stub trace-all signal-stub race kill-stub
-busybox=$(command -v busybox) || die "busybox is missing: apt-get install busybox-static"
+need_busybox
 seconds=${SECONDS_EACH:-8}
-mkdir -p "$cache_dir"
-dir=$(mktemp -d "$cache_dir/disturbed.XXXXXX")
+scratch disturbed
 booted=
 finish() {
 	[ -z "$booted" ] || kill "$booted" 2>/dev/null || true
@@ -114,18 +113,15 @@ disturbed() {
 	[ "$(results '1,/^disturb/p' | wc -l)" -eq 8 ] && [ "$(results "/^last/,\$p")" = "$(results '1,/^disturb/p')" ]
 }
 
-number=0 failed=0
 for how; do
-	number=$((number + 1))
 	status=0
 	disturbed "$how" || status=$?
 	case $status in
-	0) printf 'ok %d - %s: %s, %d results, all the same\n' "$number" "$how" "$(cat "$dir/count")" "$(grep -c '^result ' "$dir/log")" ;;
-	77) printf 'ok %d - %s # SKIP %s\n' "$number" "$how" "$(cat "$dir/count")" ;;
+	0) result 0 "$how: $(cat "$dir/count"), $(grep -c '^result ' "$dir/log") results, all the same" ;;
+	77) result 0 "$how # SKIP $(cat "$dir/count")" ;;
 	*)
-		failed=$((failed + 1))
-		printf 'not ok %d - %s: %s\n' "$number" "$how" "$(cat "$dir/count" 2>/dev/null || true)"
-		sed 's/^/# /' "$dir/log" | grep -v '^# time ' | tail -n 80
+		grep -v '^time ' "$dir/log" >"$dir/said" || true
+		result 1 "$how: $(cat "$dir/count" 2>/dev/null || true)" "$dir/said" 80
 		echo "# what is not as it was before:"
 		comm -13 <(results '1,/^disturb/p') <(results p) | sed 's/^/# /'
 		[ -z "$booted" ] || kill "$booted" 2>/dev/null || true
@@ -134,5 +130,4 @@ for how; do
 		;;
 	esac
 done
-printf '1..%d\n' "$number"
-[ "$failed" -eq 0 ]
+plan

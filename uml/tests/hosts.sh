@@ -16,8 +16,7 @@ set -euo pipefail
 . "$(dirname "$0")/../debian.sh"
 
 [ $# -eq 1 ] || die "usage: hosts.sh LINUX"
-linux=$(realpath -e -- "$1" 2>/dev/null || true)
-[ -x "${linux:-/dev/null}" ] || die "$1 is not a UML kernel that can be run: make uml builds them"
+linux=$(uml_kernel "$1")
 read -ra hosts <<<"${HOSTS:-5.10 6.1 6.12 newest}"
 limit=${LIMIT:-900}
 harness=${HARNESS:-}
@@ -90,7 +89,7 @@ download_kernel() {
 	read -r _ _ suite mirror package <<<"$(tail -n 1 "$own/list")"
 	[ -n "$package" ] || return 1
 	download_deb "$suite" "$mirror" "$package"
-	deb=$(find "$apt_dir/debs" -name "${package}_*.deb" | sort -V | tail -n 1)
+	deb=$(newest_deb "$package")
 	member=$(dpkg-deb --fsys-tarfile "$deb" | tar -t | grep -E '^./(boot/vmlinuz-.*|usr/lib/modules/[^/]*/vmlinuz)$')
 	dpkg-deb --fsys-tarfile "$deb" | tar -xO "$member" >"$own/vmlinuz.tmp"
 	mv "$own/vmlinuz.tmp" "$own/vmlinuz"
@@ -98,20 +97,16 @@ download_kernel() {
 }
 
 fetch_kernel() {
-	local log=$log_dir/fetch-Debian-s-kernel-$1.log why
+	local by_hand
 	[ ! -s "$hosts_dir/$1/vmlinuz" ] || return 0
-	find_keyring || die "Debian's archive key is missing: install debian-archive-keyring"
-	mirror_list=$(mirrors)
-	[ -n "$mirror_list" ] || die "apt is not set up with a Debian mirror: put a kernel into $(short "$hosts_dir/$1/vmlinuz")"
+	by_hand="put a kernel into $(short "$hosts_dir/$1/vmlinuz")"
+	need_mirrors "$by_hand"
 	mkdir -p "$hosts_dir/$1"
-	probe=fetched step "fetch Debian's kernel $1" download_kernel "$1" 2>/dev/null && return
-	why=$(apt_says "$log")
-	die "cannot fetch a kernel $1${why:+: $why} (log: $(short "$log")); look at the network and apt's proxy, or put one into $(short "$hosts_dir/$1/vmlinuz")"
+	fetch "Debian's kernel $1" "$by_hand" download_kernel "$1"
 }
 
 # ---- what is in a host besides its kernel
 
-# Not $dir: own_time() has one, and cleanup() may run within.
 run_dir=''
 qemu=''
 cleanup() {

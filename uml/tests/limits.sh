@@ -14,15 +14,13 @@ set -euo pipefail
 
 [ $# -eq 1 ] || die "usage: limits.sh GUARDED"
 linux=$1
-busybox=$(command -v busybox) || die "busybox is missing: apt-get install busybox-static"
-mkdir -p "$cache_dir"
-dir=$(mktemp -d "$cache_dir/limits.XXXXXX")
-trap 'rm -rf "$dir"' EXIT
+need_busybox
+scratch limits
 cc -O2 -Wall -Wextra -Werror -static -pthread -o "$dir/scattered" "$uml_dir/tests/scattered.c"
 programs=$top_dir/build/guests
 make -s -C "$uml_dir/guests" OUT="$programs"
-serve_audits "$dir/looks"
-mkdir "$dir/looks/guest" "$dir/tmp"
+serve_audits "$dir/looks" guest
+mkdir "$dir/tmp"
 
 # boot MIB COMMANDS [ARGUMENTS...]: one guest that runs the commands, with its console in $dir/log
 boot() {
@@ -44,7 +42,6 @@ boot() {
 	TIMEOUT=120 MEM=$mem "$uml_dir/boot.sh" "$linux" "$dir/init" "$@" >"$dir/log" 2>&1 || status=$?
 }
 
-says() { grep -qE -- "$1" "$dir/log"; }
 # All programs have ended well, and nobody was killed
 works() { [ "$status" -eq 0 ] && says '^kills 0$' && says '^breaches 0$' && ! says 'stub is lost'; }
 # The guard has dropped mappings, and has said so

@@ -12,13 +12,12 @@ set -euo pipefail
 # shellcheck source=uml/common.sh
 . "$(dirname "$0")/../common.sh"
 
-version=${1:-7.2}
+version=${1:-$(default_version)}
 src=$cache_dir/src/linux-$version
 obj=$cache_dir/obj/$version-unguarded
 [ -e "$obj/linux" ] || die "$(short "$obj") has not been built: make uml KVER=$version"
 
-dir=$(mktemp -d "$cache_dir/off.XXXXXX")
-trap 'rm -rf "$dir"' EXIT
+scratch off
 
 # Two trees that share what neither changes; each is built where the unguarded kernel's objects are a start.
 for tree in with without; do
@@ -33,9 +32,8 @@ done
 for tree in with without; do
 	# At one path, as objects name their sources
 	mv "$dir/$tree-src" "$dir/src"
-	env -u MAKEFLAGS -u MAKELEVEL -u CFLAGS -u LDFLAGS make -s -C "$dir/src" ARCH=um O="$dir/$tree" olddefconfig </dev/null
-	env -u MAKEFLAGS -u MAKELEVEL -u CFLAGS -u LDFLAGS make -s -C "$dir/src" ARCH=um O="$dir/$tree" -j"$(nproc)" \
-		arch/um/ arch/x86/um/ </dev/null
+	kmake "$dir/src" "$dir/$tree" -s olddefconfig
+	kmake "$dir/src" "$dir/$tree" -s -j"$(nproc)" arch/um/ arch/x86/um/
 	mv "$dir/src" "$dir/$tree-src"
 done
 

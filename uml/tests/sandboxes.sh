@@ -14,9 +14,7 @@ set -euo pipefail
 
 [ $# -eq 2 ] || die "usage: sandboxes.sh UNGUARDED GUARDED"
 unguarded=$1 guarded=$(realpath "$2")
-mkdir -p "$cache_dir"
-dir=$(mktemp -d "$cache_dir/sandboxes.XXXXXX")
-trap 'rm -rf "$dir"' EXIT
+scratch sandboxes
 cc -O2 -Wall -Wextra -Werror -o "$dir/host" "$uml_dir/tests/host.c"
 
 # everycall makes all calls there are, with and without signals. The attacks: on memory, on what the stub's page lets

@@ -7,7 +7,7 @@ set -euo pipefail
 # shellcheck source=uml/common.sh
 . "$(dirname "$0")/../common.sh"
 
-checkpatch=$cache_dir/src/linux-${1:-7.2}/scripts/checkpatch.pl
+checkpatch=$cache_dir/src/linux-${1:-$(default_version)}/scripts/checkpatch.pl
 [ -e "$checkpatch" ] || die "$(short "$checkpatch") is not there: make uml"
 
 # arch/um's host side says UM_KERN_ERR, which checkpatch does not know, has the C library's types,

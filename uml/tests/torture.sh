@@ -23,16 +23,13 @@ set -euo pipefail
 linux=$1
 shift
 [ $# -gt 0 ] || set -- all
-busybox=$(command -v busybox) || die "busybox is missing: apt-get install busybox-static"
+need_busybox
 seconds=${SECONDS_EACH:-30}
 [ -z "${MINUTES:-}" ] || seconds=$((MINUTES * 60))
-mkdir -p "$cache_dir"
-dir=$(mktemp -d "$cache_dir/torture.XXXXXX")
-trap 'rm -rf "$dir"' EXIT
+scratch torture
 make -s -C "$uml_dir/guests" OUT="$dir" "$dir/torture" "$dir/audit"
 mkdir "$dir/dev" "$dir/sys" "$dir/tmp"
-serve_audits "$dir/looks"
-mkdir "$dir/looks/guest"
+serve_audits "$dir/looks" guest
 
 # run MODULE: one guest with its console in $dir/log
 run() {
@@ -90,18 +87,13 @@ run() {
 expected='^$'
 [ "${NCPUS:-1}" = 1 ] || expected='^denied_page_table '
 
-number=0 failed=0
 for module; do
-	number=$((number + 1))
 	if run "$module"; then
-		printf 'ok %d - %s: %s\n' "$number" "$module" "$(grep '^torture: passed' "$dir/log")"
+		result 0 "$module: $(grep '^torture: passed' "$dir/log")"
 		printf '# %d looks of the mapping oracle\n' "$(grep -c '^audit: ok' "$dir/log")"
 		sed -n 's/^torture: note: /# not there: /p; s/^torture: with /# with /p; s/^  \([a-z-]* [0-9].*\)/# \1/p' "$dir/log"
 	else
-		failed=$((failed + 1))
-		printf 'not ok %d - %s: %s\n' "$number" "$module" "$why"
-		sed 's/^/# /' "$dir/log" | tail -n 150
+		result 1 "$module: $why" "$dir/log" 150
 	fi
 done
-printf '1..%d\n' "$number"
-[ "$failed" -eq 0 ]
+plan

@@ -10,10 +10,8 @@ set -euo pipefail
 # shellcheck source=uml/common.sh
 . "$(dirname "$0")/../common.sh"
 
-[ $# -gt 0 ] || set -- 7.2
-mkdir -p "$cache_dir"
-dir=$(mktemp -d "$cache_dir/tree.XXXXXX")
-trap 'rm -rf "$dir"' EXIT
+[ $# -gt 0 ] || set -- "$(default_version)"
+scratch tree
 guard=$uml_dir/guard-tree.sh
 
 # ok TEXT COMMAND...

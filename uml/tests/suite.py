@@ -6,6 +6,7 @@ suite.py UNGUARDED GUARDED   two UML kernels; `make suite` builds them
 
 NCPUS      the guests' CPUs (2); MEM: their memory in MiB (1024)
 MODES      those that are compared with the unguarded one (window notify)
+KVER       the version of their kernel, whose selftests are taken (the default of uml/versions)
 TESTS      some of the tests only, as python/test_signal
 BENCH_OUT  where suite.json goes, with all results; what the tests have said: build/suite/MODE.log
 
@@ -20,10 +21,12 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from datetime import datetime, timezone
+from pathlib import Path
 from xml.etree import ElementTree
 
-from guests import HERE, TOP, Place, die, host, modes, number, say, words, write_json
+HERE = Path(__file__).resolve().parent
+sys.path.insert(1, str(HERE.parent))
+from guest import TOP, Place, die, modes, number, origin, say, words, write_json  # noqa: E402
 
 AGAIN = 3
 LIMIT = 100  # seconds for a test
@@ -141,8 +144,7 @@ class Suite(Place):
     def __init__(self, cpus, mem):
         super().__init__()
         self.cpus, self.mem = cpus, mem
-        self.program = self.dir / "suite.sh"
-        shutil.copy(HERE / "suite.sh", self.program)
+        self.command = f"'{shutil.copy(HERE / 'suite.sh', self.dir)}'"
         self.logs = TOP / "build/suite"
         self.logs.mkdir(parents=True, exist_ok=True)
 
@@ -198,7 +200,7 @@ def main():
     os.environ["MODES"] = " ".join(["unguarded", *words("MODES", ["window", "notify"])])
     unguarded, *guarded = chosen = modes(["unguarded", "window", "notify"])
     folder = TOP / "build/suite/kernel"
-    subprocess.run([HERE / "selftests.sh", os.environ.get("KVER") or "7.2", folder, *SELFTESTS], check=True)
+    subprocess.run([HERE / "selftests.sh", folder, *SELFTESTS], check=True)
     tests = python_tests() | selftests(folder)
     tests = {name: tests[name] for name in words("TESTS", list(tests))}
     suites = sorted({name.split("/")[0] for name in tests})
@@ -245,8 +247,8 @@ def main():
         print("{}: {}: {}: {}: {}".format(*one))
     for test in sorted({one[2] for one in listed if one[0] == "known"}):
         print(f"known: {test}: {KNOWN[test]}")
-    write_json("suite.json", {
-        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"), "host": host(), "cpus": cpus, "guest_mib": mem,
+    write_json("suite.json", origin() | {
+        "cpus": cpus, "guest_mib": mem,
         "kernel": unguarded.version, "results": runs, "differences": listed,
     })
     return any(one[0] == "DIFFERENT" for one in listed)

@@ -1,22 +1,24 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# selftests.sh VERSION FOLDER NAME...: compiles the kernel's own selftests NAME (as futex/functional) in FOLDER/NAME
+# selftests.sh FOLDER NAME...: compiles the kernel's own selftests NAME (as futex/functional) in FOLDER/NAME
 #
+# KVER: of which kernel (the default of uml/versions).
 # They come from the package that uml/fetch.sh has got. Some are made to be compiled in a kernel's tree, and write
 # to it: so they are in one of its own, FOLDER/tree, in which the kernel's files are links. What does not compile is left out.
 set -euo pipefail
 
-# shellcheck source=uml/common.sh
-. "$(dirname "$0")/../uml/common.sh"
+# shellcheck source=uml/debian.sh
+. "$(dirname "$0")/../debian.sh"
 
-version=$1 out=$2
-shift 2
+[ $# -ge 2 ] || die "usage: selftests.sh FOLDER NAME..."
+version=${KVER:-$(default_version)} out=$1
+shift
 src=$cache_dir/src/linux-$version tree=$out/tree
 
 "$uml_dir/fetch.sh" "$version" >/dev/null
-deb=$(find "$cache_dir/apt/debs" -name "linux-source-${version}_*.deb" | sort -V | tail -n 1)
-[ -n "$deb" ] || die "the package linux-source-$version is not in $(short "$cache_dir")/apt/debs"
+deb=$(newest_deb "linux-source-$version")
+[ -n "$deb" ] || die "the package linux-source-$version is not in $(short "$apt_dir")/debs"
 
 unpack() {
 	dpkg-deb --fsys-tarfile "$deb" | tar -xO "./usr/src/linux-source-$version.tar.xz" | xz -dc -T0 |

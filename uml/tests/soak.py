@@ -19,10 +19,11 @@ import shutil
 import statistics
 import subprocess
 import sys
-from datetime import datetime, timezone
+from pathlib import Path
 
-from guests import HERE, TOP, Mode, Place, die, host, number, say, words, write_json
-from scale import kib, look, processes_of, raise_limit
+HERE = Path(__file__).resolve().parent
+sys.path.insert(1, str(HERE.parent))
+from guest import TOP, UML, Mode, Place, die, kib, look, number, origin, processes_of, raise_limit, say, words, write_json  # noqa: E402
 
 STRESSORS = "fork vforkmany exec pthread clone signal sigsegv timer futex pipe switch vm mmap ptrace".split()
 WORKLOADS = "pipelines files forks maps signals threads floats vectors steps handlers bases calls everycall".split()
@@ -48,34 +49,19 @@ FIGURES = {
 class Soak(Place):
     """What the guest runs is a script of ours."""
 
+    command = '"$BUSYBOX" sh "$DIR/soak.sh"'
+
     def __init__(self, settings):
         super().__init__()
-        self.settings = settings
+        self.exports = settings | {"DIR": self.dir, "VECTOR_SECONDS": 2}
         self.dir.chmod(0o755)  # not all in the guest is root's
-        if subprocess.run(["make", "-s", "-C", TOP / "uml/guests", f"OUT={self.dir}"]).returncode:
-            die("the guests' programs do not compile")
-        for name in (TOP / "uml/guests/workload.sh", HERE / "soak.sh"):
+        self.compile(UML / "guests")
+        for name in (UML / "guests/workload.sh", HERE / "soak.sh"):
             shutil.copy(name, self.dir)
 
     def attacks(self):
         out = subprocess.run([self.dir / "hostile", "--list"], check=True, capture_output=True, text=True).stdout
         return [line.split()[0] for line in out.splitlines()]
-
-    def write_init(self, arguments):
-        init = self.dir / "init"
-        exports = "\n".join(f"export {name}='{value}'" for name, value in self.settings.items())
-        init.write_text(f"""#!{self.busybox} sh
-export PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin BUSYBOX='{self.busybox}' TMPDIR='{self.dir}/tmp' DIR='{self.dir}' VECTOR_SECONDS=2
-{exports}
-$BUSYBOX mount -t proc proc /proc
-$BUSYBOX mount -t tmpfs tmpfs "$TMPDIR"
-$BUSYBOX sed -n 's/^mode /stubguard /p' /proc/stubguard 2>/dev/null
-{arguments} "$DIR/soak.sh"
-echo "exit-status $?"
-$BUSYBOX poweroff -f
-""")
-        init.chmod(0o755)
-        return init
 
 
 class Log:
@@ -137,13 +123,13 @@ def main():
     with Soak(settings) as place:
         attacks = [] if os.environ.get("ATTACKS") == "no" else \
             words("ATTACKS", [name for name in place.attacks() if name not in TIMED])
-        settings["ATTACKS"] = " ".join(attacks)
-        settings["LOOKS"] = place.dir / "looks/guest"
-        settings["LOOKS"].mkdir(parents=True)
+        looks = place.dir / "looks/guest"
+        looks.mkdir(parents=True)
+        place.exports |= {"ATTACKS": " ".join(attacks), "LOOKS": looks}
         mode = Mode("soak", sys.argv[1], os.environ.get("GUARD", "").split())
         log = Log(place, mem)
-        auditor = subprocess.Popen([sys.executable, "-B", TOP / "uml/audit.py", place.dir / "looks"])
-        lines, failure = place.boot(mode, '"$BUSYBOX" sh', limit=minutes * 60 + 600, mem=mem, cpus=cpus, watch=log.line)
+        auditor = subprocess.Popen([sys.executable, "-B", UML / "audit.py", looks.parent])
+        lines, failure = place.boot(mode, "", limit=minutes * 60 + 600, mem=mem, cpus=cpus, watch=log.line)
 
         auditor.kill()
         auditor.wait()
@@ -181,8 +167,8 @@ def main():
     print(f"counters:{' '.join(['', *(c for c in log.counters.split() if not c.endswith('=0'))])}")
     for text in wrong[:40]:
         print(f"WRONG: {text}")
-    write_json("soak.json", {
-        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"), "host": host(), "minutes": minutes, "cpus": cpus, "guest_mib": mem,
+    write_json("soak.json", origin() | {
+        "minutes": minutes, "cpus": cpus, "guest_mib": mem,
         "kernel": mode.version, "idle": log.idle, "memory": log.memory, "samples": log.samples, "attacks": log.attacks, "rounds": log.victims,
         "passed": sorted(log.passed), "counters": log.counters.split(), "wrong": wrong,
     })

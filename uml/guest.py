@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Guests for scripts in Python, of tests and of measurements: which there are, how one is booted (boot.sh), what it is on the host."""
+
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from datetime import datetime, timezone
+from pathlib import Path
+
+UML = Path(__file__).resolve().parent
+TOP = UML.parent
+
+
+def say(text):
+    print(f"[{Path(sys.argv[0]).stem}] {text}", flush=True)
+
+
+def die(text):
+    sys.exit(f"{Path(sys.argv[0]).name}: {text}")
+
+
+def number(name, default):
+    """A positive number from the environment."""
+    text = os.environ.get(name) or str(default)
+    if not text.isdigit() or int(text) < 1:
+        die(f"{name}={text}: a number from 1 on")
+    return int(text)
+
+
+def words(name, default):
+    """A list from the environment; with a list as default, of nothing that is not in it."""
+    chosen = os.environ.get(name, "").split() or default
+    for word in chosen:
+        if word not in default:
+            die(f"{name}: {word} is none of {' '.join(default)}")
+    return chosen
+
+
+class Mode:
+    """A kernel and how it is booted. runs_as: what the guest has to say of itself, None for anything."""
+
+    def __init__(self, name, linux, args=(), runs_as=None):
+        self.name, self.linux, self.args, self.runs_as = name, linux, list(args), runs_as
+        if not os.access(linux, os.X_OK):
+            die(f"{linux} is not a UML kernel that can be run: make uml builds them")
+
+
+def modes(default):
+    """Those of the default ones that MODES names, and PEERS."""
+    if len(sys.argv) != 3:
+        die("two arguments: an unguarded and a guarded kernel")
+    unguarded, guarded = sys.argv[1:]
+    known = {
+        "unguarded": (unguarded, [], "seccomp"),
+        "ptrace": (unguarded, ["seccomp=off"], "ptrace"),
+        "notify": (guarded, ["stubguard=notify"], "notify"),
+        "window": (guarded, ["stubguard=window"], "window"),
+    }
+    found = [Mode(name, *known[name]) for name in words("MODES", default)]
+    for peer in os.environ.get("PEERS", "").split():
+        name, _, rest = peer.partition("=")
+        # An argument may have commas in its value, but each has a name.
+        linux, *args = re.split(r",(?=\w+=)", rest)
+        found.append(Mode(name, linux, args))
+    names = [mode.name for mode in found]
+    if len(set(names)) != len(names):
+        die(f"two modes have one name: {' '.join(names)}")
+    return found
+
+
+def runs_as(lines):
+    """seccomp or ptrace, or the guard's mode, by what the guest's kernel says itself."""
+    log = "\n".join(lines)
+    guard = re.search(r"^stubguard (\w+)$", log, re.M)
+    if guard and guard[1] != "off":
+        return guard[1]
+    check = r"^Checking (?:that (seccomp) filters can be installed|syscall emulation for (ptrace))\.\.\.OK$"
+    unguarded = re.search(check, log, re.M)
+    return unguarded and (unguarded[1] or unguarded[2])
+
+
+class Place:
+    """A folder that guests see, with their programs.
+
+    command: what a guest runs, for its shell. exports: the environment that it has besides.
+    """
+
+    command = None
+
+    def __init__(self):
+        self.busybox = shutil.which("busybox") or die("busybox is missing, the guests' shell: install busybox-static")
+        self.holder = tempfile.TemporaryDirectory(prefix="stubguard.")
+        self.dir = Path(self.holder.name)
+        for name in ("tmp", "uml"):
+            (self.dir / name).mkdir()
+        self.exports = {}
+        self.script = None
+
+    def compile(self, folder):
+        """The programs that a folder has for guests."""
+        if subprocess.run(["make", "-s", "-C", folder, f"OUT={self.dir}"]).returncode:
+            die("the guests' programs do not compile")
+
+    def __enter__(self):
+        # Whoever ends us ends the guest.
+        for which in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(which, lambda n, _: sys.exit(128 + n))
+        return self
+
+    def __exit__(self, *_):
+        self.end()
+        self.holder.cleanup()
+
+    def end(self):
+        """Ends the guest that another thread has booted here, if it still runs."""
+        if self.script and self.script.poll() is None:
+            self.script.terminate()
+
+    def pid(self):
+        """The process of the guest's kernel, on the host."""
+        return int((self.dir / "uml/guest/pid").read_text())
+
+    def write_init(self, arguments):
+        init = self.dir / "init"
+        exports = "\n".join(f"export {name}='{value}'" for name, value in self.exports.items())
+        init.write_text(f"""#!{self.busybox} sh
+export PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin BUSYBOX='{self.busybox}' TMPDIR='{self.dir}/tmp'
+{exports}
+$BUSYBOX mount -t proc proc /proc
+$BUSYBOX mount -t tmpfs tmpfs "$TMPDIR"
+$BUSYBOX sed -n 's/^mode /stubguard /p' /proc/stubguard 2>/dev/null
+{self.command} {arguments}
+echo "exit-status $?"
+$BUSYBOX poweroff -f
+""")
+        init.chmod(0o755)
+        return init
+
+    def write_wrapper(self, command, linux):
+        """A kernel that is started by another command."""
+        script = self.dir / "linux"
+        script.write_text(f"#!/bin/sh\nexec {command} '{linux}' \"$@\"\n")
+        script.chmod(0o755)
+        return script
+
+    def boot(self, mode, arguments, limit=60, mem=512, cpus=1, wrapper=None, watch=None):
+        """Runs the command with these arguments in a guest; returns what it said, and what went wrong, if anything.
+
+        limit: seconds. mem: MiB. wrapper: a command that starts the kernel. watch: gets each line as it comes.
+        """
+        linux = Path(mode.linux).resolve()
+        if wrapper:
+            linux = self.write_wrapper(wrapper, linux)
+        lines = []
+        with tempfile.TemporaryFile("w+") as errors:
+            # It gives the guest a process group of its own, and ends it when the time is up or on SIGTERM.
+            script = self.script = subprocess.Popen(
+                [UML / "boot.sh", linux, self.write_init(arguments), f"uml_dir={self.dir}/uml/", *mode.args],
+                env=os.environ | {"TIMEOUT": str(limit), "MEM": str(mem), "NCPUS": str(cpus)}, start_new_session=True,
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True, errors="replace")
+            try:
+                for line in script.stdout:
+                    lines.append(line.rstrip("\n"))
+                    if watch:
+                        watch(lines[-1])
+            finally:
+                if script.poll() is None:
+                    script.terminate()
+                script.wait()
+            errors.seek(0)
+            complaint = errors.read().strip().splitlines()
+        version = re.search(r"^Linux version (\S+)", "\n".join(lines), re.M)
+        mode.version = version and version[1]
+        found = runs_as(lines)
+        if found and mode.runs_as not in (None, found):
+            return [], f"it runs as {found}, not as {mode.runs_as}"
+        if script.returncode:
+            panic = [line for line in lines if line.startswith("Kernel panic")]
+            return lines, (panic or complaint[-1:] or [f"exit status {script.returncode}"])[0]
+        return lines, None
+
+
+def raise_limit():
+    """A guest needs a few descriptors for each of its processes."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return most
+
+
+def kib(path, field):
+    """A field of a file in /proc; a process that has just ended has none."""
+    try:
+        match = re.search(rf"^{field}:\s+(\d+) kB", path.read_text(), re.M)
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return int(match[1]) if match else 0
+
+
+def processes_of(kernel):
+    """The kernel and its children, which are the stubs."""
+    found = [Path(f"/proc/{kernel}")]
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = stat.read_text().rpartition(")")[2].split()[1]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if parent == str(kernel):
+            found.append(stat.parent)
+    return found
+
+
+def look(kernel):
+    """What the guest has on the host now."""
+    processes = processes_of(kernel)
+    return {
+        "stubs": len(processes) - 1,
+        "fds": len(os.listdir(f"/proc/{kernel}/fd")),
+        "host_kib": sum(kib(p / "smaps_rollup", "Pss") + kib(p / "status", "VmPTE") for p in processes),
+    }
+
+
+def host():
+    """The machine, for those who read the figures elsewhere."""
+    model = re.search(r"^model name\s*: (.*)", Path("/proc/cpuinfo").read_text(), re.M)
+    return {"kernel": os.uname().release, "cpu": model[1] if model else "?", "cpus": os.cpu_count()}
+
+
+def origin():
+    """When and where: how a result begins."""
+    return {"date": datetime.now(timezone.utc).strftime("%Y-%m-%d"), "host": host()}
+
+
+def write_json(name, result):
+    """Into the folder BENCH_OUT; returns the file's path."""
+    folder = Path(os.environ.get("BENCH_OUT") or TOP / "build/bench")
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    path.write_text(json.dumps(result, indent=1) + "\n")
+    return path
