@@ -2,7 +2,7 @@
 # Quality that is checked, not promised: `make check` runs all, `make check-NAME` one.
 # Each prints one line, and what is wrong before it.
 
-CHECKS := symbols panics stack header unsafe licences install lint loom
+CHECKS := symbols panics stack header unsafe licences install docs lint loom
 
 .PHONY: check $(addprefix check-,$(CHECKS))
 
@@ -30,6 +30,10 @@ check-licences:
 # It calls make, but not for itself: `make check -j` must not build the library twice.
 check-install: lib
 	@+CC='$(CC)' MAKE='$(MAKE)' checks/install.sh
+
+# docs/troubleshooting.md has each line and counter; links lead somewhere.
+check-docs:
+	@python3 -B checks/docs.py
 
 check-lint:
 	@checks/lint.sh

@@ -581,7 +581,7 @@ int os_stub_guard_await(struct stub_guard *guard, unsigned int runs)
  * What a stub has mapped is a cache of its page table. If the host refuses a
  * call of the batch for want of room, all of that is dropped, and the batch with
  * it: the page table has what it was to map. Where userspace goes on it faults,
- * and stub_guard_refault() has that page mapped again. See docs/window.md.
+ * and stub_guard_refault() has that page mapped again. See docs/design.md.
  */
 
 static unsigned int count_mmaps(struct mm_id *id, int from)
