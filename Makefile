@@ -34,7 +34,7 @@ LIBS := $(addprefix $(BUILD)/lib/,$(SO) libstubguard.so.$(SOVERSION) libstubguar
 ## make uml                kernels: unguarded, guarded, guarded-static, unguarded-up, guarded-up; KVER=7.3, or KDIR= for your own
 ## make bench              what the guard costs: many operations on both kernels; make bench-scale: many processes; make bench-build: a real build
 ## make -s where           where these kernels are
-## make check              the quality checks: symbols, panics, stack, lints, licences, models
+## make check              the quality checks: symbols, panics, stack, lints, licences, models, docs
 ## make soak               stress-ng, honest work and attacks at once in a guest, for MINUTES=10
 ## make disturb            a guest at work while its processes are stopped, frozen, traced, signalled, killed on the host
 ## make hosts              Debian's kernels from 5.10 on as hosts, in QEMU: a table of modes; HOSTS="5.10 newest", MODES="1 10"

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """docs/troubleshooting.md has each line that the library and the glue can print, and each counter of /proc/stubguard.
 
-A line is what the sources have as text: its variable parts stand for anything. It must be found in `code` of that page.
+A line is what the sources have as text: its variable parts stand for anything. It must be found in `code` of that page, in
+the first cell of a table's row.
 Also: each link in a document, and each page of docs/ that a source names, leads to something that exists.
 """
 
@@ -16,6 +17,8 @@ PAGE = "docs/troubleshooting.md"
 NOT_A_LOG = {"stubguard_audit.c", "audit.c"}
 # Any text, for what a line has in this place.
 ANY = "\0"
+# Here a line begins: nothing may stand before.
+BEGIN = "\1"
 
 STRING = r'"(?:\\.|[^"\\])*"'
 report = Report("docs")
@@ -49,7 +52,7 @@ def plain(literal):
 
 
 def has_words(line):
-    return re.search(r"[A-Za-z]{2}", line.replace(ANY, ""))
+    return re.search(r"[A-Za-z]{2}", line.replace(ANY, " "))
 
 
 # ---- the library
@@ -125,7 +128,8 @@ def c_line(literals):
         return None
     line = re.sub(r"^stubguard: |^%s : ", "", line)
     line = re.sub(r"%[-+ #0-9.]*(?:hh|h|ll|l|z)?[diouxXcsp]", ANY, line)
-    return line if has_words(line) else None
+    begin = BEGIN if literals.rstrip().endswith('\\n"') and line[:1].isalnum() else ""
+    return begin + line if has_words(line) else None
 
 
 # ---- counters
@@ -185,16 +189,17 @@ def links(files):
 
 def main():
     page = (TOP / PAGE).read_text()
-    spans = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", page, flags=re.S | re.M))
+    spans = [span for cell in re.findall(r"^\| (.*?) \|", page, re.M) for span in re.findall(r"`([^`]+)`", cell)]
     exact = set(spans)
     lines, names = library()
     glue_lines, counter_names = glue()
     if not lines or not names or not glue_lines or not counter_names:
         report.bad("no lines, names or counters found in the sources: the check is broken")
     for where, line in sorted(set(lines + glue_lines)):
-        pattern = re.compile(".*?".join(map(re.escape, line.split(ANY))))
-        if not any(pattern.search(span) for span in spans):
-            report.bad(f"{PAGE} lacks a line of {where}: {line.strip().replace(ANY, '...')}")
+        pattern = re.compile(".*?".join(map(re.escape, line.lstrip(BEGIN).split(ANY))))
+        found = pattern.match if line.startswith(BEGIN) else pattern.search
+        if not any(map(found, spans)):
+            report.bad(f"{PAGE} lacks a line of {where}: {line.strip(BEGIN + ' ').replace(ANY, '...')}")
     for where, name in sorted(set(names)):
         if name not in exact:
             report.bad(f"{PAGE} lacks a name of {where}: {name}")
