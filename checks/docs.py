@@ -187,6 +187,13 @@ def links(files):
     return count
 
 
+def tracked():
+    """All that is or will be tracked; in a tree without git the documents."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(command, cwd=TOP, capture_output=True, text=True).stdout if (TOP / ".git").exists() else ""
+    return [TOP / name for name in names.split("\0") if name] or [*TOP.glob("*.md"), *(TOP / "docs").rglob("*.md")]
+
+
 def main():
     page = (TOP / PAGE).read_text()
     spans = [span for cell in re.findall(r"^\| (.*?) \|", page, re.M) for span in re.findall(r"`([^`]+)`", cell)]
@@ -207,10 +214,7 @@ def main():
     for name in found:
         if name not in exact:
             report.bad(f"{PAGE} lacks the counter {name}")
-    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=TOP, capture_output=True, text=True)
-    files = [TOP / name for name in listed.stdout.split("\0") if name] or [p for p in TOP.rglob("*.md")]
-    files = [p for p in files if p.is_file() and "corpus" not in p.parts and not p.name.endswith(".lock")]
-    count = links(files)
+    count = links([p for p in tracked() if p.is_file() and "corpus" not in p.parts and p.suffix != ".lock"])
     report.end(f"{len(set(lines + glue_lines))} lines, {len(set(names))} names, {len(found)} counters, {count} links")
 
 
