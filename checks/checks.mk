@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Quality that is checked, not promised. Each check prints one line, and what is wrong before it.
 
-CHECKS := symbols panics stack header versions unsafe licences install lint loom
+CHECKS := symbols panics stack header versions unsafe licences install docs lint loom
 
 .PHONY: check $(addprefix check-,$(CHECKS))
 
@@ -32,6 +32,10 @@ check-licences:
 # It calls make, but not for itself: `make check -j` must not build the library twice.
 check-install: lib
 	@+CC='$(CC)' MAKE='$(MAKE)' checks/install.sh
+
+# docs/troubleshooting.md has each line and counter; links lead somewhere.
+check-docs:
+	@python3 -B checks/docs.py
 
 check-lint:
 	@checks/lint.sh

@@ -5,7 +5,7 @@
 //! stub's code page and issue the system calls that the stub's seccomp filter lets through. This
 //! library is the answer: the stub's filter and code, and the *monitor's* side, which UML's kernel
 //! calls. There are two modes. In *window* mode the stub hands over by one notification, by which the
-//! host holds it until the monitor resumes it with a batch of memory calls (`docs/window.md`). In
+//! host holds it until the monitor resumes it with a batch of memory calls (`docs/design.md`). In
 //! *notify* mode each memory call of UML's own stub is a notification, on which the monitor decides.
 //!
 //! The way of one notification, top to bottom:

@@ -45,7 +45,7 @@ attack_limit_else=400
 workload_limit=300
 last_resort=30	# times the limit
 
-# What a mode is known to leave open, and why: docs/trust.md. No failure, but never left unsaid.
+# What a mode is known to leave open, and why: docs/security.md. No failure, but never left unsaid.
 declare -A known_open=(
 	[notify run-beside]="the futex by which a stub hands over does not hold it"
 	[notify block-signal]="no filter can check rt_sigreturn's frame; the watchdog ends the process"

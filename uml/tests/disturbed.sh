@@ -6,7 +6,7 @@
 # A guarded guest works while its processes on the host are stopped, frozen, traced, signalled and killed
 # (disturb.py). Its results stay what they are without, and no stub is taken for a hostile one. TAP.
 #
-# A stub that may have to answer for a guest's call cannot be frozen while the kernel works on it (docs/window.md), so
+# A stub that may have to answer for a guest's call cannot be frozen while the kernel works on it (docs/design.md), so
 # only with stubguard=calls=trap does a freezer have to get done with all of it.
 #
 # SECONDS_EACH: for each way (8). NCPUS: the guest's CPUs (1). GUARDED_ARGS: more boot parameters.

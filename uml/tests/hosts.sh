@@ -34,7 +34,7 @@ done
 work='forks maps signals threads vectors steps handlers bases calls'
 short_work='signals bases calls'
 attacks='foreign-frame length-overrun altstack-move block-signal alarm-spin left-behind ring-fork'
-# In notify mode block-signal is known to be open (docs/trust.md).
+# In notify mode block-signal is known to be open (docs/security.md).
 short_attacks='foreign-frame altstack-move alarm-spin'
 getfd='no stub: pidfd_getfd gives errno 1'
 modes="

@@ -26,7 +26,7 @@
 //!
 //! "Where guests are" is below `guest_end`; without that, nowhere: all calls of guests trap.
 //!
-//! What a guest gains by jumping to a site with arguments of its own: nothing, see docs/window.md.
+//! What a guest gains by jumping to a site with arguments of its own: nothing, see docs/security.md.
 
 use super::{Program, TO_KILL, at, high, low, op};
 use crate::config::Config;

@@ -163,7 +163,7 @@ static int __init stub_guard_rehearse(void)
 	err = rehearse(first_stub) ?: rehearse(second_stub);
 	__free_page(code_pages[0]);
 	if (err)
-		panic("stubguard: cannot guard userspace, err = %d (see docs/hosts.md)\n",
+		panic("stubguard: cannot guard userspace, err = %d (see docs/troubleshooting.md)\n",
 		      err);
 	return 0;
 }
