@@ -3,7 +3,7 @@
  * What a stub has mapped is a cache of its page table. If the host refuses a
  * call of the batch for want of room, all of that is dropped, and the batch with
  * it: the page table has what it was to map. Where userspace goes on it faults,
- * and stub_guard_refault() has that page mapped again. See docs/window.md.
+ * and stub_guard_refault() has that page mapped again. See docs/design.md.
  */
 
 #include <errno.h>
