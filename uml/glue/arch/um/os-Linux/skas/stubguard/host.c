@@ -17,7 +17,7 @@
 #include <init.h>
 #include <os.h>
 #include <smp.h>
-#include <stub-guard.h>
+#include "internal.h"
 
 /*
  * Who makes the call: UML in any mode, or with several CPUs; the guard in both

@@ -51,6 +51,9 @@ static inline struct stubguard_stub *parked(struct mm_id *id)
 	return (void *)((struct stub_data *)id->stack)->sigstack;
 }
 
+/* host.c: names the calls that the host refuses; see there */
+int stub_guard_refused(int window, int *guard);
+
 /* log.c: takes a line of the library's, on any thread; prints them, on a CPU */
 void stub_guard_log_line(int level, const char *message);
 void stub_guard_print_log(void);

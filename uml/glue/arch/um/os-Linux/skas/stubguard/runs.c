@@ -23,8 +23,8 @@ void stub_guard_leave(struct stub_guard *guard)
 		return;
 
 	__atomic_store_n(&guard->runs, guard->runs + 1, __ATOMIC_SEQ_CST);
-	if (__atomic_load_n(&guard->awaited, __ATOMIC_SEQ_CST)) {
-		__atomic_store_n(&guard->awaited, 0, __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&guard->waiters, __ATOMIC_SEQ_CST)) {
+		__atomic_store_n(&guard->waiters, 0, __ATOMIC_SEQ_CST);
 		syscall(__NR_futex, &guard->runs, FUTEX_WAKE_PRIVATE, INT_MAX,
 			NULL, NULL, 0);
 	}
@@ -68,7 +68,7 @@ int os_stub_guard_await(struct stub_guard *guard, unsigned int runs)
 {
 	static const struct timespec slice = { .tv_nsec = 10 * 1000 * 1000 };
 
-	__atomic_store_n(&guard->awaited, 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&guard->waiters, 1, __ATOMIC_SEQ_CST);
 	syscall(__NR_futex, &guard->runs, FUTEX_WAIT_PRIVATE, runs, &slice,
 		NULL, 0);
 	return __atomic_load_n(&guard->runs, __ATOMIC_ACQUIRE) != runs;

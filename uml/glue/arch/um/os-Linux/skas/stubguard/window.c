@@ -94,7 +94,7 @@ static int hand_over(struct mm_id *id, struct stubguard_event *event,
 int __stub_guard_fetch(struct mm_id *id)
 {
 	struct stub_guard *guard = stub_guard(id);
-	struct uml_pt_regs *regs = guard->caller;
+	struct uml_pt_regs *regs = guard->inflight_regs;
 	int ret;
 
 	if (!regs)
@@ -103,7 +103,7 @@ int __stub_guard_fetch(struct mm_id *id)
 	ret = stubguard_stub_fetch(parked(id), id, uml_curr_cpu(),
 				   (uint64_t *)regs->gp, regs->fp);
 	/* Its task, on another CPU, may go on with them now */
-	__atomic_store_n(&guard->caller, NULL, __ATOMIC_RELEASE);
+	__atomic_store_n(&guard->inflight_regs, NULL, __ATOMIC_RELEASE);
 	return ret;
 }
 
@@ -117,13 +117,13 @@ void stub_guard_fetch(struct uml_pt_regs *regs)
 {
 	struct mm_id *id = stub_guard_parked ? current_mm_id() : NULL;
 
-	if (!id || __atomic_load_n(&stub_guard(id)->caller, __ATOMIC_ACQUIRE) != regs)
+	if (!id || __atomic_load_n(&stub_guard(id)->inflight_regs, __ATOMIC_ACQUIRE) != regs)
 		return;
 
 	enter_turnstile(id);
 	stub_guard_pin();
 	/* Another thread may have needed the stub meanwhile */
-	if (stub_guard(id)->caller == regs && __stub_guard_fetch(id) < 0)
+	if (stub_guard(id)->inflight_regs == regs && __stub_guard_fetch(id) < 0)
 		stub_guard_kill(id);
 	stub_guard_unpin();
 	exit_turnstile(id);
@@ -153,24 +153,24 @@ int stub_guard_go_on(struct mm_id *id, struct stubguard_event *event,
 	struct stub_guard *guard = stub_guard(id);
 	int ret = -EINVAL;
 
-	if (guard->caller == regs && !id->syscall_data_len && !singlestepping())
+	if (guard->inflight_regs == regs && !id->syscall_data_len && !singlestepping())
 		ret = stubguard_stub_return(parked(id), id, regs->gp[HOST_AX]);
 	if (ret == -EINVAL) {
 		/* Also for a result by which the call is restarted */
-		if (guard->caller && id->syscall_data_len)
+		if (guard->inflight_regs && id->syscall_data_len)
 			guard->trap = 1;
 		ret = __stub_guard_fetch(id);
 		if (ret == 0)
 			ret = hand_over(id, event, regs, siginfo);
 	} else {
-		guard->caller = NULL;
+		guard->inflight_regs = NULL;
 		if (ret == 0)
 			ret = wait_parked(id, event, regs, siginfo);
 	}
 
 	guard->trapped = ret == 0 && event->signal == SIGSYS && !event->notified;
 	if (ret == 0 && event->notified) {
-		guard->caller = regs;
+		guard->inflight_regs = regs;
 		if (stub_guard_is_watched())
 			ret = __stub_guard_fetch(id);
 		delay_call();
