@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The guard of seccomp stubs, kernel side: a flush of a page table waits until no guest
- * runs any longer with what it has lost. The other side of that is runs.c in
- * os-Linux/skas/stubguard.
+ * The guard of seccomp stubs, kernel side: a flush waits until no guest runs with
+ * stale mappings. os-Linux/skas/stubguard/runs.c is the other side of that.
  */
 
 #include <linux/mm_types.h>
@@ -16,7 +15,9 @@
 #include <stub-data.h>
 
 /**
- * stub_guard_is_stale() - Is something to be synchronised before the guest runs?
+ * stub_guard_is_stale() - Must the stub be synchronised before the guest runs?
+ *
+ * Return: 1 if so, else 0
  */
 int stub_guard_is_stale(void)
 {
@@ -24,12 +25,12 @@ int stub_guard_is_stale(void)
 }
 
 /**
- * stub_guard_flush() - See that what page tables have lost is not used any longer
- * @mm:		The address space, its loss marked for synchronisation
+ * stub_guard_flush() - Wait until no other CPU runs userspace with stale mappings
+ * @mm:		The address space; the flushed range is marked already
  *
- * To arch/um a mark is all of a flush. That does for what runs here, but on
- * another CPU the guest would keep pages until the next tick that others have got
- * meanwhile. So it is stopped there: before it goes on it is synchronised.
+ * arch/um only marks the range. That suffices on this CPU. On another one the guest
+ * would keep using freed pages until its next tick. So it is interrupted there, and
+ * synchronised before it goes on.
  */
 void stub_guard_flush(struct mm_struct *mm)
 {
@@ -41,20 +42,20 @@ void stub_guard_flush(struct mm_struct *mm)
 		return;
 
 	guard = stub_guard(id);
-	/* Pairs with stub_guard_enter(): either it sees the mark, or this the run */
+	/* Pairs with stub_guard_enter(): either it sees the range, or we see odd runs */
 	smp_mb();
-	/* The CPU was stored before */
+	/* enter() has stored the CPU before */
 	runs = smp_load_acquire(&guard->runs);
 	/*
-	 * Who runs a guest is pinned. So if its CPU is ours, either we interrupt
-	 * it, or it has ended and we were preempted meanwhile. A run that began
-	 * later has seen the mark.
+	 * A task that runs a guest is pinned. So if its CPU is ours, either we
+	 * are in its interrupt, or the run has ended and we were preempted
+	 * meanwhile. A later run has seen the range.
 	 */
 	if (!(runs & 1) || READ_ONCE(guard->cpu) == raw_smp_processor_id())
 		return;
 
 	do {
-		/* The CPU passes it on, as it does with its ticks */
+		/* The CPU then interrupts the guest, as its ticks do */
 		smp_send_reschedule(READ_ONCE(guard->cpu));
 	} while (!os_stub_guard_await(guard, runs));
 }

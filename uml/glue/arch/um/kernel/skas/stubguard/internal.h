@@ -10,7 +10,7 @@
 
 #include <asm/mmu.h>
 
-/* The address space whose stub that is */
+/* Returns the address space of a stub */
 static inline struct mm_struct *mm_of(struct mm_id *id)
 {
 	struct mm_context *context = container_of(id, struct mm_context, id);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The guard of seccomp stubs, kernel side: lines in the log that guests can cause, so
- * many of them as an administrator can read.
+ * The guard of seccomp stubs, kernel side: how many lines a guest may cause in the
+ * kernel's log.
  */
 
 #include <linux/jiffies.h>
@@ -17,6 +17,8 @@
  * @func:	The function that asks
  *
  * A guest may have stub after stub killed: ten lines a second are enough.
+ *
+ * Return: 1 if so, else 0
  */
 int stub_guard_may_print(const char *func)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The guard of seccomp stubs, kernel side: what an address space shares with its stub,
- * and stubs that are kept when their address spaces end.
+ * The guard of seccomp stubs, kernel side: the pages that an address space shares
+ * with its stub, and the end of stubs that are kept for other address spaces.
  */
 
 #include <linux/gfp.h>
@@ -16,7 +16,7 @@
 #include <stub-data.h>
 
 /**
- * stub_guard_alloc() - Make the memory that a new stub shares
+ * stub_guard_alloc() - Take a kept stub, or allocate the pages that a new one shares
  * @id:		The address space; its own copy is there already
  *
  * Return: 0, or -ENOMEM
@@ -51,7 +51,7 @@ int stub_guard_alloc(struct mm_id *id)
 }
 
 /**
- * stub_guard_free() - Give back what a stub has had that has ended
+ * stub_guard_free() - Free the pages that a stub has shared, which has ended
  * @id:		The address space
  */
 void stub_guard_free(struct mm_id *id)
@@ -101,7 +101,7 @@ static unsigned long kept_scan(struct shrinker *shrinker,
 	return freed ?: SHRINK_STOP;
 }
 
-/* Stubs that are kept for reuse are given back when memory is short */
+/* Kept stubs end when memory is short */
 static int __init stub_guard_shrinker(void)
 {
 	struct shrinker *shrinker;
@@ -119,7 +119,7 @@ static int __init stub_guard_shrinker(void)
 }
 fs_initcall(stub_guard_shrinker);
 
-/* A reboot runs another kernel in this process, which would not know them */
+/* A reboot runs another kernel in this process, which does not know the stubs */
 static void stub_guard_stop(void)
 {
 	while (stub_guard_parked && os_stub_guard_drop())

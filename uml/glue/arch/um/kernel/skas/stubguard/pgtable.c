@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The guard of seccomp stubs, kernel side: the page table. It says what a stub may
- * map, and that a page is to be mapped once more which the stub lacks.
+ * The guard of seccomp stubs, kernel side: the page table says what a stub may map.
+ * A page that the stub lacks although its PTE is up to date is mapped once more.
  */
 
 #include <linux/mm.h>
@@ -63,7 +63,7 @@ int stub_mmap_allowed(struct mm_id *id, unsigned long addr, unsigned long prot,
 }
 
 /**
- * stub_guard_refault() - See that userspace does not fault at this page again
+ * stub_guard_refault() - Have a page mapped once more at which userspace has faulted
  * @addr:	Where it has faulted; the fault is handled
  *
  * A PTE may be up to date although the stub lacks its page, so the generic code

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The guard of seccomp stubs, kernel side: /proc/stubguard, which anybody may read.
+ * The guard of seccomp stubs, kernel side: /proc/stubguard, the mode and counters.
  */
 
 #include <linux/init.h>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The guard of seccomp stubs: before the first guest, stubs do all that a guest
- * will need of them, by the same functions. What the host does not let them do
- * ends the kernel here.
+ * The guard of seccomp stubs, kernel side: before the first guest, two stubs do all
+ * that guests will need, by the same functions. If the host refuses something, the
+ * kernel panics here.
  */
 
 #include <linux/gfp.h>

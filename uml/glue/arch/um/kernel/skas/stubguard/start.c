@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The guard of seccomp stubs, kernel side: its start, without which no process starts.
+ * The guard of seccomp stubs, kernel side: the guard starts before any process can,
+ * or the kernel panics.
  */
 
 #include <linux/gfp.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The guard of seccomp stubs, kernel side: what the host side asks about the current
- * task, and has done with it.
+ * The guard of seccomp stubs, kernel side: the current task. Who may look at its
+ * registers, who shares its stub, and how it stays on its CPU.
  */
 
 #include <linux/atomic.h>
@@ -17,7 +17,10 @@
 /**
  * stub_guard_is_watched() - Does somebody watch this task's system calls?
  *
- * Who does may look at all registers, or change them, when a call begins.
+ * A tracer, a seccomp filter, syscall tracing and audit may read or change all
+ * registers when a call begins.
+ *
+ * Return: nonzero if so, else 0
  */
 int stub_guard_is_watched(void)
 {
@@ -31,7 +34,9 @@ int stub_guard_is_watched(void)
  * stub_guard_is_shared() - May another task run in this stub?
  * @id:		The stub
  *
- * It is likely to, before a call ends that blocks.
+ * If so, it is likely to before a call that blocks has ended.
+ *
+ * Return: 1 if so, else 0
  */
 int stub_guard_is_shared(struct mm_id *id)
 {
@@ -65,7 +70,7 @@ void stub_guard_unpin(void)
  *
  * A task that ends by a signal has fetched them before. One that the kernel ends
  * inside of a system call has not (SECCOMP_RET_KILL_THREAD of a filter that a
- * sibling has just set): who uses the stub next would write to a freed task.
+ * sibling has just set): the next user of the stub would write to a freed task.
  */
 void stub_guard_leave_mm(struct task_struct *tsk)
 {

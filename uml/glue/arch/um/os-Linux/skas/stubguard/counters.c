@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What /proc/stubguard shows: the library's counters, and the kernel's own.
+ * The guard of seccomp stubs, host side: what /proc/stubguard shows, which are the
+ * library's counters and the number of drops (see mappings.c).
  */
 
 #include <errno.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * How a stub ends: it is found dead, killed, or kept (in window mode) for another
- * address space, until memory is short.
+ * The guard of seccomp stubs, host side: how a stub ends. It is found dead, or it
+ * is killed, or in window mode it is kept for another address space.
  */
 
 #include <errno.h>
@@ -17,7 +17,7 @@
 /* Stubs without an address space */
 static int kept;
 
-/* Only a word of the host's is a death: an interrupted look is none */
+/* Only a definite answer means dead: retry on EINTR */
 int stub_guard_lives(struct stubguard_stub *stub)
 {
 	int ret;
@@ -53,6 +53,7 @@ void os_stub_guard_detach(struct mm_id *id)
 	guard->listener = -1;
 }
 
+/* Stops the watch of a stub, and kills it, unless its pid is another process's */
 void stub_guard_kill(struct mm_id *id)
 {
 	uint64_t identity = stub_guard_parked ?
@@ -69,11 +70,11 @@ void stub_guard_kill(struct mm_id *id)
 }
 
 /**
- * stub_guard_take() - Take a stub that another address space has left
+ * stub_guard_take() - Take a kept stub for a new address space
  * @id:		The new address space
  *
- * Return: 1 if there was one; 0 if not; -1 if there was one, but dead: what it has
- *	   shared is to be freed
+ * Return: 1 if there was one; 0 if not; -1 if there was a dead one: the caller has
+ *	   to free the pages that it has shared
  */
 int stub_guard_take(struct mm_id *id)
 {
@@ -99,7 +100,8 @@ int stub_guard_take(struct mm_id *id)
  * os_stub_guard_put() - Keep the stub of an address space that ends
  * @id:		The address space
  *
- * Return: 1 if it is kept, and with it all that it shares; 0 if it is to be ended
+ * Return: 1 if it is kept, with the pages that it shares; 0 if the caller has to
+ *	   end it
  */
 int os_stub_guard_put(struct mm_id *id)
 {
@@ -121,6 +123,8 @@ int os_stub_guard_put(struct mm_id *id)
 
 /**
  * os_stub_guard_kept() - How many stubs are kept
+ *
+ * Return: that number
  */
 unsigned long os_stub_guard_kept(void)
 {
@@ -131,6 +135,8 @@ unsigned long os_stub_guard_kept(void)
 
 /**
  * os_stub_guard_keeps() - Are stubs kept for reuse?
+ *
+ * Return: 1 if so, else 0
  */
 int __init os_stub_guard_keeps(void)
 {

@@ -47,28 +47,29 @@ static inline struct stubguard_stub *parked(struct mm_id *id)
 /* host.c: names the calls that the host refuses; see there */
 int stub_guard_refused(int window, int *guard);
 
-/* log.c: takes a line of the library's, on any thread; prints them, on a CPU */
+/* log.c: keeps a line of the library's, on any thread; prints them, on a CPU */
 void stub_guard_log_line(int level, const char *message);
 void stub_guard_print_log(void);
 
-/* runs.c: the guest does not run any longer; undoes stub_guard_enter() */
+/* runs.c: says that the guest has stopped; undoes stub_guard_enter() */
 void stub_guard_leave(struct stub_guard *guard);
 
-/* end.c: has the stub not ended yet? And: see that it ends. */
+/* end.c: returns whether the stub lives */
 int stub_guard_lives(struct stubguard_stub *stub);
-/* end.c: what the library knows of it; all 0 if that is nothing */
+/* end.c: returns what the library knows of it; all 0 if there is no record */
 struct stubguard_stub_info stub_guard_info(struct stubguard_stub *stub);
+/* end.c: kills it */
 void stub_guard_kill(struct mm_id *id);
 
 /* mappings.c: how often all mappings of a stub were dropped */
 extern unsigned long long stub_guard_drops;
-/* mappings.c: the mmap calls of the batch, but for the first ones */
+/* mappings.c: counts the mmap calls of the batch, without the first @from calls */
 unsigned int stub_guard_count_mmaps(struct mm_id *id, int from);
-/* mappings.c: counts the batch; is it more than the boot parameter allows? */
+/* mappings.c: counts the batch; returns whether mappings= does not allow it */
 int stub_guard_is_over_limit(struct mm_id *id);
-/* mappings.c: replaces the batch by a call that drops all mappings */
+/* mappings.c: replaces the batch by one call that drops all mappings */
 void stub_guard_queue_drop(struct mm_id *id);
-/* mappings.c: handles what the host has refused; returns what remains of it */
+/* mappings.c: drops all mappings after an ENOMEM; returns another error as it is */
 long stub_guard_drop_mappings(struct mm_id *id, long error, int done, int guest);
 
 /* window.c: runs the batch, and the guest if there is one; waits until it stops */

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The library's lines. They may come from the watchdog's thread, on which no
- * kernel code may run, so they are kept until a CPU prints them.
+ * The guard of seccomp stubs, host side: the library's log lines. They may come
+ * from the watchdog's thread, on which no kernel code may run. So they are kept
+ * until a CPU prints them.
  */
 
 #include <stddef.h>
@@ -38,7 +39,7 @@ void stub_guard_log_line(int level, const char *message)
 		__atomic_store_n(&log_waiting, 1, __ATOMIC_RELEASE);
 		return;
 	}
-	/* Full: the counters still tell. */
+	/* No line is free. This one is lost, but the counters have its event. */
 }
 
 void stub_guard_print_log(void)

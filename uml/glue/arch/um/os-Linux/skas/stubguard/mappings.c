@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What a stub has mapped is a cache of its page table. If the host refuses a
- * call of the batch for want of room, all of that is dropped, and the batch with
- * it: the page table has what it was to map. Where userspace goes on it faults,
- * and stub_guard_refault() has that page mapped again. See docs/design.md.
+ * The guard of seccomp stubs, host side: what a stub has mapped is a cache of its
+ * page table. If the host refuses a call of a batch with ENOMEM, all mappings are
+ * dropped, and so is the batch: the page table has what it was to map. Userspace
+ * faults where it goes on, and stub_guard_refault() has that page mapped again.
  */
 
 #include <errno.h>
@@ -14,11 +14,12 @@
 #include "../../internal.h"
 #include "internal.h"
 
-/* So often the host may refuse a stub that has next to nothing mapped */
+/* A stub with fewer than PAGES_AT_ONCE pages may be refused so often in a row */
 #define FUTILE_MAX	100
 
 unsigned long long stub_guard_drops;
 
+/* Counts the mmap calls of the batch, without the first @from calls */
 unsigned int stub_guard_count_mmaps(struct mm_id *id, int from)
 {
 	struct stub_data *own = (void *)id->stack;
@@ -31,8 +32,8 @@ unsigned int stub_guard_count_mmaps(struct mm_id *id, int from)
 }
 
 /*
- * Counts the batch. Return: whether it exceeds the limit for tests. Calls that
- * unmap or protect count against that as well: the host may refuse those, too.
+ * Counts the batch. Returns whether it exceeds the limit for tests. Calls that
+ * unmap or protect count too, as the host may refuse these as well.
  */
 int stub_guard_is_over_limit(struct mm_id *id)
 {
@@ -44,7 +45,7 @@ int stub_guard_is_over_limit(struct mm_id *id)
 	return over;
 }
 
-/* Queues the one call that needs no room, as it splits no mapping */
+/* Replaces the batch by one munmap, which needs no memory: it splits no mapping */
 void stub_guard_queue_drop(struct mm_id *id)
 {
 	struct stub_guard *guard = stub_guard(id);
@@ -60,9 +61,13 @@ void stub_guard_queue_drop(struct mm_id *id)
 	unmap(id, 0, STUB_START);
 }
 
-/*
- * Drops what the stub has mapped, if the host has refused a call of the batch for
- * want of room. done calls came before it; guest: the guest was to run after it.
+/**
+ * stub_guard_drop_mappings() - Drop all mappings if the host lacked memory for one
+ * @id:		The stub
+ * @error:	The error of a call of the batch
+ * @done:	How many calls of the batch came before that call
+ * @guest:	The guest was to run after the batch
+ *
  * Return: 0, or the error that remains
  */
 long stub_guard_drop_mappings(struct mm_id *id, long error, int done, int guest)
@@ -75,7 +80,7 @@ long stub_guard_drop_mappings(struct mm_id *id, long error, int done, int guest)
 
 	guard->mapped -= stub_guard_count_mmaps(id, done);
 	if (guest && !stub_settings.mappings_max) {
-		/* The room that a drop makes does not do, again and again */
+		/* Dropping frees too little, again and again: give up */
 		guard->futile = guard->mapped < PAGES_AT_ONCE ? guard->futile + 1 : 0;
 		if (guard->futile > FUTILE_MAX)
 			return error;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Notify mode: the hand-over to and from a stub that runs arch/um's own code. Its
- * parts are called by wait_stub_done_seccomp() in ../process.c, one after another.
+ * The guard of seccomp stubs, host side, notify mode: the hand-over to and from a
+ * stub that runs arch/um's own code. wait_stub_done_seccomp() in ../process.c calls
+ * publish, wait, collect, and abort if one of them fails.
  */
 
 #include <errno.h>
@@ -20,13 +21,13 @@
 #include "internal.h"
 
 /*
- * A call that the guest makes from the stub's code waits until the monitor
- * looks around; nobody else waits for that.
+ * How long the kernel waits before it looks for calls that nobody has asked for.
+ * Only a guest that makes a call from the stub's code waits for that.
  */
 #define WAIT_SLICE_NS	(50 * 1000 * 1000)
 
 /**
- * stub_guard_publish() - Let the stub see what it is to do
+ * stub_guard_publish() - Copy the stub's orders to where the stub sees them
  * @id:		The stub, which waits
  *
  * The caller then hands over by the futex.
@@ -50,6 +51,7 @@ int stub_guard_publish(struct mm_id *id)
 				 guard->calls);
 }
 
+/* As a system call of the C library fails */
 static int fail(int error)
 {
 	errno = error;
@@ -57,9 +59,9 @@ static int fail(int error)
 }
 
 /*
- * Nothing has come of the stub. SIGCHLD cannot tell that it has died if
- * interrupts are off, as they are while page tables are synchronised. The
- * listener tells, but before Linux 6.11 only if the stub has been reaped.
+ * The stub has not reported: has it died? No SIGCHLD arrives while interrupts are
+ * off, as they are while page tables are synchronised. The listener shows a death,
+ * but before Linux 6.11 only after the stub has been reaped.
  */
 static int look_around(struct mm_id *id)
 {
@@ -91,8 +93,8 @@ int stub_guard_wait(struct mm_id *id, unsigned int *futex)
 			       NULL, NULL, 0);
 
 	/*
-	 * It starts. If it died before its pid was known, another CPU may have
-	 * reaped it, and SIGCHLD was nobody's.
+	 * The stub starts. If it died before its pid was known, another CPU may
+	 * have reaped it, and its SIGCHLD found no address space.
 	 */
 	if (guard->listener < 0) {
 		siginfo_t info;
@@ -139,10 +141,10 @@ int stub_guard_wait(struct mm_id *id, unsigned int *futex)
 }
 
 /**
- * stub_guard_collect() - Take the stub's report over
+ * stub_guard_collect() - Copy the stub's report to the private copy, if it is valid
  * @id:		The stub, which has handed over
  *
- * Return: 0; negative if it must be taken for dead
+ * Return: 0, or a negative error if the stub must be treated as dead
  */
 int stub_guard_collect(struct mm_id *id)
 {
@@ -185,7 +187,7 @@ int stub_guard_collect(struct mm_id *id)
 	/* The stub has restored it. */
 	if (!batch_only)
 		own->arch_data.sync = 0;
-	/* How userspace() is told that the guest has not run */
+	/* By that userspace() learns that the guest has not run */
 	if (!batch_only && own->err)
 		own->signal = SIGTRAP;
 	return 0;
@@ -217,7 +219,7 @@ int stub_guard_abort(struct mm_id *id)
 		return 1;
 	}
 
-	/* Else the process's other threads would wait for it for ever. */
+	/* Otherwise the process's other threads wait for the turnstile forever */
 	if (current_mm_id() == id)
 		exit_turnstile(id);
 	return 0;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What kernel/skas/stubguard/rehearsal.c has stubs do before the first guest, by
- * the functions that guests will need.
+ * The guard of seccomp stubs, host side: has stubs do before the first guest what
+ * guests will need, by the same functions. kernel/skas/stubguard/rehearsal.c says
+ * what, and in which order.
  */
 
 #include <errno.h>
@@ -23,7 +24,8 @@
 /**
  * os_stub_guard_park_refused() - Does the host refuse the call by which stubs park?
  *
- * In a stub a filter's TRACE does no harm to it, so UML does not look before.
+ * It is not among the calls of host.c: what a sandbox answers by SECCOMP_RET_TRACE
+ * does no harm to it in a stub.
  *
  * Return: 0, or a negative error
  */
@@ -37,7 +39,8 @@ int __init os_stub_guard_park_refused(void)
  * @id:		The stub
  * @regs:	The registers to begin with; what it stops with
  * @ip:		Where the code is
- * @signal:	By what it has to stop: SIGSYS is a system call, SIGALRM is sent
+ * @signal:	The signal by which it has to stop: SIGSYS is a system call,
+ *		SIGALRM is sent
  * @call:	Where to store what the host has refused, if it is known
  *
  * Return: 0, or a negative error
@@ -110,11 +113,11 @@ int __init os_stub_guard_rehearse_kill(struct mm_id *id)
 	int ret, pid = id->pid;
 	siginfo_t info;
 
-	/* With besteffort there may be none, and none is there in time-travel mode */
+	/* There is no watchdog in time-travel mode, and maybe none with besteffort */
 	if (!(stubguard_features() & STUBGUARD_F_WATCHDOG))
 		return 0;
 
-	/* For SIGCHLD it is nobody's: its end is no surprise */
+	/* So SIGCHLD finds no address space with this pid: the death is expected */
 	id->pid = -1;
 	ret = stubguard_watchdog_rehearse(pid, identity);
 	if (ret < 0) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * When does a guest run in its stub? A flush of its page table on another CPU has
- * to wait until that ends: stub_guard_flush() in kernel/skas/stubguard/flush.c.
+ * The guard of seccomp stubs, host side: whether a guest runs, and on which CPU. A
+ * flush of its page table on another CPU waits until it stops: stub_guard_flush()
+ * in kernel/skas/stubguard/flush.c.
  */
 
 #include <limits.h>
@@ -16,7 +17,7 @@
 #include <stub-data.h>
 #include "internal.h"
 
-/* The guest does not run any longer; undoes stub_guard_enter() */
+/* Says that the guest has stopped. Undoes stub_guard_enter(). */
 void stub_guard_leave(struct stub_guard *guard)
 {
 	if (!(guard->runs & 1))
@@ -32,10 +33,11 @@ void stub_guard_leave(struct stub_guard *guard)
 }
 
 /**
- * stub_guard_enter() - The guest is going to run
+ * stub_guard_enter() - Say that the guest is going to run
  * @id:		Its stub, which is synchronised
  *
- * The task is pinned to this CPU until stub_guard_leave().
+ * The task is pinned to this CPU until stub_guard_leave(). If a page table has
+ * changed meanwhile, the stub is synchronised once more.
  */
 void stub_guard_enter(struct mm_id *id)
 {
@@ -59,10 +61,10 @@ void stub_guard_enter(struct mm_id *id)
 
 /**
  * os_stub_guard_await() - Wait until a guest has stopped
- * @guard:	Its stub's
- * @runs:	What the run that is to end was seen by
+ * @guard:	The guard's part of its stub data
+ * @runs:	The value of @guard->runs during the run that has to end
  *
- * Return: 1 if it has; 0 if it is to be told, once more
+ * Return: 1 if it has; 0 if the caller has to interrupt its CPU once more
  */
 int os_stub_guard_await(struct stub_guard *guard, unsigned int runs)
 {

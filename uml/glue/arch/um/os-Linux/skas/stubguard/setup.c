@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The guard's boot parameter, the look at the host before anything else, and the
- * start of the library with all that it is told: arch/um's layout of the stub data.
+ * The guard of seccomp stubs, host side: the boot parameter, the check of the host
+ * before anything else, and the start of the library, which is told the layout of
+ * arch/um's stub data.
  */
 
 #include <errno.h>
@@ -22,9 +23,9 @@
 #include "internal.h"
 
 /*
- * Notify mode: in a stub fd 0 is the socket, 1 the listener. The memory's fd is
- * received as the next one for each batch, and closed after it. (In window mode
- * a stub has that fd from its start on, and no socket.)
+ * Notify mode: fd 0 of a stub is its socket, fd 1 the listener. A stub receives
+ * the memory's fd for each batch, as the next number, and closes it after the
+ * batch. (In window mode it has that fd from its start, and no socket.)
  */
 #define STUB_MEM_FD	(STUBGUARD_LISTENER_FD + 1)
 
@@ -53,7 +54,7 @@ static struct {
 	{ "delay=", &stub_settings.call_delay, 0, 1000000 },
 };
 
-/* 1 if the word is an option that has a number; what is wrong with it ends UML */
+/* Returns 1 if the word is an option with a number. Ends UML if that is wrong. */
 static int __init parse_number(const char *word)
 {
 	unsigned long value;
@@ -67,7 +68,7 @@ static int __init parse_number(const char *word)
 
 		digits = word + strlen(numbers[i].name);
 		value = strtoul(digits, &end, 10);
-		/* Neither a sign nor a space, nor nothing at all */
+		/* strtoul() also takes a sign, blanks, and no digit at all */
 		if (*digits < '0' || *digits > '9' || *end ||
 		    value < numbers[i].min || value > numbers[i].max) {
 			os_warn("stubguard: '%s': must be a number from %u to %u\n",
@@ -132,11 +133,11 @@ __uml_setup("stubguard=", stub_guard_setup,
 );
 
 /**
- * stub_guard_check_host() - See that the host lets UML do what it must
+ * stub_guard_check_host() - Check that the host lets UML make the calls it needs
  * @seccomp:	As in seccomp=: 0 is off, 1 auto, 2 on
  *
- * With besteffort the guard is turned off if it is the guard alone that cannot do
- * without; with seccomp=auto UML goes on in ptrace mode.
+ * Ends UML if the host refuses one. But if only the guard needs it, besteffort
+ * turns the guard off; and with seccomp=auto UML goes on in ptrace mode.
  */
 void __init stub_guard_check_host(int *seccomp)
 {
@@ -161,7 +162,7 @@ void __init stub_guard_check_host(int *seccomp)
 	exit(1);
 }
 
-/* Each address space needs a listener, and in notify mode a socket */
+/* Each address space needs the fd of a listener, and in notify mode of a socket */
 static void __init raise_fd_limit(void)
 {
 	struct rlimit lim;
@@ -201,8 +202,8 @@ static struct stubguard_layout notify_layout __initdata = {
 };
 
 /**
- * os_stub_guard_start() - Start the guard, if it is wanted and can be had
- * @code:	A page for what the stubs of window mode run
+ * os_stub_guard_start() - Start the guard, unless it is turned off
+ * @code:	A page for the code that stubs run in window mode
  * @task_size:	The end of what a guest can map
  *
  * Return: 0, or an error that must keep the kernel from running untrusted code
@@ -229,7 +230,7 @@ int __init os_stub_guard_start(void *code, unsigned long task_size)
 		return 0;
 	}
 
-	/* By itself each of the two fits the other's default */
+	/* Each of the two alone fits the other one's default */
 	if (watchdog_tick && watchdog_budget && watchdog_budget / 2 < watchdog_tick) {
 		printk(UM_KERN_ERR "stubguard: 'budget=%u': must be two ticks at least, with 'tick=%u' a number from %u to %u\n",
 		       watchdog_budget, watchdog_tick, 2 * watchdog_tick,
@@ -277,7 +278,7 @@ int __init os_stub_guard_start(void *code, unsigned long task_size)
 		init->stack_size = STUBGUARD_STACK_SIZE;
 		if (config.guest_end)
 			init->sa_flags = SA_RESTART;
-		/* No filter sees a call that is dispatched: neither one of others */
+		/* A dispatched call meets no filter, also none of a sandbox around UML */
 		if ((stubguard_features() & STUBGUARD_F_DISPATCH) &&
 		    (config.guest_end ||
 		     !(stubguard_features() & STUBGUARD_F_UNFILTERED)))

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * How a stub starts: what it is told, the process that becomes it (in window mode;
- * notify mode has arch/um's own start), and how the guard gets its listener.
+ * The guard of seccomp stubs, host side: how a stub starts. What it is told, in
+ * window mode the process that becomes the stub (in notify mode arch/um starts it),
+ * and how the guard gets the listener.
  */
 
 #include <errno.h>
@@ -25,6 +26,8 @@
 /**
  * stub_guard_shared() - The stub data as the stub sees it
  * @id:		The stub
+ *
+ * Return: its address in the kernel
  */
 void *stub_guard_shared(struct mm_id *id)
 {
@@ -84,7 +87,7 @@ int os_stub_guard_attach(struct mm_id *id)
 		return 0;
 
 	if (guard->reused) {
-		/* From here on SIGCHLD tells; before, only its listener does */
+		/* SIGCHLD tells of a death from here on; only the listener of an earlier one */
 		if (!stub_guard_lives(parked(id)))
 			id->pid = -1;
 		return 0;
@@ -119,12 +122,14 @@ int os_stub_guard_attach(struct mm_id *id)
 #endif
 
 /*
- * Where a CPU starts its stubs: a stack, and a number below most fds of the
- * kernel. A new process shares the kernel's fds at first, for its listener to
- * become one of them. Then it takes a table of its own, up to that number only:
- * copying and closing thousands of fds takes longer than all the rest. What it
- * needs gets numbers above, so that one call closes all others: CLOEXEC for a
- * range is newer (5.11) than the rest.
+ * What a CPU needs to start stubs: a stack, and an fd number that is lower than
+ * most fds of the kernel.
+ *
+ * A new process shares the kernel's fd table at first, so that its listener
+ * becomes an fd of the kernel. Then it gets a table of its own, and copies only
+ * the lowest fds: to copy and close thousands takes longer than the rest of the
+ * start. The fds that it needs get higher numbers, so that one close_range()
+ * closes all others. (CLOSE_RANGE_CLOEXEC is newer than the rest: 5.11.)
  */
 static struct {
 	void *stack;
@@ -136,7 +141,7 @@ struct starter {
 	int pipe[2];
 	int stub_exe_fd;
 	int fd;
-	/* What the new process was refused, and why */
+	/* The call of the new process that has failed, and its errno */
 	const char *call;
 	int error;
 };
@@ -146,16 +151,19 @@ static int max_fd(int a, int b)
 	return a > b ? a : b;
 }
 
-/* Makes a call of the new process's, and remembers which one has failed */
+/* Makes a system call in the new process, and remembers its name. True if it fails. */
 #define START_CALL(starter, name, ...)					\
 	((starter)->call = #name,					\
 	 syscall(__NR_##name, __VA_ARGS__) < 0)
 
-/* The new process, until it becomes the stub; of the C library just syscall() */
+/*
+ * Runs in the new process until it becomes the stub. The process shares the
+ * kernel's memory, so it uses nothing of the C library but syscall().
+ */
 static int start_child(void *data)
 {
 	static char *const argv[] = { "uml-userspace", NULL };
-	/* All but the signal by which it parks first: handlers come later */
+	/* All but SIGSYS, by which the stub parks first; it sets its handlers later */
 	unsigned long blocked = ~(1UL << (SIGSYS - 1));
 	struct starter *starter = data;
 	struct stub_guard *guard = stub_guard(starter->id);
@@ -176,7 +184,7 @@ static int start_child(void *data)
 	init.stub_data_offset = MMAP_OFFSET(offset);
 	last = max_fd(max_fd(starter->fd, starter->stub_exe_fd),
 		      max_fd(code_fd, data_fd));
-	/* Nothing of the start's has the number of the memory */
+	/* No fd of the start may have the number that the memory gets */
 	last = max_fd(last, STUBGUARD_MEMORY_FD);
 	init.stub_code_fd = last + 1;
 	init.stub_data_fd = last + 2;
@@ -185,7 +193,7 @@ static int start_child(void *data)
 	    START_CALL(starter, dup2, starter->pipe[0], starter->fd))
 		goto out;
 
-	/* From here on only calls that the library's filter expects here */
+	/* From here on only the calls that the library's filter allows for a start */
 	starter->call = "seccomp";
 	guard->listener = stubguard_listen();
 	if (guard->listener < 0) {
@@ -239,7 +247,7 @@ static int start_stub(struct mm_id *id, int stub_exe_fd, int cpu)
 	}
 	starter.fd = starters[cpu].fd;
 
-	/* It reads its init data from this, and the kernel needs it no longer */
+	/* The stub reads its init data from this pipe; the kernel closes it below */
 	if (pipe2(starter.pipe, O_CLOEXEC)) {
 		starter.call = "pipe2";
 		goto no_stub;
@@ -256,7 +264,7 @@ static int start_stub(struct mm_id *id, int stub_exe_fd, int cpu)
 	close(starter.pipe[1]);
 	if (id->pid < 0)
 		goto no_stub;
-	/* Then it has ended: its first resume finds that */
+	/* If so the process has ended; its first resume finds that */
 	if (starter.error)
 		print_no_stub(starter.call, starter.error);
 	return 0;
@@ -273,7 +281,7 @@ no_stub:
  * @id:			The address space
  * @stub_exe_fd:	The program that makes a process a stub
  *
- * It parks for the first time whenever it gets there: its first resume waits.
+ * Does not wait until the stub parks: its first resume does.
  *
  * Return: 0, or a negative error
  */
@@ -281,7 +289,7 @@ int stub_guard_start_userspace(struct mm_id *id, int stub_exe_fd)
 {
 	int ret;
 
-	/* Until the stub runs its program, it is on the stack of this CPU */
+	/* Until execveat() the new process is on the stack of this CPU */
 	stub_guard_pin();
 	ret = start_stub(id, stub_exe_fd, uml_curr_cpu());
 	stub_guard_unpin();

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Window mode: the hand-over to and from a stub that parks, whether the kernel has
- * something for it to run, the guest is to run, or its call is to be finished.
+ * The guard of seccomp stubs, host side, window mode: the hand-over to and from a
+ * stub that parks. It runs a batch of mappings, or the guest, or both; or the guest
+ * goes on behind a call that the host holds.
  */
 
 #include <errno.h>
@@ -109,10 +110,10 @@ int stub_guard_fetch_regs(struct mm_id *id, const struct uml_pt_regs *regs)
 }
 
 /**
- * stub_guard_fetch() - Have all registers of a task that is in a system call
+ * stub_guard_fetch() - Fetch all registers of a task that is in a system call
  * @regs:	The current task's
  *
- * To be called before anything but the call's result changes or is looked at.
+ * Must be called before anything but the call's result is read or changed.
  */
 void stub_guard_fetch(struct uml_pt_regs *regs)
 {
@@ -131,7 +132,7 @@ void stub_guard_fetch(struct uml_pt_regs *regs)
 	stub_guard_print_log();
 }
 
-/* Between this side's look at the task and the kernel's, for tests of what may happen there */
+/* For tests: time for a race between the look at the task here and the kernel's work */
 static void delay_call(void)
 {
 	const struct timespec delay = {
@@ -180,7 +181,7 @@ int stub_guard_go_on(struct mm_id *id, struct stubguard_event *event,
  * @id:		The stub
  *
  * Page tables are being synchronised under a spinlock. So the task is pinned, and
- * cannot be ended here. An error is left where do_syscall_stub() looks for it.
+ * cannot be ended here. do_syscall_stub() finds an error in the stub data.
  */
 void stub_guard_sync(struct mm_id *id)
 {
@@ -203,8 +204,8 @@ void stub_guard_sync(struct mm_id *id)
 }
 
 /**
- * stub_guard_wrprotect() - Queue that the guest cannot write to a page any longer
- * @id:		The stub, which parks, and has the page unless it was dropped
+ * stub_guard_wrprotect() - Queue that a page loses write permission
+ * @id:		The stub, which parks, and has mapped the page unless all was dropped
  * @virt:	The page
  *
  * Return: 0
@@ -248,7 +249,7 @@ int stub_guard_run(struct mm_id *id, struct uml_pt_regs *regs, void *siginfo)
 	struct stubguard_event event;
 	int ret;
 
-	/* An error of an earlier flush has had no task to end */
+	/* An earlier synchronisation has failed, and could not end the task */
 	ret = id->syscall_data_len < 0 ? id->syscall_data_len :
 					 stub_guard_go_on(id, &event, regs, siginfo);
 	if (ret == 0)
@@ -274,7 +275,7 @@ int stub_guard_run(struct mm_id *id, struct uml_pt_regs *regs, void *siginfo)
 			       __func__, id->pid, ret);
 		stub_guard_kill(id);
 		stub_guard_leave(stub_guard(id));
-		/* Else the process's other threads would wait for it for ever */
+		/* Otherwise the process's other threads wait for the turnstile forever */
 		exit_turnstile(id);
 		fatal_sigsegv();
 	}
