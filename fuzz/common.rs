@@ -2,7 +2,7 @@
 //! What the targets share: a configuration as UML's, and memory.
 
 use core::ptr::NonNull;
-use stubguard::config::{Config, Layout};
+use stubguard::config::{Config, Layout, STUBGUARD_WINDOW};
 use stubguard::stub::memory::StubData;
 
 pub const PAGE: usize = 4096;
@@ -27,8 +27,6 @@ pub fn config(flags: u32, mmap_fd_first: i32, mmap_fd_last: i32, fp_size: u32) -
         call_length: 8,
         call_offset: 16,
         call_prot: 28,
-        call_fd: 24,
-        call_type: 32,
         restart_wait: 3952,
         futex: 3956,
         signal: 3960,
@@ -38,8 +36,9 @@ pub fn config(flags: u32, mmap_fd_first: i32, mmap_fd_last: i32, fp_size: u32) -
         arch_size: 24,
         sigstack: 4096,
         sigstack_size: 4096,
-        fp_size,
     };
+    // In window mode these places are the library's.
+    let layout = if flags & STUBGUARD_WINDOW == 0 { layout } else { Layout::default() };
     let config = Config {
         size: size_of::<Config>(),
         flags,
@@ -53,6 +52,7 @@ pub fn config(flags: u32, mmap_fd_first: i32, mmap_fd_last: i32, fp_size: u32) -
         kick_signal: 0,
         log: None,
         layout,
+        fp_size,
         pool_size: 0,
         reserved: 0,
         guest_end: 0,
@@ -80,7 +80,7 @@ impl Pages {
         let stack = PAGE;
         self.put(stack + 400 + 128, &rip.to_ne_bytes());
         self.put(stack + 400 + 184, &config.stub_data_address(stack as u32 + u32::from(fp)).to_ne_bytes());
-        let (size, fp) = (config.layout.fp_size, stack + usize::from(fp));
+        let (size, fp) = (config.fp_size, stack + usize::from(fp));
         if size > 512 {
             self.put(fp + 464, &0x4650_5853u32.to_ne_bytes());
             self.put(fp + 468, &(size + 4).to_ne_bytes());

@@ -9,11 +9,11 @@ use common::{FP_SIZES, HANDLED, Input, PAGE, Pages, SIZE, config, fp_offset};
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
 use stubguard::config::{Config, STUBGUARD_WINDOW};
-use stubguard::monitor::parked::{STUBGUARD_REGISTERS, State, Target, fuzz};
+use stubguard::monitor::parked::{Caller, STUBGUARD_REGISTERS, State, Target, fuzz};
 use stubguard::stub::code::{PARK_DONE, PARK_FAILED, Place};
 
 static CONFIGS: LazyLock<[Config; 2]> =
-    LazyLock::new(|| FP_SIZES.map(|size| config(STUBGUARD_WINDOW, 1, 1, size)));
+    LazyLock::new(|| FP_SIZES.map(|size| config(STUBGUARD_WINDOW, 0, 0, size)));
 const STACK: u64 = 0x7fff_ffff_c000 + 2 * PAGE as u64;
 /// Where the guest's registers are in a `mcontext_t` of the host's, by their place in `struct user_regs_struct`.
 const ORDER: [usize; 18] = [9, 8, 7, 6, 3, 2, 1, 0, 14, 13, 4, 5, 12, 10, 11, 19, 16, 18];
@@ -40,7 +40,7 @@ fuzz_target!(|bytes: &[u8]| {
 
     // A frame as the host writes it, then what the guest has changed.
     let config = &CONFIGS[usize::from(input.byte() % 2)];
-    let fp_size = config.layout.fp_size as usize;
+    let fp_size = config.fp_size as usize;
     let rip = match input.byte() % 2 {
         0 => 0x40_0000,
         _ => config.stub_start + u64::from(input.half()) % (PAGE as u64 + 16),
@@ -53,8 +53,11 @@ fuzz_target!(|bytes: &[u8]| {
     let mut fp = registers.clone();
     let mut siginfo = registers.clone();
     let untouched = registers.clone();
-    let target =
-        Target { registers: registers.data(), fp: fp.data(), siginfo: Some(siginfo.data()), rest: false };
+    let target = Target {
+        state: Caller { registers: registers.data(), fp: fp.data() },
+        siginfo: Some(siginfo.data()),
+        rest: false,
+    };
     let judged = fuzz::judge(config, state, (calls, asked), shared.data(), arguments, &target);
 
     assert!(*shared == *before, "the monitor reads it only");

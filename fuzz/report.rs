@@ -50,7 +50,7 @@ fuzz_target!(|bytes: &[u8]| {
     let (siginfo, mcontext) = (own.u16(3964), own.u16(3966));
     assert!(usize::from(siginfo) + 128 <= PAGE && (40..=PAGE - 256).contains(&usize::from(mcontext)));
     let fp = own.u64(PAGE + usize::from(mcontext) + 184) - config.stub_data_address(PAGE as u32);
-    assert!(fp.is_multiple_of(64) && fp as u32 + layout.fp_size <= PAGE as u32);
+    assert!(fp.is_multiple_of(64) && fp as u32 + config.fp_size <= PAGE as u32);
     // Only what the kernel has copied: from the frame's start on.
     assert!(fp as u16 >= siginfo.min(mcontext - 40));
     // Nothing else was taken.

@@ -13,6 +13,37 @@
  *    has a function of that name or purpose.
  *
  * The process keeps one configuration, one set of counters, one watchdog: all global state there is.
+ *
+ * How it is used in window mode; without the errors, each of which is to be looked at:
+ *
+ *	static void start(const struct stubguard_config *config, void *code_page)
+ *	{
+ *		stubguard_init(config);
+ *		stubguard_stub_code(code_page);
+ *		start_seccomp_watchdog();
+ *	}
+ *
+ *	// `pid` has been made with CLONE_FILES, has called stubguard_listen(), and runs the code page.
+ *	static void guest(struct stubguard_stub *stub, struct mm_id *mm, void *shared, int pid, int listener,
+ *			  struct stubguard_resume *next, siginfo_t *siginfo, int (*handle)(struct stubguard_event *))
+ *	{
+ *		struct stubguard_event event = { .size = sizeof(event) };
+ *		int ret;
+ *
+ *		stubguard_stub_init(stub, shared);
+ *		stubguard_stub_attach(stub, pid, listener);
+ *		do {
+ *			do {
+ *				ret = stubguard_stub_resume(stub, mm, next);
+ *			} while (ret == -EINTR);
+ *			if (ret)
+ *				break;
+ *			do {
+ *				ret = stubguard_stub_wait(stub, mm, next->cpu, &event, next->registers, next->fp, siginfo);
+ *			} while (ret == -EINTR);
+ *		} while (!ret && handle(&event));	// a page fault, a system call, a signal; queues mappings
+ *		stubguard_stub_end(stub);
+ *	}
  */
 
 #ifndef STUBGUARD_H

@@ -31,10 +31,14 @@ fn the_committed_header_is_current() {
 }
 
 fn compile(compiler: &Path, arguments: &[&str], language: &str) {
-    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(language);
+    compile_text(compiler, arguments, language, "#include <stubguard.h>\n");
+}
+
+fn compile_text(compiler: &Path, arguments: &[&str], language: &str, text: &str) {
+    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{language}{}", text.len()));
     fs::create_dir_all(&dir).expect("a directory for the test");
     let source = dir.join(if language == "c++" { "alone.cc" } else { "alone.c" });
-    fs::write(&source, "#include <stubguard.h>\n").expect("a file for the test");
+    fs::write(&source, text).expect("a file for the test");
     let output = Command::new(compiler)
         .args(["-Wall", "-Wextra", "-Werror", "-pedantic", "-fsyntax-only", "-I"])
         .arg(root().join("include"))
@@ -45,14 +49,33 @@ fn compile(compiler: &Path, arguments: &[&str], language: &str) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-#[test]
-fn the_header_compiles_alone_in_c99() {
-    let compiler = cc::Build::new()
+fn c_compiler() -> cc::Tool {
+    cc::Build::new()
         .opt_level(0)
         .host("x86_64-unknown-linux-gnu")
         .target("x86_64-unknown-linux-gnu")
-        .get_compiler();
-    compile(compiler.path(), &["-std=c99"], "c");
+        .get_compiler()
+}
+
+#[test]
+fn the_header_compiles_alone_in_c99() {
+    compile(c_compiler().path(), &["-std=c99"], "c");
+}
+
+/// What stands in the first comment, behind a tab.
+#[test]
+fn the_headers_pattern_of_use_compiles() {
+    let text = generated();
+    let code: Vec<_> = text
+        .lines()
+        .take_while(|line| !line.starts_with("#ifndef"))
+        .filter_map(|line| line.strip_prefix(" *\t"))
+        .collect();
+    assert!(code.len() > 20, "{code:?}");
+    let head = "#include <errno.h>\n#include <signal.h>\n#include <stubguard.h>\n";
+    let tail = "void *used[] = { (void *)start, (void *)guest };\n";
+    let text = format!("{head}{}\n{tail}", code.join("\n"));
+    compile_text(c_compiler().path(), &["-std=gnu99", "-Wno-pedantic"], "c", &text);
 }
 
 #[test]
