@@ -239,7 +239,7 @@ static void mmap_from_anywhere_else_in_the_page_kills(void)
 	unsigned int offset;
 
 	init();
-	/* src/stub/filter/tests/window.rs asks the filter for every one of them. */
+	/* src/filter/tests/window.rs asks the filter for every one of them. */
 	for (offset = code_length; offset <= PAGE - 3; offset += offset < GADGET - 64 ? 61 : 1) {
 		test_context("offset %#x", offset);
 		window_start(&w);

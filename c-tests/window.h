@@ -41,7 +41,7 @@ struct window {
 	uint64_t xfeatures;
 };
 
-/* The part of the control page that an attacker would write: see src/stub/code.rs. */
+/* The part of the control page that an attacker would write: see src/window/code.rs. */
 struct window_call {
 	unsigned long addr, length, offset;
 	unsigned int prot;

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # All interleavings of monitor and watchdog on a slot (src/watchdog/slot/tests.rs), of those who put into a claim
-# cell and take from it (src/claim/tests.rs), and of those who use the pool of stubs (src/monitor/pool/tests.rs), by
+# cell and take from it (src/claim/tests.rs), and of those who use the pool of stubs (src/window/pool/tests.rs), by
 # loom's model checker. Bounded to a number of preemptions, which finds what can be found in seconds.
 set -euo pipefail
 # shellcheck source=checks/cargo-tests.sh

@@ -12,7 +12,7 @@ set -euo pipefail
 export PROPTEST_CASES="${PROPTEST_CASES:-8}" CARGO_TARGET_DIR=target/miri
 # The host's addresses are numbers to the monitor, and the tests ask for the time.
 export MIRIFLAGS='-Zmiri-disable-isolation -Zmiri-permissive-provenance'
-parked=monitor::parked::tests
+parked=window::tests
 cargo_tests miri 50 '' "tests, no undefined behaviour" +nightly miri test --locked --lib -- \
-	claim:: policy:: stub::memory stub::frame stub::calls monitor::report monitor::pool watchdog:: config:: log:: capi:: \
+	claim:: policy:: memory:: frame:: window::calls notify::report window::pool watchdog:: config:: log:: capi:: \
 	$parked::a_batch $parked::a_call $parked::a_failed $parked::a_frame $parked::a_new $parked::a_page $parked::a_park

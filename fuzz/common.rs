@@ -2,8 +2,9 @@
 //! What the targets share: a configuration as UML's, and memory.
 
 use core::ptr::NonNull;
-use stubguard::config::{Config, Layout, STUBGUARD_WINDOW};
-use stubguard::stub::memory::StubData;
+use stubguard::abi::{Layout, STUBGUARD_WINDOW};
+use stubguard::config::Config;
+use stubguard::memory::StubData;
 
 pub const PAGE: usize = 4096;
 /// All of a stub's data.

@@ -8,9 +8,13 @@ mod common;
 use common::{FP_SIZES, HANDLED, Input, PAGE, Pages, SIZE, config, fp_offset};
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
-use stubguard::config::{Config, STUBGUARD_WINDOW};
-use stubguard::monitor::parked::{Caller, STUBGUARD_REGISTERS, State, Target, fuzz};
-use stubguard::stub::code::{PARK_DONE, PARK_FAILED, Place};
+use stubguard::abi::STUBGUARD_REGISTERS;
+use stubguard::abi::STUBGUARD_WINDOW;
+use stubguard::config::Config;
+use stubguard::window::code::{PARK_DONE, PARK_FAILED, Place};
+use stubguard::window::fuzz;
+use stubguard::window::guest::Target;
+use stubguard::window::stub::{Caller, State};
 
 static CONFIGS: LazyLock<[Config; 2]> =
     LazyLock::new(|| FP_SIZES.map(|size| config(STUBGUARD_WINDOW, 0, 0, size)));

@@ -9,7 +9,7 @@ use common::{FP_SIZES, HANDLED, Input, PAGE, Pages, SIZE, config, fp_offset};
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
 use stubguard::config::Config;
-use stubguard::monitor::report::Hand;
+use stubguard::notify::report::Hand;
 
 static CONFIGS: LazyLock<[Config; 2]> = LazyLock::new(|| FP_SIZES.map(|size| config(0, 2, 2, size)));
 

@@ -57,21 +57,6 @@ struct mm_id;       /* opaque: passed through to stub_mmap_allowed(), never look
 struct sock_filter; /* <linux/filter.h> */
 
 /**
- * `stubguard_resume.flags`: the guest traps (SIGTRAP) after one instruction.
- */
-#define STUBGUARD_RESUME_STEP 1
-
-/**
- * `stubguard_resume.flags`: somebody (a tracer) looks at all registers when the guest makes a call.
- */
-#define STUBGUARD_RESUME_WATCHED 2
-
-/**
- * `stubguard_resume.flags`: other threads of the guest process may want the stub while this one is in a call.
- */
-#define STUBGUARD_RESUME_SHARED 4
-
-/**
  * The most CPUs that a guest may have: the upper end of UML's `NR_CPUS` range.
  */
 #define STUBGUARD_MAX_CPUS 64
@@ -80,6 +65,11 @@ struct sock_filter; /* <linux/filter.h> */
  * The largest `stubguard_config.watchdog_budget_ms`: an hour.
  */
 #define STUBGUARD_BUDGET_MAX_MS 3600000
+
+/**
+ * The most stubs that can be kept.
+ */
+#define STUBGUARD_POOL_MAX 64
 
 /**
  * `stubguard_config.flags`: fail `stubguard_init()` if the host lacks anything that protection
@@ -100,22 +90,6 @@ struct sock_filter; /* <linux/filter.h> */
 #define STUBGUARD_WINDOW 4
 
 /**
- * `stubguard_call.kind`: mmap.
- */
-#define STUBGUARD_CALL_MMAP 1
-
-/**
- * `stubguard_call.kind`: munmap.
- */
-#define STUBGUARD_CALL_MUNMAP 2
-
-/**
- * `stubguard_call.kind`: mprotect, which takes the right to write from pages that the stub was
- * given readable, writable and executable, and leaves the other two. Its `prot` is of no meaning.
- */
-#define STUBGUARD_CALL_WRPROTECT 3
-
-/**
  * Log level of a line that reports something wrong, as in `<linux/kern_levels.h>`.
  */
 #define STUBGUARD_LOG_ERR 3
@@ -129,11 +103,6 @@ struct sock_filter; /* <linux/filter.h> */
  * Log level of a line that only informs.
  */
 #define STUBGUARD_LOG_INFO 6
-
-/**
- * How many reasons for a denial there are: see `stubguard_denial_name()`.
- */
-#define STUBGUARD_DENIALS 12
 
 /**
  * `stubguard_features()`: stubs can have listeners, and the monitor can get hold of them (Linux
@@ -185,37 +154,25 @@ struct sock_filter; /* <linux/filter.h> */
 #define STUBGUARD_F_UNFILTERED 128
 
 /**
+ * How many reasons for a denial there are: see `stubguard_denial_name()`.
+ */
+#define STUBGUARD_DENIALS 12
+
+/**
+ * A number that no filter exceeds; what a caller's array needs.
+ */
+#define STUBGUARD_FILTER_MAX 192
+
+/**
  * The fd under which a stub holds its own listener: it has closed all but fd 0 before, and the
  * host gives the lowest number that is free.
  */
 #define STUBGUARD_LISTENER_FD 1
 
 /**
- * Words of `struct user_regs_struct`: how many, and which.
- */
-#define STUBGUARD_REGISTERS 27
-
-/**
- * How many calls a batch may have. There is room for more in the stub's page, as some may have to be split.
- */
-#define STUBGUARD_CALLS_MAX 104
-
-/**
- * The most stubs that can be kept.
- */
-#define STUBGUARD_POOL_MAX 64
-
-/**
  * The number under which a stub has the memory's fd, from its start on.
  */
 #define STUBGUARD_MEMORY_FD 1
-
-/**
- * A byte at this offset of the stub's data decides what becomes of a guest's calls (syscall user
- * dispatch): with 0 they go to the filters, by which most notify or all trap; with 1 they make a signal frame, and
- * no filter sees them. The monitor writes it on every resume. A guest that does changes the cost of its own calls, or ends itself.
- */
-#define STUBGUARD_SELECTOR 4088
 
 /**
  * Bytes of a parked stub's data: a control page, and the signal stack.
@@ -233,9 +190,52 @@ struct sock_filter; /* <linux/filter.h> */
 #define STUBGUARD_STACK_SIZE 4096
 
 /**
- * A number that no filter exceeds; what a caller's array needs.
+ * A byte at this offset of the stub's data decides what becomes of a guest's calls (syscall user
+ * dispatch): with 0 they go to the filters, by which most notify or all trap; with 1 they make a signal frame, and
+ * no filter sees them. The monitor writes it on every resume. A guest that does changes the cost of its own calls, or ends itself.
  */
-#define STUBGUARD_FILTER_MAX 192
+#define STUBGUARD_SELECTOR 4088
+
+/**
+ * `stubguard_call.kind`: mmap.
+ */
+#define STUBGUARD_CALL_MMAP 1
+
+/**
+ * `stubguard_call.kind`: munmap.
+ */
+#define STUBGUARD_CALL_MUNMAP 2
+
+/**
+ * `stubguard_call.kind`: mprotect, which takes the right to write from pages that the stub was
+ * given readable, writable and executable, and leaves the other two. Its `prot` is of no meaning.
+ */
+#define STUBGUARD_CALL_WRPROTECT 3
+
+/**
+ * How many calls a batch may have. There is room for more in the stub's page, as some may have to be split.
+ */
+#define STUBGUARD_CALLS_MAX 104
+
+/**
+ * Words of `struct user_regs_struct`: how many, and which.
+ */
+#define STUBGUARD_REGISTERS 27
+
+/**
+ * `stubguard_resume.flags`: the guest traps (SIGTRAP) after one instruction.
+ */
+#define STUBGUARD_RESUME_STEP 1
+
+/**
+ * `stubguard_resume.flags`: somebody (a tracer) looks at all registers when the guest makes a call.
+ */
+#define STUBGUARD_RESUME_WATCHED 2
+
+/**
+ * `stubguard_resume.flags`: other threads of the guest process may want the stub while this one is in a call.
+ */
+#define STUBGUARD_RESUME_SHARED 4
 
 /**
  * Takes one line, NUL-terminated, without a newline.
@@ -689,22 +689,6 @@ int stubguard_filter(struct sock_filter *out, size_t capacity);
 uint32_t stubguard_filter_flags(void);
 
 /**
- * Gets the listener of a stub that has installed its filter, as a new fd of the calling process:
- * close-on-exec, in SYNC_WAKE_UP mode where the host has that. The stub keeps its own, which is of
- * no use to it: its filter has no ioctl.
- *
- * `pid`: the stub, a child that cannot be reaped meanwhile (or the pid could have become another
- * process's). `identity`: where to store what tells this process from all others, for
- * seccomp_wd_enter() and stubguard_kill_stub(). Any thread; does not block.
- *
- * Returns the fd, to be closed with put_stub_listener(); -EINVAL; -ENODEV before
- * stubguard_init(); -ESRCH if there is no such process; -EBADF or -ENOTTY if it has no listener
- * (yet); -EPERM if the host lets nobody look into it; -EMFILE. On failure nothing stays open and
- * `identity` is not written. Series: patch 1.
- */
-int get_stub_listener(int pid, uint64_t *identity);
-
-/**
  * Closes a listener.
  *
  * `listener`: from get_stub_listener() or stubguard_listen(), and used by nobody any more. A stub of
@@ -725,6 +709,22 @@ int put_stub_listener(int listener);
  */
 int stubguard_kill_stub(int pid,
                         uint64_t identity);
+
+/**
+ * Gets the listener of a stub that has installed its filter, as a new fd of the calling process:
+ * close-on-exec, in SYNC_WAKE_UP mode where the host has that. The stub keeps its own, which is of
+ * no use to it: its filter has no ioctl.
+ *
+ * `pid`: the stub, a child that cannot be reaped meanwhile (or the pid could have become another
+ * process's). `identity`: where to store what tells this process from all others, for
+ * seccomp_wd_enter() and stubguard_kill_stub(). Any thread; does not block.
+ *
+ * Returns the fd, to be closed with put_stub_listener(); -EINVAL; -ENODEV before
+ * stubguard_init(); -ESRCH if there is no such process; -EBADF or -ENOTTY if it has no listener
+ * (yet); -EPERM if the host lets nobody look into it; -EMFILE. On failure nothing stays open and
+ * `identity` is not written. Series: patch 1.
+ */
+int get_stub_listener(int pid, uint64_t *identity);
 
 /**
  * Answers one suspended call of a stub that nobody has asked for: one receive, one decision, one

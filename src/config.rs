@@ -1,146 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! What only the caller knows: validated once, constant afterwards.
 
+use crate::abi::{
+    Layout, STUBGUARD_BUDGET_MAX_MS, STUBGUARD_DATA_SIZE, STUBGUARD_F_DISPATCH, STUBGUARD_F_UNFILTERED,
+    STUBGUARD_F_WAIT_KILLABLE, STUBGUARD_MAX_CPUS, STUBGUARD_MEMORY_FD, STUBGUARD_POOL_MAX,
+    STUBGUARD_REQUIRE, STUBGUARD_STACK, STUBGUARD_STACK_SIZE, STUBGUARD_TIME_TRAVEL, STUBGUARD_WINDOW,
+};
 use crate::claim::OnceCell;
-use crate::monitor::pool::STUBGUARD_POOL_MAX;
-use crate::stub::code;
 use crate::{Errno, Result};
-use core::ffi::{c_char, c_int};
 
-/// The most CPUs that a guest may have: the upper end of UML's `NR_CPUS` range.
-pub const STUBGUARD_MAX_CPUS: u32 = 64;
-
-/// The largest `stubguard_config.watchdog_budget_ms`: an hour.
-pub const STUBGUARD_BUDGET_MAX_MS: u32 = 3_600_000;
-
-/// `stubguard_config.flags`: fail `stubguard_init()` if the host lacks anything that protection
-/// needs. Without it the library runs with what there is; `stubguard_features()` tells.
-pub const STUBGUARD_REQUIRE: u32 = 1;
-/// `stubguard_config.flags`: the guest's time is not the host's (UML's time-travel modes), so
-/// nothing can be concluded from a stub's silence: there is no watchdog.
-pub const STUBGUARD_TIME_TRAVEL: u32 = 2;
-/// `stubguard_config.flags`: stubs are parked ones, which run the library's code: window mode, with
-/// the functions `stubguard_stub_*()`. Without it: notify mode.
-pub const STUBGUARD_WINDOW: u32 = 4;
-
-/// `stubguard_call.kind`: mmap.
-pub const STUBGUARD_CALL_MMAP: u32 = 1;
-/// `stubguard_call.kind`: munmap.
-pub const STUBGUARD_CALL_MUNMAP: u32 = 2;
-/// `stubguard_call.kind`: mprotect, which takes the right to write from pages that the stub was
-/// given readable, writable and executable, and leaves the other two. Its `prot` is of no meaning.
-pub const STUBGUARD_CALL_WRPROTECT: u32 = 3;
-
-/// Log level of a line that reports something wrong, as in `<linux/kern_levels.h>`.
-pub const STUBGUARD_LOG_ERR: c_int = 3;
-/// Log level of a line that reports something to look at.
-pub const STUBGUARD_LOG_WARNING: c_int = 4;
-/// Log level of a line that only informs.
-pub const STUBGUARD_LOG_INFO: c_int = 6;
-
-/// Takes one line, NUL-terminated, without a newline.
-///
-/// `level` is one of `STUBGUARD_LOG_*`. `message` is valid only until the function returns. It is
-/// called on the thread that had something to say, which may be the watchdog's: that thread has
-/// all signals blocked and its own seccomp filter, so no kernel code may run on it, and of system
-/// calls just write(2) and writev(2) work.
-pub type LogFn = Option<unsafe extern "C" fn(level: c_int, message: *const c_char)>;
-
-/// Where things are in the stub's data, the memory that monitor and stub share; all in bytes.
-///
-/// UML's `struct stub_data`. Nothing of it is ever read but by `stubguard_collect()`, which bounds every value, and
-/// nothing written but by `stubguard_publish()`. Notify mode's: in window mode all is 0.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct Layout {
-    /// Size of all stub data; it starts one page after the stub's code.
-    pub size: u32,
-    /// `err`: C `long`.
-    pub err: u32,
-    /// `syscall_data_len`: C `int`.
-    pub calls_len: u32,
-    /// `syscall_data[]`: the batch.
-    pub calls: u32,
-    /// Size of one entry of the batch.
-    pub call_size: u32,
-    /// How many entries there are.
-    pub calls_max: u32,
-    /// `mem.addr` in an entry: C `unsigned long`.
-    pub call_addr: u32,
-    /// `mem.length` in an entry: C `unsigned long`.
-    pub call_length: u32,
-    /// `mem.offset` in an entry: C `unsigned long`.
-    pub call_offset: u32,
-    /// `mem.prot` in an entry: C `int`.
-    pub call_prot: u32,
-    /// `restart_wait`: C `short`.
-    pub restart_wait: u32,
-    /// `futex`: C `unsigned int`. The monitor hands over by it; the library only tells the stub's
-    /// filter its address.
-    pub futex: u32,
-    /// `signal`: C `int`.
-    pub signal: u32,
-    /// `si_offset`: C `unsigned short`, counted from `sigstack`.
-    pub si_offset: u32,
-    /// `mctx_offset`: C `unsigned short`, counted from `sigstack`.
-    pub mctx_offset: u32,
-    /// `arch_data`: what the stub restores besides the signal frame.
-    pub arch_data: u32,
-    /// Size of `arch_data`.
-    pub arch_size: u32,
-    /// `sigstack`: the stub's signal stack.
-    pub sigstack: u32,
-    /// Size of `sigstack`.
-    pub sigstack_size: u32,
-}
-
-/// What `stubguard_init()` is told. Members that are zero take the default named there.
-///
-/// The size comes first and is the version: members are only ever added at the end, and a
-/// library takes any size that it knows.
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-pub struct Config {
-    /// sizeof(struct stubguard_config).
-    pub size: usize,
-    /// `STUBGUARD_REQUIRE`, `STUBGUARD_TIME_TRAVEL`, `STUBGUARD_WINDOW`.
-    pub flags: u32,
-    /// Number of CPUs that the guest has, 1 to `STUBGUARD_MAX_CPUS`.
-    pub cpus: u32,
-    /// Where the stub's code page is in each stub (UML's `STUB_START`). What lies below is the
-    /// guest's, what is mapped from here on is the stub's own.
-    pub stub_start: u64,
-    /// Bytes in a guest page; a power of two, 4096 at least.
-    pub page_size: u32,
-    /// Notify mode: the lowest number under which a stub can hold an fd of the guest's memory. Window mode: 0, as it is
-    /// `STUBGUARD_MEMORY_FD`.
-    pub mmap_fd_first: i32,
-    /// Notify mode: the highest such number. Window mode: 0.
-    pub mmap_fd_last: i32,
-    /// How often the watchdog looks, in milliseconds; default 1000, in window mode 200.
-    pub watchdog_tick_ms: u32,
-    /// How long a stub may keep the monitor waiting, in milliseconds of its own CPU time or of
-    /// sleep; default 5000, in window mode 800; at least two ticks, `STUBGUARD_BUDGET_MAX_MS` at most.
-    pub watchdog_budget_ms: u32,
-    /// A signal that nobody else uses, by which the watchdog gets a monitor out of a host call
-    /// that does not return; 0 for none. UML's own signals do not: their handlers restart calls.
-    pub kick_signal: i32,
-    /// Where lines go; may be NULL.
-    pub log: LogFn,
-    /// Notify mode: the stub data's layout. Window mode: all 0.
-    pub layout: Layout,
-    /// Bytes of the floating-point state in a signal frame, without the trailing magic number.
-    pub fp_size: u32,
-    /// Window mode: how many stubs are kept for reuse at most, up to `STUBGUARD_POOL_MAX`; 0 for none.
-    pub pool_size: u32,
-    /// Must be 0.
-    pub reserved: u32,
-    /// Window mode: no guest's code is at this address or above (UML's `TASK_SIZE`), and a new stub's own
-    /// code is, until its first batch unmaps it. A multiple of 2^32, `stub_start` at most. With it, guests'
-    /// calls are answered by notification, where the host has `STUBGUARD_F_WAIT_KILLABLE`, `STUBGUARD_F_DISPATCH`
-    /// and `STUBGUARD_F_UNFILTERED`; 0: they all make a signal frame.
-    pub guest_end: u64,
-}
+pub use crate::abi::Config;
 
 const DEFAULT_TICK_MS: u32 = 1000;
 const DEFAULT_BUDGET_MS: u32 = 5000;
@@ -202,20 +71,31 @@ impl Config {
     fn become_window(&mut self) -> Result<()> {
         let Self { mmap_fd_first, mmap_fd_last, layout, .. } = self;
         if (*mmap_fd_first, *mmap_fd_last, *layout) != (0, 0, Layout::default())
-            || self.page_size as usize != code::PAGE
+            || self.page_size as usize != STUBGUARD_STACK_SIZE
             || !self.fp_size.is_multiple_of(8)
         {
             return Err(Errno::EINVAL);
         }
-        (*mmap_fd_first, *mmap_fd_last) =
-            const { (code::STUBGUARD_MEMORY_FD as i32, code::STUBGUARD_MEMORY_FD as i32) };
+        (*mmap_fd_first, *mmap_fd_last) = const { (STUBGUARD_MEMORY_FD as i32, STUBGUARD_MEMORY_FD as i32) };
         *layout = Layout {
-            size: const { code::STUBGUARD_DATA_SIZE as u32 },
-            sigstack: const { code::STUBGUARD_STACK as u32 },
-            sigstack_size: const { code::STUBGUARD_STACK_SIZE as u32 },
+            size: const { STUBGUARD_DATA_SIZE as u32 },
+            sigstack: const { STUBGUARD_STACK as u32 },
+            sigstack_size: const { STUBGUARD_STACK_SIZE as u32 },
             ..Layout::default()
         };
         Ok(())
+    }
+
+    /// Does without what this host does not offer, `STUBGUARD_F_*`.
+    ///
+    /// Guests' calls notify only with all of three. Without WAIT_KILLABLE, a signal would withdraw calls that the guest's
+    /// kernel has begun. Without UNFILTERED, a filter around this process may answer them: ERRNO outranks USER_NOTIF, but
+    /// not TRAP.
+    pub fn adapt(&mut self, features: u32) {
+        const FOR_CALLS: u32 = STUBGUARD_F_WAIT_KILLABLE | STUBGUARD_F_DISPATCH | STUBGUARD_F_UNFILTERED;
+        if features & FOR_CALLS != FOR_CALLS {
+            self.guest_end = 0;
+        }
     }
 
     /// Whether guests' calls are answered by notification.

@@ -1,33 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! What an administrator wants to count. Relaxed atomics: each is right, no two are in step.
 
+use crate::abi::{STUBGUARD_DENIALS, Stats};
 use crate::policy::Denial;
 use core::sync::atomic::{AtomicU64, Ordering};
-
-/// How many reasons for a denial there are: see `stubguard_denial_name()`.
-pub const STUBGUARD_DENIALS: usize = 12;
-
-/// All counters since the process started, as `stubguard_stats_get()` returns them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct Stats {
-    /// Notifications answered.
-    pub served: u64,
-    /// Calls let through.
-    pub allowed: u64,
-    /// Calls denied, by reason; `stubguard_denial_name(i)` names entry i.
-    pub denied: [u64; STUBGUARD_DENIALS],
-    /// Notifications that the host withdrew before they were answered: a signal came, or the stub was ended.
-    pub resynchronised: u64,
-    /// Reports that broke the protocol.
-    pub breaches: u64,
-    /// Waits in which a stub kept the monitor waiting for a watchdog's tick and more.
-    pub stalls: u64,
-    /// Stubs killed, by the watchdog or through `stubguard_kill_stub()`.
-    pub kills: u64,
-    /// Stubs kept for another address space.
-    pub recycled: u64,
-}
 
 /// One counter.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 //! Lines for the caller's log, put together without heap and without `core::fmt` (whose machinery
 //! can panic).
 
-use crate::config::LogFn;
+use crate::abi::LogFn;
 use core::ffi::{c_char, c_int};
 
 const LINE: usize = 320;

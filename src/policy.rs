@@ -38,7 +38,7 @@ pub enum Denial {
 
 impl Denial {
     /// All reasons, in order.
-    pub const ALL: [Self; crate::counters::STUBGUARD_DENIALS] = [
+    pub const ALL: [Self; crate::abi::STUBGUARD_DENIALS] = [
         Self::Call,
         Self::Architecture,
         Self::Site,

@@ -1,25 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The library as a whole: start, features, counters.
 
+use super::borrow;
 use super::ret;
 use super::sized::{self, Sized};
-use crate::Errno;
-use crate::config::{
-    self, Config, LogFn, STUBGUARD_LOG_INFO, STUBGUARD_LOG_WARNING, STUBGUARD_REQUIRE, STUBGUARD_TIME_TRAVEL,
-    STUBGUARD_WINDOW,
+use crate::abi::{
+    Config, Layout, LogFn, STUBGUARD_F_DISPATCH, STUBGUARD_F_FSGSBASE, STUBGUARD_F_LISTENER,
+    STUBGUARD_F_RECEIVE_ENDS, STUBGUARD_F_SYNC_WAKE_UP, STUBGUARD_F_UNFILTERED, STUBGUARD_F_WAIT_KILLABLE,
+    STUBGUARD_F_WATCHDOG, STUBGUARD_FILTER_MAX, STUBGUARD_LOG_INFO, STUBGUARD_LOG_WARNING, STUBGUARD_REQUIRE,
+    STUBGUARD_TIME_TRAVEL, STUBGUARD_WINDOW, Stats,
 };
-use crate::counters::{self, Stats};
-use crate::host::probe::{
-    self, Host, STUBGUARD_F_DISPATCH, STUBGUARD_F_FSGSBASE, STUBGUARD_F_LISTENER, STUBGUARD_F_RECEIVE_ENDS,
-    STUBGUARD_F_SYNC_WAKE_UP, STUBGUARD_F_UNFILTERED, STUBGUARD_F_WAIT_KILLABLE, STUBGUARD_F_WATCHDOG,
-};
+use crate::host::probe::{self, Host};
+use crate::host::{pidfd, seccomp};
 use crate::log::Line;
 use crate::policy::Denial;
+use crate::{Errno, config, counters, filter};
 use core::ffi::{c_char, c_int, c_void};
 use core::mem::offset_of;
-use core::sync::atomic::{AtomicU32, Ordering};
-
-static FEATURES: AtomicU32 = AtomicU32::new(0);
 
 /// What [`Line`] says of each feature.
 const NAMES: [(u32, &str); 8] = [
@@ -50,12 +47,7 @@ pub unsafe extern "C" fn stubguard_init(config: *const Config) -> c_int {
         config::install(config, |config| {
             let host = probe::host(config.has(STUBGUARD_WINDOW));
             let asked = config.notifies_calls();
-            // Without the first, a signal would withdraw calls that the guest's kernel has begun. Without the last, a
-            // filter around this process may answer them: ERRNO outranks USER_NOTIF, but not TRAP.
-            let for_calls = STUBGUARD_F_WAIT_KILLABLE | STUBGUARD_F_DISPATCH | STUBGUARD_F_UNFILTERED;
-            if host.features & for_calls != for_calls {
-                config.guest_end = 0;
-            }
+            config.adapt(host.features);
             report(config, asked, &host);
             let needed = if config.has(STUBGUARD_TIME_TRAVEL) {
                 STUBGUARD_F_LISTENER
@@ -65,7 +57,7 @@ pub unsafe extern "C" fn stubguard_init(config: *const Config) -> c_int {
             if config.has(STUBGUARD_REQUIRE) && host.features & needed != needed {
                 return Err(Errno::EOPNOTSUPP);
             }
-            FEATURES.store(host.features, Ordering::Relaxed);
+            probe::remember(host.features);
             Ok(())
         })
     })
@@ -117,7 +109,7 @@ fn report(config: &Config, asked: bool, host: &Host) {
 /// Any thread, at any time; a signal handler too.
 #[unsafe(no_mangle)]
 pub extern "C" fn stubguard_features() -> u32 {
-    FEATURES.load(Ordering::Relaxed)
+    probe::features()
 }
 
 /// The library's version, as in "0.1.0". A constant, never freed. Any thread, at any time.
@@ -158,6 +150,78 @@ pub extern "C" fn stubguard_denial_name(index: usize) -> *const c_char {
     Denial::ALL.get(index).map_or(core::ptr::null(), |denial| denial.name().as_ptr())
 }
 
+/// Writes the seccomp filter that a stub must install, with the flags stubguard_filter_flags(), as
+/// its last step before it runs the guest.
+///
+/// `out`: room for `capacity` instructions; `STUBGUARD_FILTER_MAX` are always enough. The stub must
+/// have closed all fds but fd 0 before: in notify mode its listener becomes fd 1, in window mode the
+/// numbers from 1 on are the memory fds'. Any thread.
+///
+/// Returns the number of instructions; -ENODEV before stubguard_init(); -EINVAL for NULL; -ENOSPC.
+/// Series: patches 1, 2, 5.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn stubguard_filter(out: *mut libc::sock_filter, capacity: usize) -> c_int {
+    ret::call(|| {
+        let config = config::get()?;
+        if out.is_null() || !out.is_aligned() {
+            return Err(Errno::EINVAL);
+        }
+        let mut program = [const { libc::sock_filter { code: 0, jt: 0, jf: 0, k: 0 } }; STUBGUARD_FILTER_MAX];
+        let room = program.get_mut(..capacity.min(STUBGUARD_FILTER_MAX)).unwrap_or_default();
+        let len = filter::build(config, probe::features(), room)?;
+        // SAFETY: the caller has room for `capacity` instructions, and `len` is not more.
+        unsafe { out.copy_from_nonoverlapping(program.as_ptr(), len) };
+        c_int::try_from(len).map_err(|_| Errno::EIO)
+    })
+}
+
+/// The flags for seccomp(SECCOMP_SET_MODE_FILTER) in a stub. In notify mode NEW_LISTENER, and
+/// WAIT_KILLABLE_RECV where the host has it: seccomp(2) then returns the stub's listener, or fails
+/// with EBUSY in a sandbox that has one. In window mode 0: see stubguard_listen().
+///
+/// Any thread, after stubguard_init().
+#[unsafe(no_mangle)]
+pub extern "C" fn stubguard_filter_flags() -> u32 {
+    config::get().map_or(0, |config| filter::flags(config, probe::features()) as u32)
+}
+
+/// Closes a listener.
+///
+/// `listener`: from get_stub_listener() or stubguard_listen(), and used by nobody any more. A stub of
+/// notify mode has an fd of its own, so that a call that is suspended stays so; a parked stub ends by
+/// it. Kill the stub in any case. Any thread.
+///
+/// Returns 0; -EBADF for what is not open; -ENOTTY for what is no listener, which stays open.
+#[unsafe(no_mangle)]
+pub extern "C" fn put_stub_listener(listener: c_int) -> c_int {
+    ret::call(|| {
+        let fd = borrow(listener)?;
+        nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_GETFD)?;
+        if !seccomp::is_listener(fd) {
+            return Err(Errno::ENOTTY);
+        }
+        nix::unistd::close(listener)
+    })
+}
+
+/// Kills a stub that has broken the protocol.
+///
+/// `pid`, `identity`: as of get_stub_listener(), or of `struct stubguard_stub`. Only that process can be
+/// hit, even if the pid has been reaped and given to another. Any thread; does not wait for the end.
+///
+/// Returns 0; -EINVAL; -ESRCH if it is gone.
+#[unsafe(no_mangle)]
+pub extern "C" fn stubguard_kill_stub(pid: c_int, identity: u64) -> c_int {
+    ret::call(|| {
+        if pid <= 0 {
+            return Err(Errno::EINVAL);
+        }
+        pidfd::kill_identified(pid, identity)?;
+        counters::KILLS.bump();
+        Ok(())
+    })
+}
+
 // The ABI: c-tests/layout.c says the same of the header.
 const _: () = {
     assert!(size_of::<Config>() == 152 && align_of::<Config>() == 8);
@@ -165,7 +229,7 @@ const _: () = {
     assert!(offset_of!(Config, stub_start) == 16);
     assert!(offset_of!(Config, log) == 48);
     assert!(offset_of!(Config, layout) == 56);
-    assert!(size_of::<config::Layout>() == 76);
+    assert!(size_of::<Layout>() == 76);
     assert!(size_of::<Stats>() == 152 && align_of::<Stats>() == 8);
     assert!(offset_of!(Stats, denied) == 16);
     assert!(offset_of!(Stats, resynchronised) == 112);

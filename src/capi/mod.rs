@@ -10,15 +10,14 @@
 #![allow(clippy::missing_safety_doc)]
 
 pub mod library;
-pub mod listener;
 pub mod notify;
-pub mod report;
 pub mod ret;
 pub mod sized;
 pub mod watchdog;
 pub mod window;
 
-use crate::{Errno, Result};
+use crate::monitor::Monitor;
+use crate::{Errno, Result, config};
 use core::ffi::{c_int, c_ulong};
 use std::os::fd::BorrowedFd;
 
@@ -60,4 +59,17 @@ fn borrow<'a>(fd: c_int) -> Result<BorrowedFd<'a>> {
     // SAFETY: not -1. Whether it is open the host will say; it is the caller's, and is not closed
     // meanwhile (documented).
     Ok(unsafe { BorrowedFd::borrow_raw(fd) })
+}
+
+/// A monitor that asks the C hook. A caller's `listener` stays open during the call.
+fn monitor<'a>(mm_id: *mut MmId, listener: c_int) -> Result<Monitor<'a, impl FnMut(u64, u64, u64) -> bool>> {
+    if mm_id.is_null() {
+        return Err(Errno::EINVAL);
+    }
+    Ok(Monitor {
+        config: config::get()?,
+        listener: borrow(listener)?,
+        // SAFETY: `mm_id` is the caller's, for the caller's hook.
+        granted: move |addr, prot, offset| unsafe { stub_mmap_allowed(mm_id, addr, prot, offset) } != 0,
+    })
 }

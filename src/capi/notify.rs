@@ -1,26 +1,47 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Notifications.
+//! Notify mode.
 
-use super::{MmId, borrow, ret, stub_mmap_allowed};
-use crate::monitor::notification::{Batch, Monitor};
-use crate::stub::memory::StubData;
+use super::{MmId, monitor, ret};
+use crate::abi::STUBGUARD_LISTENER_FD;
+use crate::host::{pidfd, seccomp};
+use crate::memory::StubData;
+use crate::notify::report::Hand;
+use crate::notify::serve::Batch;
 use crate::{Errno, Result, config};
 use core::ffi::{c_int, c_void};
 use core::ptr::NonNull;
+use std::os::fd::{AsFd, IntoRawFd};
 
-/// A monitor that asks the C hook. A caller's `listener` stays open during the call.
-pub(super) fn monitor<'a>(
-    mm_id: *mut MmId,
-    listener: c_int,
-) -> Result<Monitor<'a, impl FnMut(u64, u64, u64) -> bool>> {
-    if mm_id.is_null() {
-        return Err(Errno::EINVAL);
-    }
-    Ok(Monitor {
-        config: config::get()?,
-        listener: borrow(listener)?,
-        // SAFETY: `mm_id` is the caller's, for the caller's hook.
-        granted: move |addr, prot, offset| unsafe { stub_mmap_allowed(mm_id, addr, prot, offset) } != 0,
+/// Gets the listener of a stub that has installed its filter, as a new fd of the calling process:
+/// close-on-exec, in SYNC_WAKE_UP mode where the host has that. The stub keeps its own, which is of
+/// no use to it: its filter has no ioctl.
+///
+/// `pid`: the stub, a child that cannot be reaped meanwhile (or the pid could have become another
+/// process's). `identity`: where to store what tells this process from all others, for
+/// seccomp_wd_enter() and stubguard_kill_stub(). Any thread; does not block.
+///
+/// Returns the fd, to be closed with put_stub_listener(); -EINVAL; -ENODEV before
+/// stubguard_init(); -ESRCH if there is no such process; -EBADF or -ENOTTY if it has no listener
+/// (yet); -EPERM if the host lets nobody look into it; -EMFILE. On failure nothing stays open and
+/// `identity` is not written. Series: patch 1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn get_stub_listener(pid: c_int, identity: *mut u64) -> c_int {
+    ret::call(|| {
+        config::get()?;
+        if pid <= 0 || identity.is_null() || !identity.is_aligned() {
+            return Err(Errno::EINVAL);
+        }
+        let process = pidfd::open(pid)?;
+        let number = pidfd::identity(&process, pid)?;
+        let listener = pidfd::getfd(process.as_fd(), STUBGUARD_LISTENER_FD)?;
+        if !seccomp::is_listener(listener.as_fd()) {
+            return Err(Errno::ENOTTY);
+        }
+        // An older host: slower, not weaker.
+        let _ = seccomp::set_sync_wake_up(listener.as_fd());
+        // SAFETY: the caller's, not NULL, aligned.
+        unsafe { identity.write(number) };
+        Ok(listener.into_raw_fd())
     })
 }
 
@@ -90,5 +111,58 @@ pub unsafe extern "C" fn seccomp_serve_stub_syscalls(
         // SAFETY: the caller's stub data, of the configured size.
         let own = unsafe { StubData::new(own, layout.size) };
         monitor.batch(&Batch { own, calls }, pending)
+    })
+}
+
+/// # Safety
+/// Both pointers are NULL, or point to stub data of the configured size.
+unsafe fn hand<'a>(shared: *mut c_void, own: *mut c_void) -> Result<Hand<'a>> {
+    let config = config::get()?;
+    let copy = |pointer| {
+        let base =
+            NonNull::new(pointer).filter(|base| base.cast::<u64>().is_aligned()).ok_or(Errno::EINVAL)?;
+        // SAFETY: the caller's promise.
+        Ok(unsafe { StubData::new(base, config.layout.size) })
+    };
+    if shared == own {
+        return Err(Errno::EINVAL);
+    }
+    Ok(Hand { config, shared: copy(shared)?, own: copy(own)? })
+}
+
+/// Writes the monitor's copy of a stub's data to the memory that the stub shares: batch, signal
+/// frame (unless `restart_wait` says that the stub is not to resume the guest), architecture data;
+/// all but the futex, by which the caller then hands over.
+///
+/// `shared`: the stub data as the stub has it. `own`: the monitor's copy, of the same layout, on
+/// which alone it works. `calls`: how many calls the batch has. The stub waits meanwhile; should it
+/// not, as a hijacked stub, it harms nobody but its guest. The monitor's thread of that stub.
+///
+/// Returns 0; -EINVAL for NULL, the same pointer twice, a negative or too large number of calls, or
+/// a copy that has no frame; -ENODEV before stubguard_init().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn stubguard_publish(shared: *mut c_void, own: *mut c_void, calls: c_int) -> c_int {
+    ret::call(|| {
+        let calls = u32::try_from(calls).map_err(|_| Errno::EINVAL)?;
+        // SAFETY: the caller's promise.
+        unsafe { hand(shared, own) }?.publish(calls)
+    })
+}
+
+/// Takes a stub's report over into the monitor's copy: `signal`, `err`, how many calls were done if
+/// that is not 0, and after a resume the signal frame. The guest may have written anything: each
+/// value is loaded once, checked, and stored in the copy only then.
+///
+/// `calls`: as published. Other arguments and thread as stubguard_publish().
+///
+/// Returns 0; -EPROTO if the stub has broken the protocol: it must be killed
+/// (stubguard_kill_stub()), a line has said why, and the copy's frame is not to be used; -EINVAL;
+/// -ENODEV.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn stubguard_collect(shared: *mut c_void, own: *mut c_void, calls: c_int) -> c_int {
+    ret::call(|| {
+        let calls = u32::try_from(calls).map_err(|_| Errno::EINVAL)?;
+        // SAFETY: the caller's promise.
+        unsafe { hand(shared, own) }?.collect(calls)
     })
 }

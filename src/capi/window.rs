@@ -2,55 +2,26 @@
 //! Window mode: parked stubs.
 
 use super::sized::{self, Sized};
-use super::{MmId, borrow, listener, notify, ret};
-use crate::config::{self, Config, STUBGUARD_WINDOW};
-use crate::host::probe::STUBGUARD_F_RECEIVE_ENDS;
-use crate::host::seccomp;
-use crate::host::{pidfd, rlimit};
-use crate::monitor::parked::{
-    BatchCall, Caller, Event, Guest, Memory, Parked, Record, Resume, STUBGUARD_CALLS_MAX,
-    STUBGUARD_REGISTERS, Stub, Target,
+use super::{MmId, borrow, monitor, ret};
+use crate::abi::{
+    BatchCall, Event, ResumeRequest, STUBGUARD_CALLS_MAX, STUBGUARD_REGISTERS, STUBGUARD_RESUME_SHARED,
+    STUBGUARD_RESUME_STEP, STUBGUARD_RESUME_WATCHED, STUBGUARD_STACK_SIZE, STUBGUARD_WINDOW, StubInfo,
+    StubRecord,
 };
-use crate::monitor::pool;
-use crate::stub::memory::StubData;
-use crate::stub::{code, filter, frame};
-use crate::{Errno, Result};
+use crate::config::{self, Config};
+use crate::host::{probe, rlimit, seccomp};
+use crate::memory::StubData;
+use crate::window::guest::{Guest, Target};
+use crate::window::run::Resume;
+use crate::window::stub::{Caller, Record, Stub};
+use crate::window::{Parked, code, pool};
+use crate::{Errno, Result, filter, frame};
 use core::ffi::{c_int, c_void};
 use core::mem::offset_of;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-/// `stubguard_resume.flags`: the guest traps (SIGTRAP) after one instruction.
-pub const STUBGUARD_RESUME_STEP: u32 = 1;
-/// `stubguard_resume.flags`: somebody (a tracer) looks at all registers when the guest makes a call.
-pub const STUBGUARD_RESUME_WATCHED: u32 = 2;
-/// `stubguard_resume.flags`: other threads of the guest process may want the stub while this one is in a call.
-pub const STUBGUARD_RESUME_SHARED: u32 = 4;
-
 const RESUME_FLAGS: u32 = STUBGUARD_RESUME_STEP | STUBGUARD_RESUME_WATCHED | STUBGUARD_RESUME_SHARED;
-
-/// What a stub is to do: see stubguard_stub_resume(). Members are only added at the end.
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-pub struct ResumeRequest {
-    /// sizeof(struct stubguard_resume).
-    pub size: usize,
-    /// `STUBGUARD_RESUME_*`: what is known of the guest.
-    pub flags: u32,
-    /// The CPU that waits, should that be needed: as for seccomp_wd_enter().
-    pub cpu: c_int,
-    /// The batch.
-    pub calls: *const BatchCall,
-    /// How many calls it has: `STUBGUARD_CALLS_MAX` at most.
-    pub calls_len: u32,
-    /// 0.
-    pub reserved: u32,
-    /// The guest's registers: `STUBGUARD_REGISTERS` words, as PTRACE_GETREGS has them (`struct
-    /// user_regs_struct`). NULL to run only the batch.
-    pub registers: *mut u64,
-    /// The guest's floating-point state: `fp_size` bytes, as NT_X86_XSTATE has them.
-    pub fp: *mut c_void,
-}
 
 // SAFETY: integers and pointers; the first is the size.
 unsafe impl Sized for ResumeRequest {
@@ -60,22 +31,6 @@ unsafe impl Sized for ResumeRequest {
 // SAFETY: integers; the first is the size.
 unsafe impl Sized for Event {
     const LEAST: usize = offset_of!(Self, error_code);
-}
-
-/// What is known of a stub: see stubguard_stub_info(). Members are only added at the end.
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-pub struct StubInfo {
-    /// sizeof(struct stubguard_stub_info).
-    pub size: usize,
-    /// The stub's data, `STUBGUARD_DATA_SIZE` bytes.
-    pub shared: *mut c_void,
-    /// Tells the process from all others that have had or will have this pid; 0 before stubguard_stub_attach().
-    pub identity: u64,
-    /// The host's process; 0 before stubguard_stub_attach().
-    pub pid: c_int,
-    /// Its listener; -1 before stubguard_stub_attach(), and after stubguard_stub_end().
-    pub listener: c_int,
 }
 
 // SAFETY: integers and a pointer; the first is the size.
@@ -108,7 +63,7 @@ pub unsafe extern "C" fn stubguard_stub_code(page: *mut c_void) -> c_int {
     ret::call(|| {
         window()?;
         // SAFETY: the caller's, of the configured size, which is `code::PAGE`.
-        let page = unsafe { memory(page, code::PAGE as u32) }?;
+        let page = unsafe { memory(page, STUBGUARD_STACK_SIZE as u32) }?;
         let length = code::write(&page, rlimit::hard()).ok_or(Errno::EIO)?;
         c_int::try_from(length).map_err(|_| Errno::EIO)
     })
@@ -130,7 +85,10 @@ pub extern "C" fn stubguard_listen() -> c_int {
         let config = window()?;
         let mut program = [const { libc::sock_filter { code: 0, jt: 0, jf: 0, k: 0 } }; 40];
         let len = filter::build_listener(config, &mut program)?;
-        seccomp::install_filter(program.get(..len).unwrap_or_default(), listener::listener_flags())
+        seccomp::install_filter(
+            program.get(..len).unwrap_or_default(),
+            filter::listener_flags(config, probe::features()),
+        )
     })
 }
 
@@ -141,7 +99,7 @@ pub extern "C" fn stubguard_listen() -> c_int {
 ///
 /// Returns 0; -EINVAL for NULL, or what is not aligned; -EOPNOTSUPP, -ENODEV as above.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn stubguard_stub_init(stub: *mut Memory, shared: *mut c_void) -> c_int {
+pub unsafe extern "C" fn stubguard_stub_init(stub: *mut StubRecord, shared: *mut c_void) -> c_int {
     ret::call(|| {
         window()?;
         if shared.is_null() || !shared.cast::<[u64; 2]>().is_aligned() {
@@ -159,7 +117,7 @@ pub unsafe extern "C" fn stubguard_stub_init(stub: *mut Memory, shared: *mut c_v
 /// Returns 0; -EINVAL for NULL, what is not aligned, a record that stubguard_stub_init() has not begun, or too small a
 /// size; -E2BIG for a size that no version has; -EOPNOTSUPP, -ENODEV as above.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn stubguard_stub_info(stub: *mut Memory, info: *mut StubInfo) -> c_int {
+pub unsafe extern "C" fn stubguard_stub_info(stub: *mut StubRecord, info: *mut StubInfo) -> c_int {
     ret::call(|| {
         window()?;
         // SAFETY: the caller's promise.
@@ -184,7 +142,7 @@ pub unsafe extern "C" fn stubguard_stub_info(stub: *mut Memory, info: *mut StubI
 /// Returns 0; -EINVAL; -EBADF, -ENOTTY for what is no listener; -ESRCH if there is no such process;
 /// -EMFILE, ... as the host says; -EOPNOTSUPP, -ENODEV as above. On failure `stub` is as it was.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn stubguard_stub_attach(stub: *mut Memory, pid: c_int, listener: c_int) -> c_int {
+pub unsafe extern "C" fn stubguard_stub_attach(stub: *mut StubRecord, pid: c_int, listener: c_int) -> c_int {
     ret::call(|| {
         window()?;
         // SAFETY: the caller's promise.
@@ -192,15 +150,7 @@ pub unsafe extern "C" fn stubguard_stub_attach(stub: *mut Memory, pid: c_int, li
         if pid <= 0 || !stub.is_none() {
             return Err(Errno::EINVAL);
         }
-        let fd = borrow(listener)?;
-        if !seccomp::is_listener(fd) {
-            return Err(Errno::ENOTTY);
-        }
-        let process = pidfd::open(pid)?;
-        let identity = pidfd::identity(&process, pid)?;
-        // An older host: slower, not weaker.
-        let _ = seccomp::set_sync_wake_up(fd);
-        *stub = Stub::new(pid, listener, identity, stub.shared);
+        *stub = stub.attached(pid, borrow(listener)?)?;
         Ok(())
     })
 }
@@ -216,7 +166,7 @@ pub unsafe extern "C" fn stubguard_stub_attach(stub: *mut Memory, pid: c_int, li
 /// -ENOSPC if `stubguard_config.pool_size` stubs are kept; -ESRCH, -EPROTO as stubguard_stub_wait();
 /// -EOPNOTSUPP, -ENODEV as above. Then the caller ends it.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn stubguard_stub_put(stub: *mut Memory, mm_id: *mut MmId, cpu: c_int) -> c_int {
+pub unsafe extern "C" fn stubguard_stub_put(stub: *mut StubRecord, mm_id: *mut MmId, cpu: c_int) -> c_int {
     ret::call(|| {
         // SAFETY: the caller's promise.
         let mut parked = unsafe { parked(stub, mm_id) }?;
@@ -236,7 +186,7 @@ pub unsafe extern "C" fn stubguard_stub_put(stub: *mut Memory, mm_id: *mut MmId,
 ///
 /// Returns 1; 0 if none is kept; -EINVAL; -EOPNOTSUPP, -ENODEV as above.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn stubguard_stub_take(stub: *mut Memory) -> c_int {
+pub unsafe extern "C" fn stubguard_stub_take(stub: *mut StubRecord) -> c_int {
     ret::call(|| {
         let config = window()?;
         if stub.is_null() || !stub.is_aligned() {
@@ -259,13 +209,12 @@ pub unsafe extern "C" fn stubguard_stub_take(stub: *mut Memory) -> c_int {
 /// No other thread uses `stub` meanwhile; does not block. Returns 1; 0 if it is dead; -EINTR if signals came at every of a hundred looks;
 /// -EINVAL, -EBADF; -EOPNOTSUPP, -ENODEV as above.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn stubguard_stub_lives(stub: *mut Memory) -> c_int {
+pub unsafe extern "C" fn stubguard_stub_lives(stub: *mut StubRecord) -> c_int {
     ret::call(|| {
         window()?;
         // SAFETY: the caller's promise.
         let (_, stub) = unsafe { record(stub) }?;
-        let told = super::library::stubguard_features() & STUBGUARD_F_RECEIVE_ENDS != 0;
-        Ok(!seccomp::is_gone(borrow(stub.listener)?)? && (told || !pidfd::has_ended(stub.pid)))
+        stub.lives(borrow(stub.listener)?, probe::features())
     })
 }
 
@@ -279,7 +228,7 @@ pub unsafe extern "C" fn stubguard_stub_lives(stub: *mut Memory) -> c_int {
 /// closed in any of these cases, and without a listener a stub that is parked, or parks, ends itself. -EINVAL,
 /// -EBADF, -ENOTTY for what is no stub's: nothing is done; -EOPNOTSUPP, -ENODEV as above.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn stubguard_stub_end(stub: *mut Memory) -> c_int {
+pub unsafe extern "C" fn stubguard_stub_end(stub: *mut StubRecord) -> c_int {
     ret::call(|| {
         window()?;
         // SAFETY: the caller's promise.
@@ -287,10 +236,11 @@ pub unsafe extern "C" fn stubguard_stub_end(stub: *mut Memory) -> c_int {
         if stub.is_none() {
             return Err(Errno::EINVAL);
         }
-        if !seccomp::is_listener(borrow(stub.listener)?) {
+        let listener = borrow(stub.listener)?;
+        if !seccomp::is_listener(listener) {
             return Err(Errno::ENOTTY);
         }
-        let killed = pidfd::kill_identified(stub.pid, stub.identity);
+        let killed = stub.kill();
         let _ = nix::unistd::close(stub.listener);
         caller.store(0, Ordering::Release);
         stub.end();
@@ -300,7 +250,7 @@ pub unsafe extern "C" fn stubguard_stub_end(stub: *mut Memory) -> c_int {
 
 /// # Safety
 /// `memory` is NULL, or the caller's, and nobody uses it meanwhile.
-unsafe fn begin(memory: *mut Memory, stub: Stub) -> Result<()> {
+unsafe fn begin(memory: *mut StubRecord, stub: Stub) -> Result<()> {
     if memory.is_null() || !memory.is_aligned() {
         return Err(Errno::EINVAL);
     }
@@ -313,7 +263,7 @@ unsafe fn begin(memory: *mut Memory, stub: Stub) -> Result<()> {
 ///
 /// # Safety
 /// `memory` is NULL, or such memory, of whose record other threads use `caller` only.
-unsafe fn record<'a>(memory: *mut Memory) -> Result<(&'a AtomicUsize, &'a mut Stub)> {
+unsafe fn record<'a>(memory: *mut StubRecord) -> Result<(&'a AtomicUsize, &'a mut Stub)> {
     // SAFETY: the caller's promise.
     let record = unsafe { begun(memory) }?;
     // SAFETY: begun, so it is an atomic, which any thread may use.
@@ -325,7 +275,7 @@ unsafe fn record<'a>(memory: *mut Memory) -> Result<(&'a AtomicUsize, &'a mut St
 
 /// # Safety
 /// As [`record`]; a thread that uses nothing but `caller` need not have the stub.
-unsafe fn begun(memory: *mut Memory) -> Result<*mut Record> {
+unsafe fn begun(memory: *mut StubRecord) -> Result<*mut Record> {
     if memory.is_null() || !memory.is_aligned() {
         return Err(Errno::EINVAL);
     }
@@ -341,7 +291,7 @@ const REGISTERS_SIZE: u32 = size_of::<[u64; STUBGUARD_REGISTERS]>() as u32;
 /// # Safety
 /// As [`record`], and the stub's fds are still open and its pages are still there.
 unsafe fn parked<'a>(
-    stub: *mut Memory,
+    stub: *mut StubRecord,
     mm_id: *mut MmId,
 ) -> Result<Parked<'a, impl FnMut(u64, u64, u64) -> bool>> {
     let config = window()?;
@@ -352,8 +302,8 @@ unsafe fn parked<'a>(
     }
     let base = NonNull::new(stub.shared).ok_or(Errno::EINVAL)?;
     Ok(Parked {
-        monitor: notify::monitor(mm_id, stub.listener)?,
-        features: super::library::stubguard_features(),
+        monitor: monitor(mm_id, stub.listener)?,
+        features: probe::features(),
         // SAFETY: the caller's promise.
         shared: unsafe { StubData::new(base, config.layout.size) },
         caller,
@@ -402,7 +352,7 @@ unsafe fn memory(pointer: *mut c_void, size: u32) -> Result<StubData> {
 /// Series: patches 2, 3, 5.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn stubguard_stub_resume(
-    stub: *mut Memory,
+    stub: *mut StubRecord,
     mm_id: *mut MmId,
     request: *const ResumeRequest,
 ) -> c_int {
@@ -457,7 +407,7 @@ pub unsafe extern "C" fn stubguard_stub_resume(
 /// arguments, or a stub that was not resumed; -EOPNOTSUPP, -ENODEV as above.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn stubguard_stub_wait(
-    stub: *mut Memory,
+    stub: *mut StubRecord,
     mm_id: *mut MmId,
     cpu: c_int,
     event: *mut Event,
@@ -501,7 +451,7 @@ pub unsafe extern "C" fn stubguard_stub_wait(
 /// it must (a line has said so); others as pidfd_open(2): then it must be killed. -EOPNOTSUPP, -ENODEV as above.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn stubguard_stub_fetch(
-    stub: *mut Memory,
+    stub: *mut StubRecord,
     mm_id: *mut MmId,
     cpu: c_int,
     registers: *const u64,
@@ -518,7 +468,7 @@ pub unsafe extern "C" fn stubguard_stub_fetch(
 /// Returns the `registers` of the resume by which the guest got there; NULL if there is no guest in a call, or the
 /// record has not been begun.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn stubguard_stub_caller(stub: *mut Memory) -> *const u64 {
+pub unsafe extern "C" fn stubguard_stub_caller(stub: *mut StubRecord) -> *const u64 {
     // SAFETY: the caller's promise.
     let record = unsafe { begun(stub) };
     // SAFETY: begun; an atomic, which any thread may look at.
@@ -527,7 +477,7 @@ pub unsafe extern "C" fn stubguard_stub_caller(stub: *mut Memory) -> *const u64 
 }
 
 const _: () = {
-    assert!(size_of::<Memory>() == 256 && align_of::<Memory>() == 8);
+    assert!(size_of::<StubRecord>() == 256 && align_of::<StubRecord>() == 8);
     assert!(size_of::<Event>() == 56 && align_of::<Event>() == 8);
     assert!(offset_of!(Event, error_code) == 32);
     assert!(size_of::<ResumeRequest>() == 48 && align_of::<ResumeRequest>() == 8);

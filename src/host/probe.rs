@@ -2,44 +2,30 @@
 //! What the host offers, found out once at start: by doing all of it with a process made for that.
 
 use super::{check, pidfd, procfs, rlimit, seccomp};
+use crate::abi::{
+    STUBGUARD_F_DISPATCH, STUBGUARD_F_FSGSBASE, STUBGUARD_F_LISTENER, STUBGUARD_F_RECEIVE_ENDS,
+    STUBGUARD_F_SYNC_WAKE_UP, STUBGUARD_F_UNFILTERED, STUBGUARD_F_WAIT_KILLABLE, STUBGUARD_F_WATCHDOG,
+};
 use crate::{Errno, Result};
 use core::ffi::{c_int, c_ulong, c_void};
-use core::sync::atomic::{AtomicI32, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-
-/// `stubguard_features()`: stubs can have listeners, and the monitor can get hold of them (Linux
-/// 5.9). Without it there is no protection at all.
-pub const STUBGUARD_F_LISTENER: u32 = 1;
-/// `stubguard_features()`: the host tells what the watchdog must know (/proc). Without it a stub
-/// can keep the monitor waiting for ever.
-pub const STUBGUARD_F_WATCHDOG: u32 = 2;
-/// `stubguard_features()`: a suspended stub is not disturbed by signals (Linux 5.19). Without it
-/// more notifications are withdrawn: slower, not weaker.
-pub const STUBGUARD_F_WAIT_KILLABLE: u32 = 4;
-/// `stubguard_features()`: monitor and stub take turns on one CPU (Linux 6.6). Without it slower,
-/// not weaker.
-pub const STUBGUARD_F_SYNC_WAKE_UP: u32 = 8;
-/// `stubguard_features()`: a stub can set its FS and GS base by itself (Linux 5.9, on processors that
-/// have FSGSBASE). Without it a parked stub may call arch_prctl for that: slower, not weaker.
-pub const STUBGUARD_F_FSGSBASE: u32 = 16;
-/// `stubguard_features()`: a monitor that waits for a notification learns of the stub's death (Linux
-/// 6.11), reaped or not. Without it the monitor of a parked stub polls before it waits: slower, not weaker.
-pub const STUBGUARD_F_RECEIVE_ENDS: u32 = 32;
-
-/// `stubguard_features()`: a process can have its system calls dispatched by a byte of its own (Linux 5.11),
-/// which decides whether a guest's calls notify. Without it they all make a signal frame: slower, not
-/// weaker.
-pub const STUBGUARD_F_DISPATCH: u32 = 64;
-/// `stubguard_features()`: this process has no seccomp filter, so that nobody but the monitor answers guests'
-/// calls. Without it, or if /proc does not tell, they all make a signal frame: slower, not weaker.
-pub const STUBGUARD_F_UNFILTERED: u32 = 128;
-
-/// The fd under which a stub holds its own listener: it has closed all but fd 0 before, and the
-/// host gives the lowest number that is free.
-pub const STUBGUARD_LISTENER_FD: c_int = 1;
 
 /// The step that a sandbox with a listener of its own refuses.
 pub const NEW_LISTENER: &str = "SECCOMP_FILTER_FLAG_NEW_LISTENER";
+
+static FEATURES: AtomicU32 = AtomicU32::new(0);
+
+/// Keeps what the host offers, `STUBGUARD_F_*`.
+pub fn remember(features: u32) {
+    FEATURES.store(features, Ordering::Relaxed);
+}
+
+/// Returns what [`remember`] has kept; 0 before.
+#[must_use]
+pub fn features() -> u32 {
+    FEATURES.load(Ordering::Relaxed)
+}
 
 /// What was found.
 #[derive(Clone, Copy, Debug)]

@@ -207,3 +207,9 @@ pub fn install_filter(program: &[libc::sock_filter], flags: c_ulong) -> Result<c
     })?;
     c_int::try_from(fd).map_err(|_| Errno::EIO)
 }
+
+/// An argument of the call.
+#[must_use]
+pub fn argument(notification: &Notification, index: usize) -> u64 {
+    notification.call.args.get(index).copied().unwrap_or(0)
+}

@@ -8,8 +8,9 @@
 pub mod judge;
 pub mod slot;
 
+use crate::abi::{STUBGUARD_LOG_ERR, STUBGUARD_LOG_WARNING, STUBGUARD_MAX_CPUS, STUBGUARD_TIME_TRAVEL};
 use crate::claim::ClaimCell;
-use crate::config::{self, Config, STUBGUARD_MAX_CPUS, STUBGUARD_TIME_TRAVEL};
+use crate::config::{self, Config};
 use crate::host::{pidfd, procfs, seccomp, thread};
 use crate::log::Line;
 use crate::{Errno, Result, counters};
@@ -174,7 +175,7 @@ extern "C" fn main(timer: *mut c_void) -> *mut c_void {
         Line::new()
             .str("the watchdog runs without a filter of its own, errno ")
             .num(error as i64)
-            .send(config.log, config::STUBGUARD_LOG_WARNING);
+            .send(config.log, STUBGUARD_LOG_WARNING);
     }
     let timer = thread::borrow_argument(timer);
     loop {
@@ -186,7 +187,7 @@ extern "C" fn main(timer: *mut c_void) -> *mut c_void {
             return core::ptr::null_mut();
         }
         if matches!(read, Err(error) if error != Errno::EINTR) {
-            Line::new().str("the watchdog has lost its timer").send(config.log, config::STUBGUARD_LOG_ERR);
+            Line::new().str("the watchdog has lost its timer").send(config.log, STUBGUARD_LOG_ERR);
             return core::ptr::null_mut();
         }
         for (slot, seen) in SLOTS.iter().zip(&mut seen).take(config.cpus as usize) {
@@ -237,7 +238,7 @@ fn kill(config: &Config, slot: &Slot, wait: &Wait, look: &Look) {
             .num(wait.stub.pid.into())
             .str(", which does not report back, errno ")
             .num(error as i64)
-            .send(config.log, config::STUBGUARD_LOG_ERR);
+            .send(config.log, STUBGUARD_LOG_ERR);
         return;
     }
     counters::KILLS.bump();
@@ -246,7 +247,7 @@ fn kill(config: &Config, slot: &Slot, wait: &Wait, look: &Look) {
         .num(wait.stub.pid.into())
         .str(if look.stub == Doing::Sleeping { ", which sleeps" } else { ", which spins" })
         .str(" and does not report back (SIGALRM blocked?)")
-        .send(config.log, config::STUBGUARD_LOG_WARNING);
+        .send(config.log, STUBGUARD_LOG_WARNING);
 }
 
 /// `tid`: the monitor's thread.

@@ -41,7 +41,7 @@ MUTANTS = [
 ]
 # Likewise, of the library: in its sources.
 LIBRARY = [
-    ("a wash leaves a page", "pool", 1, "of no address space has", "src/monitor/parked.rs",
+    ("a wash leaves a page", "pool", 1, "of no address space has", "src/window/wash.rs",
      "            self.write_call(&mut calls, Call { length: self.monitor.config.stub_start, ..Call::default() })?;\n",
      "            let page = 0x2000_0000_0000;\n"
      "            self.write_call(&mut calls, Call { length: page, ..Call::default() })?;\n"

@@ -82,8 +82,8 @@ run() {
 	[ -z "$why" ]
 }
 
-# With several CPUs a page table may change after a call was queued, in both modes (src/monitor/notification.rs, write_batch()
-# of src/monitor/parked.rs). The page is left out then, and counted; nobody has done anything wrong.
+# With several CPUs a page table may change after a call was queued, in both modes (src/notify/serve.rs, write_batch()
+# of src/window/batch.rs). The page is left out then, and counted; nobody has done anything wrong.
 expected='^$'
 [ "${NCPUS:-1}" = 1 ] || expected='^denied_page_table '
 

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What both modes know of a stub that they look after.
+
+use crate::config::Config;
+use std::os::fd::BorrowedFd;
+
+/// A listener, and what decides about its calls.
+pub struct Monitor<'a, Hook> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// The stub's listener.
+    pub listener: BorrowedFd<'a>,
+    /// `granted(addr, prot, offset)`: the guest's page table.
+    pub granted: Hook,
+}

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! A stub's report, and what it is told in return.
+//!
+//! A stub reports through memory that the guest can write while it runs, so the monitor works on
+//! a copy of its own: `publish` writes that copy to the shared memory before the stub is woken, and
+//! `collect` takes the report over. Every value is loaded once, bounded, and only then stored in the
+//! monitor's copy, so whatever reads that copy finds nothing that a guest chose freely but
+//! registers.
+//!
+//! | in the stub data           | publish              | collect |
+//! |----------------------------|----------------------|---------|
+//! | batch, its length          | written              | not read; on an error: how many calls were done, below the batch's length |
+//! | err                        | 0                    | 0, or an error number, and that only after a batch |
+//! | `restart_wait`             | written              | not read; 0 in the copy |
+//! | signal                     | 0                    | one of the signals that stubs handle |
+//! | `si_offset`, `mctx_offset` | not written          | a frame that is whole on the signal stack |
+//! | signal frame               | written, on a resume | copied, then: FP state where and as large as the host makes it |
+//! | `arch_data`                | written              | not read |
+//! | futex                      | not written          | not read: the caller hands over by it |
+
+use crate::breach::{Breach, MAX_ERRNO, SIGNALS, broken};
+use crate::config::Config;
+use crate::frame::Frame;
+use crate::memory::StubData;
+use crate::{Errno, Result};
+
+/// Both copies of a stub's data.
+pub struct Hand<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// What the stub sees.
+    pub shared: StubData,
+    /// The monitor's.
+    pub own: StubData,
+}
+
+impl Hand<'_> {
+    /// Writes the monitor's copy to the shared one, with a batch of `calls` calls.
+    ///
+    /// # Errors
+    /// `EINVAL` if that is more than fit, or the copy holds no frame to resume with.
+    pub fn publish(&self, calls: u32) -> Result<()> {
+        self.try_publish(calls).ok_or(Errno::EINVAL)
+    }
+
+    #[allow(clippy::arithmetic_side_effects)] // The layout has been validated: products and sums are inside it.
+    fn try_publish(&self, calls: u32) -> Option<()> {
+        let layout = &self.config.layout;
+        if calls > layout.calls_max {
+            return None;
+        }
+        let restart_wait: i16 = self.own.load(layout.restart_wait)?;
+        if restart_wait == 0 {
+            let frame =
+                Frame::new(self.config, self.own.load(layout.si_offset)?, self.own.load(layout.mctx_offset)?)
+                    .ok()?;
+            let start = frame.start();
+            self.own.copy_to(&self.shared, layout.sigstack + start, layout.sigstack_size - start)?;
+        }
+        self.own.copy_to(&self.shared, layout.calls, layout.call_size * calls)?;
+        self.own.copy_to(&self.shared, layout.arch_data, layout.arch_size)?;
+        self.shared.store(layout.calls_len, i32::try_from(calls).ok()?)?;
+        self.shared.store(layout.restart_wait, restart_wait)?;
+        self.shared.store(layout.err, 0i64)?;
+        self.shared.store(layout.signal, 0i32)
+    }
+
+    /// Takes a report over; `calls` is the length of the batch that was published.
+    ///
+    /// # Errors
+    /// `EPROTO`: the stub has broken the protocol and must be killed. `EINVAL` if so many calls cannot
+    /// have been published.
+    pub fn collect(&self, calls: u32) -> Result<()> {
+        if calls > self.config.layout.calls_max {
+            return Err(Errno::EINVAL);
+        }
+        self.try_collect(calls).map_err(|breach| broken(self.config, breach))
+    }
+
+    fn try_collect(&self, calls: u32) -> core::result::Result<(), Breach> {
+        let layout = &self.config.layout;
+        let batch_only = self.own.load::<i16>(layout.restart_wait).is_none_or(|wait| wait != 0);
+
+        let signal: i32 = self.shared.load(layout.signal).ok_or(Breach::Signal)?;
+        if !SIGNALS.contains(&signal) || (batch_only && signal != libc::SIGSYS) {
+            return Err(Breach::Signal);
+        }
+        let (err, done) = self.batch_result(calls).ok_or(Breach::Error)?;
+
+        // Without a guest that ran there is no new frame: the one that we have stays.
+        if !batch_only && err == 0 {
+            let load = |offset| self.shared.load::<u16>(offset).ok_or(Breach::Frame);
+            let frame = Frame::new(self.config, load(layout.si_offset)?, load(layout.mctx_offset)?)?;
+            let start = frame.start();
+            let at = layout.sigstack.checked_add(start).ok_or(Breach::Frame)?;
+            let len = layout.sigstack_size.checked_sub(start).ok_or(Breach::Frame)?;
+            self.shared.copy_to(&self.own, at, len).ok_or(Breach::Frame)?;
+            frame.fpstate(self.config, &self.own)?;
+            self.own.store(layout.si_offset, frame.siginfo).ok_or(Breach::Frame)?;
+            self.own.store(layout.mctx_offset, frame.mcontext).ok_or(Breach::Frame)?;
+        }
+        let store = || {
+            self.own.store(layout.signal, signal)?;
+            self.own.store(layout.err, err)?;
+            self.own.store(layout.calls_len, done)?;
+            self.own.store(layout.restart_wait, 0i16)
+        };
+        store().ok_or(Breach::Error)
+    }
+
+    /// The error that ended the batch, and how many calls were done before; 0 and 0 if none.
+    fn batch_result(&self, calls: u32) -> Option<(i64, i32)> {
+        let err: i64 = self.shared.load(self.config.layout.err)?;
+        if err == 0 {
+            return Some((0, 0));
+        }
+        let done: i32 = self.shared.load(self.config.layout.calls_len)?;
+        let known = (MAX_ERRNO.saturating_neg()..0).contains(&err);
+        let inside = u32::try_from(done).is_ok_and(|done| done < calls);
+        (known && inside).then_some((err, done))
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests;

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What a stub's notification says: a park, again or new, a guest's call, or nothing that a stub of ours says.
+
+use super::batch::call_at;
+use super::code::{self, Call, Place};
+use super::guest::{Target, mcontext};
+use super::stub::State;
+use super::{Parked, calls};
+use crate::abi::Event;
+use crate::breach::{Breach, MAX_ERRNO, SIGNALS, broken};
+use crate::frame::{self, Frame};
+use crate::host::seccomp::{Notification, argument};
+use crate::{Result, arch, counters};
+use core::ffi::c_int;
+use core::mem::offset_of;
+
+/// `siginfo_t.si_syscall`, in bytes.
+const SI_SYSCALL: u32 = 24;
+
+impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
+    pub(super) fn is_park(&self, notification: &Notification) -> bool {
+        let call = &notification.call;
+        let place = call.instruction_pointer.wrapping_sub(self.monitor.config.stub_start);
+        call.arch == arch::ARCH && call.nr == code::PARK_NR && place == Place::Park.offset()
+    }
+
+    /// Whether it is a park from before the last resume.
+    pub(super) fn repeats(&self, notification: &Notification) -> bool {
+        let ticket = argument(notification, 3);
+        self.stub.state != State::Starting && ticket == self.stub.ticket.wrapping_sub(1)
+    }
+
+    /// Whether it is a call of the guest's own, which notifies by the filter's rule.
+    pub(super) fn is_guests(&self, notification: &Notification) -> bool {
+        let call = &notification.call;
+        self.stub.state == State::Running
+            && call.arch == arch::ARCH
+            && call.instruction_pointer < self.monitor.config.guest_end
+            && calls::notifies(call.nr.cast_unsigned())
+    }
+
+    /// Takes a park over; `None` if it was one that has been answered before.
+    pub(super) fn park(
+        &mut self,
+        notification: &Notification,
+        target: Option<&Target>,
+    ) -> Result<Option<Event>> {
+        let [first, second, third, ticket] = [0, 1, 2, 3].map(|index| argument(notification, index));
+        self.stub.notification = notification.id;
+        if self.stub.state == State::Starting {
+            self.stub.ticket = ticket;
+        }
+        if self.repeats(notification) {
+            // Its answer came too late, or the host has lost it. What it says was heard then.
+            // Should a guest say so itself, it has the limit already, and what it finds behind the park is its own.
+            counters::RESYNCHRONISED.bump();
+            self.answer()?;
+            return Ok(None);
+        }
+        if ticket != self.stub.ticket {
+            return Err(broken(self.monitor.config, Breach::Park));
+        }
+        let arguments = [first, second, third];
+        let event = self.judge(arguments, target).map_err(|breach| broken(self.monitor.config, breach))?;
+        self.stub.stopped(State::Parked);
+        Ok(Some(event))
+    }
+
+    pub(super) fn judge(
+        &mut self,
+        arguments: [u64; 3],
+        target: Option<&Target>,
+    ) -> core::result::Result<Event, Breach> {
+        let [what, second, third] = arguments;
+        let state = self.stub.state;
+        match what {
+            code::PARK_DONE if state == State::Syncing => Ok(Event { syscall: -1, ..Event::default() }),
+            code::PARK_FAILED => self.failed(second as i64, third),
+            code::PARK_DONE => Err(Breach::Park),
+            _ if state == State::Syncing => Err(Breach::Park),
+            signal => {
+                let signal = c_int::try_from(signal).map_err(|_| Breach::Signal)?;
+                if !SIGNALS.contains(&signal) {
+                    return Err(Breach::Signal);
+                }
+                self.signal(signal, second, third, target)
+            }
+        }
+    }
+
+    /// A call of the batch has failed: with a result that is no error if the host has mapped elsewhere,
+    /// which no host does.
+    pub(super) fn failed(&mut self, result: i64, left: u64) -> core::result::Result<Event, Breach> {
+        let left = u32::try_from(left).map_err(|_| Breach::Park)?;
+        let done = self.stub.calls.checked_sub(left).filter(|_| left > 0).ok_or(Breach::Park)?;
+        // Which of the caller's calls that was is in the control page, as the stub has it.
+        let at = call_at(done).and_then(|at| at.checked_add(offset_of!(Call, index) as u32));
+        let index: u16 = at.and_then(|at| self.shared.load(at)).ok_or(Breach::Park)?;
+        if index >= self.stub.asked {
+            return Err(Breach::Park);
+        }
+        let known = (MAX_ERRNO.saturating_neg()..0).contains(&result);
+        // The guest's bases have not been set. Whether it is as it says nobody knows.
+        self.stub.forget_bases();
+        self.stub.suspect = true;
+        Ok(Event {
+            error: if known { result as c_int } else { -libc::EIO },
+            done: index.into(),
+            syscall: -1,
+            ..Event::default()
+        })
+    }
+
+    pub(super) fn signal(
+        &mut self,
+        signal: c_int,
+        siginfo: u64,
+        ucontext: u64,
+        target: Option<&Target>,
+    ) -> core::result::Result<Event, Breach> {
+        let config = self.monitor.config;
+        let stack = config.stub_data_address(code::FP as u32);
+        let on_stack = |address: u64| {
+            address.checked_sub(stack).and_then(|offset| u16::try_from(offset).ok()).ok_or(Breach::Frame)
+        };
+        let (siginfo, ucontext) = (on_stack(siginfo)?, on_stack(ucontext)?);
+        let mcontext = ucontext.checked_add(frame::UCONTEXT_TO_MCONTEXT as u16).ok_or(Breach::Frame)?;
+        if self.stub.state == State::Starting {
+            // No guest has run: this is where the host puts this stub's frames.
+            let frame = Frame::new(config, siginfo, mcontext)?;
+            let fpstate = frame.fpstate(config, &self.shared)?;
+            self.stub.fpstate = u16::try_from(fpstate).map_err(|_| Breach::FpState)?;
+            (self.stub.siginfo, self.stub.mcontext) = (siginfo, mcontext);
+            let at = (code::FP as u32).saturating_add(fpstate).saturating_add(frame::XFEATURES);
+            self.stub.xfeatures = self.shared.load(at).ok_or(Breach::FpState)?;
+        } else if (siginfo, mcontext) != (self.stub.siginfo, self.stub.mcontext) {
+            return Err(Breach::Frame);
+        }
+        let at = |offset: u16| (code::FP as u32).saturating_add(offset.into());
+        let words: [u64; mcontext::WORDS] = self.shared.load_all(at(mcontext)).ok_or(Breach::Frame)?;
+        let word = |index: usize| words.get(index).copied().unwrap_or(0);
+
+        let mut event = Event { signal, syscall: -1, ..Event::default() };
+        if signal == libc::SIGSEGV {
+            event.error_code = word(mcontext::ERR);
+            event.address = word(mcontext::CR2);
+            event.trap = word(mcontext::TRAPNO);
+        }
+        let place = word(mcontext::RIP).wrapping_sub(config.stub_start);
+        if place < u64::from(config.page_size) {
+            // On its way to the guest, or at any place if the guest has jumped into the page.
+            if place < Place::Unblock.offset() || place > Place::Iret.offset() {
+                return Err(Breach::Park);
+            }
+            // A fault there: xrstor or iretq do not like what the guest has for a state.
+            if !matches!(signal, libc::SIGALRM | libc::SIGSEGV) {
+                return Err(Breach::Signal);
+            }
+            event.again = 1;
+            return Ok(event);
+        }
+        if signal == libc::SIGSYS {
+            let at = at(siginfo).saturating_add(SI_SYSCALL);
+            event.syscall = self.shared.load(at).ok_or(Breach::Frame)?;
+        }
+        if let Some(target) = target {
+            if target.rest && word(mcontext::RIP) != self.stub.call_ip {
+                return Err(Breach::Park);
+            }
+            self.take(&words, target, at(siginfo), at(self.stub.fpstate)).ok_or(Breach::Frame)?;
+        }
+        Ok(event)
+    }
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Parked stubs without an address space, to be used again: making and ending a host process is the
+//! most of what a fork and an exec cost.
+//!
+//! A parked stub has no state of its own but what is listed here. Before it is kept it is washed
+//! ([`Parked::wash`](super::Parked::wash)): resumed once more, with nothing mapped, to fault at once.
+//!
+//! | what a process has                       | what makes it clean |
+//! |------------------------------------------|---------------------|
+//! | mappings below the stub's own pages      | unmapped by the washing's batch |
+//! | control page, signal stack, dispatch byte | cleared when it is taken; the byte is each resume's |
+//! | registers, flags                         | all are the resume's |
+//! | FPU, vector state, PKRU                  | the washing's, and loaded whole on each resume |
+//! | FS and GS base, data selectors           | the washing's |
+//! | signal mask                              | the host has entered the handler: all blocked; none after a resume |
+//! | pending signals                          | a timer's at most: the next resume is done again |
+//! | the memory's fd                          | as ever: it maps nothing while the limit holds, which it does when a guest runs |
+//! | dispositions, alternate stack, filters, fds, limits, name, timers, affinity, ... | a guest cannot change them: it makes no host call but at the sites of `window::code` |
+//!
+//! Only a stub that is parked, and has never done what honest code does not do, is taken in; one that does
+//! anything else when it is washed is not.
+
+use super::stub::Stub;
+use crate::abi::STUBGUARD_POOL_MAX;
+use crate::claim::ClaimCell;
+use crate::config::Config;
+use crate::{Errno, Result, counters};
+
+/// A place for one stub.
+type Place = ClaimCell<Stub>;
+
+#[allow(unsafe_code)]
+// SAFETY: the record of a process, not of a thread. The pages that it points to are for whoever has the record.
+unsafe impl Send for Stub {}
+
+#[cfg(not(loom))]
+static POOL: [Place; STUBGUARD_POOL_MAX as usize] = [const { Place::new() }; STUBGUARD_POOL_MAX as usize];
+
+#[cfg(loom)]
+loom::lazy_static! {
+    static ref POOL: Vec<Place> = (0..STUBGUARD_POOL_MAX).map(|_| Place::new()).collect();
+}
+
+/// Whether one more may be kept.
+#[must_use]
+pub fn has_room(config: &Config) -> bool {
+    let pool: &[Place] = &POOL;
+    pool.iter().take(config.pool_size as usize).any(Place::is_empty)
+}
+
+/// Takes a stub in that has been washed.
+///
+/// # Errors
+/// `EINVAL` if it is not parked, or not to be trusted; `ENOSPC` if there are enough.
+pub fn put(config: &Config, stub: &mut Stub) -> Result<()> {
+    let pool: &[Place] = &POOL;
+    put_into(pool.get(..config.pool_size as usize).ok_or(Errno::EINVAL)?, stub)
+}
+
+/// Hands a stub out, as it has come in: the caller looks whether it lives.
+#[must_use]
+pub fn take() -> Option<Stub> {
+    let pool: &[Place] = &POOL;
+    take_from(pool)
+}
+
+/// Puts a stub into the lowest place that is empty. [`take_from`] takes the highest that is full: the last one in is the
+/// first one out, while its memory is in the processor's caches.
+fn put_into(pool: &[Place], stub: &mut Stub) -> Result<()> {
+    if !stub.is_clean() {
+        return Err(Errno::EINVAL);
+    }
+    if !pool.iter().any(|place| place.put(|| Ok(kept(stub))).is_ok()) {
+        return Err(Errno::ENOSPC);
+    }
+    stub.leave();
+    counters::RECYCLED.bump();
+    Ok(())
+}
+
+fn take_from(pool: &[Place]) -> Option<Stub> {
+    pool.iter().rev().find_map(|place| place.take(Ok).ok())
+}
+
+/// Copies the record, without what it says of the last guest.
+fn kept(stub: &Stub) -> Stub {
+    let mut kept = *stub;
+    kept.forget_guest();
+    kept
+}
+
+#[cfg(test)]
+mod tests;
