@@ -34,7 +34,7 @@ LIBS := $(addprefix $(BUILD)/lib/,$(SO) libstubguard.so.$(SOVERSION) libstubguar
 #:   make attacks                 the attacks alone; LINUX=linux: on that kernel; PEERS="name=linux": on more kernels
 #: Quick checks, before each commit: minutes, no kernel, no root (uml/deps.sh --quick: what they need)
 #:   make check c-test rust-test  all of them
-#:   make check                   what is linked, header, unsafe code, licences, docs, lints, models; check-NAME: one of these
+#:   make check                   what is linked, header, unsafe code, circles, licences, docs, lints, models; check-NAME: one of these
 #:   make c-test                  the C harness, with both forms of the library
 #:   make rust-test               cargo's tests
 #: Long tests

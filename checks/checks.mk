@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Quality that is checked, not promised. Each check prints one line, and what is wrong before it.
 
-CHECKS := symbols panics stack header versions unsafe licences install docs lint loom
+CHECKS := symbols panics stack header versions unsafe circles licences install docs lint loom
 
 .PHONY: check $(addprefix check-,$(CHECKS))
 
@@ -25,6 +25,9 @@ check-versions:
 
 check-unsafe:
 	@python3 -B checks/unsafe.py
+
+check-circles:
+	@python3 -B checks/circles.py
 
 check-licences:
 	@python3 -B checks/licences.py
