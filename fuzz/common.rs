@@ -2,7 +2,6 @@
 //! What the targets share: a configuration as UML's, and memory.
 
 use core::ptr::NonNull;
-use stubguard::abi::{Layout, STUBGUARD_WINDOW};
 use stubguard::config::Config;
 use stubguard::memory::StubData;
 
@@ -16,49 +15,9 @@ pub const FP_SIZES: [u32; 2] = [832, 512];
 /// The signals that a stub has a handler for: SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV, SIGALRM, SIGSYS.
 pub const HANDLED: [i32; 7] = [4, 5, 7, 8, 11, 14, 31];
 
-pub fn config(flags: u32, mmap_fd_first: i32, mmap_fd_last: i32, fp_size: u32) -> Config {
-    let layout = Layout {
-        size: SIZE as u32,
-        err: 0,
-        calls_len: 8,
-        calls: 16,
-        call_size: 48,
-        calls_max: 82,
-        call_addr: 0,
-        call_length: 8,
-        call_offset: 16,
-        call_prot: 28,
-        restart_wait: 3952,
-        futex: 3956,
-        signal: 3960,
-        si_offset: 3964,
-        mctx_offset: 3966,
-        arch_data: 3968,
-        arch_size: 24,
-        sigstack: 4096,
-        sigstack_size: 4096,
-    };
-    // In window mode these places are the library's.
-    let layout = if flags & STUBGUARD_WINDOW == 0 { layout } else { Layout::default() };
-    let config = Config {
-        size: size_of::<Config>(),
-        flags,
-        cpus: 1,
-        stub_start: 0x7fff_ffff_c000,
-        page_size: PAGE as u32,
-        mmap_fd_first,
-        mmap_fd_last,
-        watchdog_tick_ms: 0,
-        watchdog_budget_ms: 0,
-        kick_signal: 0,
-        log: None,
-        layout,
-        fp_size,
-        pool_size: 0,
-        reserved: 0,
-        guest_end: 0,
-    };
-    config.validated().expect("it is UML's")
+/// UML's, with floating-point state of that size.
+pub fn config(config: Config, fp_size: u32) -> Config {
+    Config { fp_size, ..config }.validated().expect("it is UML's")
 }
 
 /// Two pages, aligned as the stub's.

@@ -9,15 +9,14 @@ use common::{FP_SIZES, HANDLED, Input, PAGE, Pages, SIZE, config, fp_offset};
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
 use stubguard::abi::STUBGUARD_REGISTERS;
-use stubguard::abi::STUBGUARD_WINDOW;
-use stubguard::config::Config;
+use stubguard::config::{Config, example};
 use stubguard::window::code::{PARK_DONE, PARK_FAILED, Place};
 use stubguard::window::fuzz;
 use stubguard::window::guest::Target;
 use stubguard::window::stub::{Caller, State};
 
 static CONFIGS: LazyLock<[Config; 2]> =
-    LazyLock::new(|| FP_SIZES.map(|size| config(STUBGUARD_WINDOW, 0, 0, size)));
+    LazyLock::new(|| FP_SIZES.map(|size| config(example::window(), size)));
 const STACK: u64 = 0x7fff_ffff_c000 + 2 * PAGE as u64;
 /// Where the guest's registers are in a `mcontext_t` of the host's, by their place in `struct user_regs_struct`.
 const ORDER: [usize; 18] = [9, 8, 7, 6, 3, 2, 1, 0, 14, 13, 4, 5, 12, 10, 11, 19, 16, 18];

@@ -9,10 +9,11 @@ mod common;
 use common::{Input, PAGE, config};
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
-use stubguard::config::Config;
+use stubguard::config::{Config, example};
 use stubguard::policy::{Mmap, check_mmap, check_range};
 
-static CONFIG: LazyLock<Config> = LazyLock::new(|| config(0, 2, 3, 832));
+static CONFIG: LazyLock<Config> =
+    LazyLock::new(|| config(Config { mmap_fd_last: 3, ..example::notify() }, 832));
 
 /// Close to where it matters, mostly.
 fn number(input: &mut Input<'_>) -> u64 {

@@ -8,10 +8,11 @@ mod common;
 use common::{FP_SIZES, HANDLED, Input, PAGE, Pages, SIZE, config, fp_offset};
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
-use stubguard::config::Config;
+use stubguard::config::{Config, example};
 use stubguard::notify::report::Hand;
 
-static CONFIGS: LazyLock<[Config; 2]> = LazyLock::new(|| FP_SIZES.map(|size| config(0, 2, 2, size)));
+static CONFIGS: LazyLock<[Config; 2]> =
+    LazyLock::new(|| FP_SIZES.map(|size| config(example::notify(), size)));
 
 fuzz_target!(|bytes: &[u8]| {
     let mut input = Input(bytes);

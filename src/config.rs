@@ -174,63 +174,14 @@ pub fn get() -> Result<&'static Config> {
     GLOBAL.get().ok_or(Errno::ENODEV)
 }
 
+#[cfg(any(test, fuzzing))]
+pub mod example;
+
 #[cfg(test)]
 #[cfg(not(loom))]
-pub(crate) mod tests {
+mod tests {
+    use super::example::{notify, window};
     use super::*;
-
-    /// What UML on x86-64 says.
-    pub(crate) fn example() -> Config {
-        Config {
-            size: size_of::<Config>(),
-            flags: 0,
-            cpus: 2,
-            stub_start: 0x7fff_ffff_c000,
-            page_size: 4096,
-            mmap_fd_first: 2,
-            mmap_fd_last: 2,
-            watchdog_tick_ms: 0,
-            watchdog_budget_ms: 0,
-            kick_signal: 0,
-            log: None,
-            layout: Layout {
-                size: 8192,
-                err: 0,
-                calls_len: 8,
-                calls: 16,
-                call_size: 48,
-                calls_max: 82,
-                call_addr: 0,
-                call_length: 8,
-                call_offset: 16,
-                call_prot: 28,
-                restart_wait: 3952,
-                futex: 3956,
-                signal: 3960,
-                si_offset: 3964,
-                mctx_offset: 3966,
-                arch_data: 3968,
-                arch_size: 24,
-                sigstack: 4096,
-                sigstack_size: 4096,
-            },
-            fp_size: 2696,
-            pool_size: 0,
-            reserved: 0,
-            guest_end: 0,
-        }
-    }
-
-    /// The same in window mode.
-    pub(crate) fn window() -> Config {
-        Config {
-            flags: STUBGUARD_WINDOW,
-            mmap_fd_first: 0,
-            mmap_fd_last: 0,
-            layout: Layout::default(),
-            ..example()
-        }
-    }
 
     #[test]
     fn window_mode_has_its_own_places() {
@@ -244,7 +195,7 @@ pub(crate) mod tests {
             |c| c.mmap_fd_first = 1,
             |c| c.mmap_fd_last = 1,
             |c| c.layout.sigstack = 4096,
-            |c| c.layout = example().layout,
+            |c| c.layout = notify().layout,
             |c| c.page_size = 8192,
             |c| c.fp_size = 0,
             |c| c.fp_size = 2700,
@@ -258,7 +209,7 @@ pub(crate) mod tests {
 
     #[test]
     fn defaults_are_filled_in() {
-        let config = example().validated().unwrap_or_else(|_| unreachable!());
+        let config = notify().validated().unwrap_or_else(|_| unreachable!());
         assert_eq!((config.watchdog_tick_ms, config.watchdog_budget_ms), (1000, 5000));
     }
 
@@ -293,7 +244,7 @@ pub(crate) mod tests {
             |c| c.layout = Layout::default(),
         ];
         for (index, change) in bad.iter().enumerate() {
-            let mut config = example();
+            let mut config = notify();
             change(&mut config);
             assert_eq!(config.validated().err(), Some(Errno::EINVAL), "change {index}");
         }
@@ -314,8 +265,8 @@ pub(crate) mod tests {
         ] {
             let config = Config { guest_end, ..window };
             assert_eq!(config.validated().is_ok(), good, "{guest_end:#x}");
-            let notify = Config { guest_end, ..example() };
-            assert_eq!(notify.validated().is_ok(), guest_end == 0, "{guest_end:#x}");
+            let other = Config { guest_end, ..notify() };
+            assert_eq!(other.validated().is_ok(), guest_end == 0, "{guest_end:#x}");
         }
     }
 }

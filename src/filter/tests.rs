@@ -10,7 +10,7 @@ use super::*;
 use crate::Errno;
 use crate::abi::STUBGUARD_FILTER_MAX;
 use crate::bpf::op;
-use crate::config::tests::example;
+use crate::config::example::notify as example;
 use bpfvm::vm::BpfVM;
 use libc::SECCOMP_RET_ALLOW as ALLOW;
 use libc::SECCOMP_RET_KILL_PROCESS as KILL;

@@ -5,14 +5,14 @@
 
 use super::{Denial, Mmap, check_mmap, check_range};
 use crate::config::Config;
-use crate::config::tests::example;
+use crate::config::example::notify;
 use proptest::prelude::*;
 
 const PAGE: u64 = 4096;
 const STUB: u64 = 0x7fff_ffff_c000;
 
 fn config() -> Config {
-    example()
+    notify()
 }
 
 fn good() -> Mmap {

@@ -17,7 +17,7 @@ use crate::abi::{
 };
 use crate::breach::{Breach, SIGNALS};
 use crate::config::Config;
-use crate::config::tests::window;
+use crate::config::example::window;
 use crate::host::seccomp::Notification;
 use crate::memory::tests::Pages;
 use crate::{Errno, Result, arch};

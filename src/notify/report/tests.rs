@@ -5,7 +5,7 @@
 #![allow(clippy::arithmetic_side_effects, clippy::cast_sign_loss)]
 
 use super::*;
-use crate::config::tests::example;
+use crate::config::example::notify;
 use crate::memory::tests::Pages;
 use proptest::prelude::*;
 
@@ -23,7 +23,7 @@ struct Both {
 impl Both {
     /// A stub that reports a guest's system call as the host and UML's stub would.
     fn proper() -> Self {
-        let config = example();
+        let config = notify();
         let mut shared = Pages::new();
         shared.put(config.layout.signal as usize, libc::SIGSYS);
         shared.put(config.layout.si_offset as usize, SIGINFO);
@@ -128,9 +128,9 @@ fn a_frame_is_whole_on_the_signal_stack() {
 
 #[test]
 fn fp_state_is_where_and_as_large_as_the_host_makes_it() {
-    let fp = example().fp_size;
+    let fp = notify().fp_size;
     let at = |offset: u64| move |both: &mut Both| both.shared.put(SIGSTACK + MCONTEXT as usize + 184, offset);
-    let base = example().stub_data_address(4096);
+    let base = notify().stub_data_address(4096);
     for pointer in [0, base - 64, base + 4096, base + 1024 + 8, base + 64, u64::MAX, (base + 1024) | 1 << 63]
     {
         assert_eq!(forged(0, at(pointer)), Err(Breach::FpState), "{pointer:#x}");

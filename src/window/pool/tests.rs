@@ -6,7 +6,7 @@ use super::*;
 #[cfg(not(loom))]
 mod alone {
     use super::*;
-    use crate::config::tests::example;
+    use crate::config::example::notify;
     use crate::window::stub::{Limit, State};
     use proptest::prelude::*;
 
@@ -23,7 +23,7 @@ mod alone {
     /// One test, as there is one pool.
     #[test]
     fn the_last_in_is_the_first_out() {
-        let config = |pool_size| Config { pool_size, ..example() };
+        let config = |pool_size| Config { pool_size, ..notify() };
         assert!(take().is_none());
         assert_eq!(put(&config(0), &mut parked(1)), Err(Errno::ENOSPC));
         for pid in 1..=3 {
