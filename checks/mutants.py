@@ -68,7 +68,7 @@ MUTANTS = [
     ("claim: free while its value is still at its end", "src/claim.rs",
      "let result = value.ok_or(Errno::EALREADY).and_then(end);\n        self.release(EMPTY);",
      "self.release(EMPTY);\n        let result = value.ok_or(Errno::EALREADY).and_then(end);"),
-    ("pool: not washed", "src/capi/window.rs", "parked.wash(cpu)?;", "let _ = cpu;"),
+    ("pool: not washed", "src/window/pool.rs", "self.wash(cpu)?;", "let _ = cpu;"),
     ("calls: all notify, whoever watches", "src/window/guest.rs", "let trap = guest.trap || ", "let trap = "),
 ]
 

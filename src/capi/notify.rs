@@ -2,15 +2,13 @@
 //! Notify mode.
 
 use super::{MmId, monitor, ret};
-use crate::abi::STUBGUARD_LISTENER_FD;
-use crate::host::{pidfd, seccomp};
 use crate::memory::StubData;
 use crate::notify::report::Hand;
 use crate::notify::serve::Batch;
-use crate::{Errno, Result, config};
+use crate::{Errno, Result, config, notify};
 use core::ffi::{c_int, c_void};
 use core::ptr::NonNull;
-use std::os::fd::{AsFd, IntoRawFd};
+use std::os::fd::IntoRawFd;
 
 /// Gets the listener of a stub that has installed its filter, as a new fd of the calling process:
 /// close-on-exec, in SYNC_WAKE_UP mode where the host has that. The stub keeps its own, which is of
@@ -31,14 +29,7 @@ pub unsafe extern "C" fn get_stub_listener(pid: c_int, identity: *mut u64) -> c_
         if pid <= 0 || identity.is_null() || !identity.is_aligned() {
             return Err(Errno::EINVAL);
         }
-        let process = pidfd::open(pid)?;
-        let number = pidfd::identity(&process, pid)?;
-        let listener = pidfd::getfd(process.as_fd(), STUBGUARD_LISTENER_FD)?;
-        if !seccomp::is_listener(listener.as_fd()) {
-            return Err(Errno::ENOTTY);
-        }
-        // An older host: slower, not weaker.
-        let _ = seccomp::set_sync_wake_up(listener.as_fd());
+        let (listener, number) = notify::listener(pid)?;
         // SAFETY: the caller's, not NULL, aligned.
         unsafe { identity.write(number) };
         Ok(listener.into_raw_fd())

@@ -170,11 +170,7 @@ pub unsafe extern "C" fn stubguard_stub_put(stub: *mut StubRecord, mm_id: *mut M
     ret::call(|| {
         // SAFETY: the caller's promise.
         let mut parked = unsafe { parked(stub, mm_id) }?;
-        if !pool::has_room(parked.monitor.config) {
-            return Err(Errno::ENOSPC);
-        }
-        parked.wash(cpu)?;
-        pool::put(parked.monitor.config, parked.stub)
+        parked.put(cpu)
     })
 }
 

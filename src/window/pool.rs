@@ -20,11 +20,13 @@
 //! Only a stub that is parked, and has never done what honest code does not do, is taken in; one that does
 //! anything else when it is washed is not.
 
+use super::Parked;
 use super::stub::Stub;
 use crate::abi::STUBGUARD_POOL_MAX;
 use crate::claim::ClaimCell;
 use crate::config::Config;
 use crate::{Errno, Result, counters};
+use core::ffi::c_int;
 
 /// A place for one stub.
 type Place = ClaimCell<Stub>;
@@ -41,9 +43,22 @@ loom::lazy_static! {
     static ref POOL: Vec<Place> = (0..STUBGUARD_POOL_MAX).map(|_| Place::new()).collect();
 }
 
-/// Whether one more may be kept.
-#[must_use]
-pub fn has_room(config: &Config) -> bool {
+impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
+    /// Washes a stub, and keeps it for another mm.
+    ///
+    /// # Errors
+    /// `ENOSPC` if there are enough; `EINVAL` if it is not parked, or not to be trusted; as [`Parked::wash`].
+    pub fn put(&mut self, cpu: c_int) -> Result<()> {
+        // To wash a stub costs more than to look.
+        if !has_room(self.monitor.config) {
+            return Err(Errno::ENOSPC);
+        }
+        self.wash(cpu)?;
+        put(self.monitor.config, self.stub)
+    }
+}
+
+fn has_room(config: &Config) -> bool {
     let pool: &[Place] = &POOL;
     pool.iter().take(config.pool_size as usize).any(Place::is_empty)
 }
@@ -52,7 +67,7 @@ pub fn has_room(config: &Config) -> bool {
 ///
 /// # Errors
 /// `EINVAL` if it is not parked, or not to be trusted; `ENOSPC` if there are enough.
-pub fn put(config: &Config, stub: &mut Stub) -> Result<()> {
+fn put(config: &Config, stub: &mut Stub) -> Result<()> {
     let pool: &[Place] = &POOL;
     put_into(pool.get(..config.pool_size as usize).ok_or(Errno::EINVAL)?, stub)
 }
