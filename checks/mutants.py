@@ -70,6 +70,17 @@ MUTANTS = [
      "self.release(EMPTY);\n        let result = value.ok_or(Errno::EALREADY).and_then(end);"),
     ("pool: not washed", "src/window/pool.rs", "self.wash(cpu)?;", "let _ = cpu;"),
     ("calls: all notify, whoever watches", "src/window/guest.rs", "let trap = guest.trap || ", "let trap = "),
+    ("resume: a result that restarts the call is its answer", "src/window/run.rs", "(!RESTARTS.contains(&result)).then_some(result)", "Some(result)"),
+    ("resume: another guest's call is answered", "src/window/run.rs", " || !caller.registers.is(&guest.state.registers)", ""),
+    ("resume: a step is forgotten in a call", "src/window/run.rs", " || guest.step || ", " || "),
+    ("resume: a batch is forgotten in a call", "src/window/run.rs", "if !resume.calls.is_empty() || guest.step", "if guest.step"),
+    ("resume: the call that leads to a batch is not remembered", "src/window/run.rs", "self.stub.trap |= ", "let _ = "),
+    ("resume: frames are made for ever", "src/window/run.rs", "            self.stub.trap = false;\n", ""),
+    ("caller: told though its registers are fetched", "src/window/run.rs", "        self.caller.store(0, Ordering::Release);\n", ""),
+    ("pool: what the last guest did is held against the next", "src/window/stub.rs", "        (self.trapped, self.trap) = (false, false);\n", ""),
+    ("sizes: an older caller's memory is written behind its end", "src/capi/sized.rs", "let rest = size.min(size_of::<T>())", "let rest = size_of::<T>()"),
+    ("sizes: what a newer caller asks for is ignored", "src/capi/sized.rs", "if unsafe { byte.read() } != 0 {", "if false {"),
+    ("record: memory without one is taken for one", "src/capi/window.rs", "if mark == Record::MARK {", "if true {"),
 ]
 
 
