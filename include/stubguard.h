@@ -2,19 +2,27 @@
 /*
  * stubguard: hardens the seccomp userspace stub of User Mode Linux.
  *
+ * The words (docs/design.md has more):
+ *  - Stub: the host process in which one mm's guest code runs.
+ *  - Monitor: the host thread of a guest CPU. It runs the guest kernel and calls these functions.
+ *    "The monitor's thread of that stub" is the thread that runs the stub's guest at the moment.
+ *  - Listener: the fd by which the monitor receives and answers a stub's seccomp notifications.
+ *  - Park: the host call by which a stub of window mode hands over to the monitor.
+ *  - Batch: the memory calls that a stub runs at its next resume.
+ *
  * What holds for every function here:
- *  - It returns 0 or a count, or a negative errno; outputs are written only on success, and bad
- *    arguments change nothing. errno itself stays as it was.
- *  - Where nothing else is said it takes no lock, allocates nothing, waits for nothing without a
- *    bound, and may be interrupted at any instruction by a signal handler that calls it again.
- *  - It uses less than 2 KiB of stack, the page-table hook and the log function not counted
- *    (stubguard_init() and the watchdog's start: less than 8 KiB).
+ *  - It returns 0 or a count, or a negative errno. errno itself stays as it was.
+ *  - It writes outputs only on success. Bad arguments change nothing.
+ *  - It takes no lock, allocates nothing, and waits for nothing without a bound. A signal handler may
+ *    interrupt it at any instruction and call it again. Exceptions are documented.
+ *  - It uses less than 2 KiB of stack, without the page-table hook and the log function.
+ *    (stubguard_init() and start_seccomp_watchdog(): less than 8 KiB.)
  *  - "Series" names the patch of "um: skas: harden the seccomp userspace stub" (2026-06-20) that
- *    has a function of that name or purpose.
+ *    has a function of that name or purpose. "See" names a manual page.
  *
- * The process keeps one configuration, one set of counters, one watchdog: all global state there is.
+ * The process has one configuration, one set of counters and one watchdog. There is no other global state.
  *
- * How it is used in window mode; without the errors, each of which is to be looked at:
+ * The general pattern of use in window mode (without error checks; a caller must check each result):
  *
  *	static void start(const struct stubguard_config *config, void *code_page)
  *	{
@@ -23,7 +31,7 @@
  *		start_seccomp_watchdog();
  *	}
  *
- *	// `pid` has been made with CLONE_FILES, has called stubguard_listen(), and runs the code page.
+ *	// `pid` was made with CLONE_FILES, has called stubguard_listen(), and runs the code page.
  *	static void guest(struct stubguard_stub *stub, struct mm_id *mm, void *shared, int pid, int listener,
  *			  struct stubguard_resume *next, siginfo_t *siginfo, int (*handle)(struct stubguard_event *))
  *	{
@@ -57,35 +65,35 @@ struct mm_id;       /* opaque: passed through to stub_mmap_allowed(), never look
 struct sock_filter; /* <linux/filter.h> */
 
 /**
- * The most CPUs that a guest may have: the upper end of UML's `NR_CPUS` range.
+ * How many CPUs a guest may have at most: the upper end of UML's `NR_CPUS` range.
  */
 #define STUBGUARD_MAX_CPUS 64
 
 /**
- * The largest `stubguard_config.watchdog_budget_ms`: an hour.
+ * The largest `stubguard_config.watchdog_budget_ms`: an hour, in milliseconds.
  */
 #define STUBGUARD_BUDGET_MAX_MS 3600000
 
 /**
- * The most stubs that can be kept.
+ * The largest `stubguard_config.pool_size`.
  */
 #define STUBGUARD_POOL_MAX 64
 
 /**
- * `stubguard_config.flags`: fail `stubguard_init()` if the host lacks anything that protection
- * needs. Without it the library runs with what there is; `stubguard_features()` tells.
+ * `stubguard_config.flags`: stubguard_init() fails if the host lacks anything that protection needs. Without
+ * the flag the library runs with what there is; stubguard_features() tells.
  */
 #define STUBGUARD_REQUIRE 1
 
 /**
- * `stubguard_config.flags`: the guest's time is not the host's (UML's time-travel modes), so
- * nothing can be concluded from a stub's silence: there is no watchdog.
+ * `stubguard_config.flags`: the guest's time is not the host's (UML's time-travel modes). A stub's silence
+ * means nothing then, so there is no watchdog.
  */
 #define STUBGUARD_TIME_TRAVEL 2
 
 /**
- * `stubguard_config.flags`: stubs are parked ones, which run the library's code: window mode, with
- * the functions `stubguard_stub_*()`. Without it: notify mode.
+ * `stubguard_config.flags`: window mode. Stubs run the library's code, and the functions are
+ * `stubguard_stub_*()`. Without the flag: notify mode.
  */
 #define STUBGUARD_WINDOW 4
 
@@ -105,94 +113,96 @@ struct sock_filter; /* <linux/filter.h> */
 #define STUBGUARD_LOG_INFO 6
 
 /**
- * `stubguard_features()`: stubs can have listeners, and the monitor can get hold of them (Linux
- * 5.9). Without it there is no protection at all.
+ * `stubguard_features()`: stubs can have listeners, and the monitor can get them (Linux 5.9). Without it
+ * there is no protection at all.
  */
 #define STUBGUARD_F_LISTENER 1
 
 /**
- * `stubguard_features()`: the host tells what the watchdog must know (/proc). Without it a stub
- * can keep the monitor waiting for ever.
+ * `stubguard_features()`: /proc tells what the watchdog must know. Without it a stub can keep the monitor
+ * waiting for ever.
  */
 #define STUBGUARD_F_WATCHDOG 2
 
 /**
- * `stubguard_features()`: a suspended stub is not disturbed by signals (Linux 5.19). Without it
- * more notifications are withdrawn: slower, not weaker.
+ * `stubguard_features()`: signals do not disturb a suspended stub (Linux 5.19). Without it the host
+ * withdraws more notifications: slower, not weaker.
  */
 #define STUBGUARD_F_WAIT_KILLABLE 4
 
 /**
- * `stubguard_features()`: monitor and stub take turns on one CPU (Linux 6.6). Without it slower,
- * not weaker.
+ * `stubguard_features()`: monitor and stub take turns on one CPU (Linux 6.6). Without it: slower, not
+ * weaker.
  */
 #define STUBGUARD_F_SYNC_WAKE_UP 8
 
 /**
- * `stubguard_features()`: a stub can set its FS and GS base by itself (Linux 5.9, on processors that
- * have FSGSBASE). Without it a parked stub may call arch_prctl for that: slower, not weaker.
+ * `stubguard_features()`: a stub can set its FS and GS base by itself (Linux 5.9, on processors with
+ * FSGSBASE). Without it stubs of window mode may call arch_prctl(2) for that: slower, not weaker.
  */
 #define STUBGUARD_F_FSGSBASE 16
 
 /**
- * `stubguard_features()`: a monitor that waits for a notification learns of the stub's death (Linux
- * 6.11), reaped or not. Without it the monitor of a parked stub polls before it waits: slower, not weaker.
+ * `stubguard_features()`: a monitor that waits for a notification learns of the stub's death, reaped or not
+ * (Linux 6.11). Without it a monitor in window mode polls before it waits: slower, not weaker.
  */
 #define STUBGUARD_F_RECEIVE_ENDS 32
 
 /**
- * `stubguard_features()`: a process can have its system calls dispatched by a byte of its own (Linux 5.11),
- * which decides whether a guest's calls notify. Without it they all make a signal frame: slower, not
- * weaker.
+ * `stubguard_features()`: the host has syscall user dispatch (Linux 5.11). A byte of the stub then decides
+ * whether its guest's calls notify. Without it they all make a signal frame: slower, not weaker.
  */
 #define STUBGUARD_F_DISPATCH 64
 
 /**
- * `stubguard_features()`: this process has no seccomp filter, so that nobody but the monitor answers guests'
- * calls. Without it, or if /proc does not tell, they all make a signal frame: slower, not weaker.
+ * `stubguard_features()`: this process has no seccomp filter, so only the monitor answers guests' calls.
+ * Without it, or if /proc does not tell, they all make a signal frame: slower, not weaker.
  */
 #define STUBGUARD_F_UNFILTERED 128
 
 /**
- * How many reasons for a denial there are: see `stubguard_denial_name()`.
+ * How many reasons for a denial there are: see stubguard_denial_name().
  */
 #define STUBGUARD_DENIALS 12
 
 /**
- * A number that no filter exceeds; what a caller's array needs.
+ * How many instructions the longest filter has, or more: the size of a caller's array.
  */
 #define STUBGUARD_FILTER_MAX 192
 
 /**
- * The fd under which a stub holds its own listener: it has closed all but fd 0 before, and the
- * host gives the lowest number that is free.
+ * Notify mode: the fd by which a stub has its own listener. The stub has closed all fds but fd 0 before, and
+ * the host gives the lowest free number.
  */
 #define STUBGUARD_LISTENER_FD 1
 
 /**
- * The number under which a stub has the memory's fd, from its start on.
+ * Window mode: the fd by which a stub has the guest's memory, from its start on.
  */
 #define STUBGUARD_MEMORY_FD 1
 
 /**
- * Bytes of a parked stub's data: a control page, and the signal stack.
+ * Window mode: bytes of a stub's data, which is a control page and the signal stack.
  */
 #define STUBGUARD_DATA_SIZE 8192
 
 /**
- * Where in a parked stub's data its signal stack begins.
+ * Window mode: offset of the signal stack in a stub's data, in bytes.
  */
 #define STUBGUARD_STACK 4096
 
 /**
- * Bytes of a parked stub's signal stack.
+ * Window mode: bytes of a stub's signal stack.
  */
 #define STUBGUARD_STACK_SIZE 4096
 
 /**
- * A byte at this offset of the stub's data decides what becomes of a guest's calls (syscall user
- * dispatch): with 0 they go to the filters, by which most notify or all trap; with 1 they make a signal frame, and
- * no filter sees them. The monitor writes it on every resume. A guest that does changes the cost of its own calls, or ends itself.
+ * Window mode: offset of the byte in a stub's data that dispatches its guest's calls (syscall user
+ * dispatch). 0: calls go to the filters, by which most notify or all trap. 1: calls make a signal frame, and
+ * no filter sees them.
+ *
+ * The monitor writes the byte on every resume. A guest that writes it only changes the cost of its own
+ * calls, or ends itself.
  */
 #define STUBGUARD_SELECTOR 4088
 
@@ -207,18 +217,18 @@ struct sock_filter; /* <linux/filter.h> */
 #define STUBGUARD_CALL_MUNMAP 2
 
 /**
- * `stubguard_call.kind`: mprotect, which takes the right to write from pages that the stub was
- * given readable, writable and executable, and leaves the other two. Its `prot` is of no meaning.
+ * `stubguard_call.kind`: mprotect, which drops write permission. The pages must have been mapped readable,
+ * writable and executable; the other two rights stay. `prot` is not used.
  */
 #define STUBGUARD_CALL_WRPROTECT 3
 
 /**
- * How many calls a batch may have. There is room for more in the stub's page, as some may have to be split.
+ * How many calls a batch may have. The control page has room for more, as some calls must be split.
  */
 #define STUBGUARD_CALLS_MAX 104
 
 /**
- * Words of `struct user_regs_struct`: how many, and which.
+ * How many words a guest's registers have. They are those of `struct user_regs_struct`, in its order.
  */
 #define STUBGUARD_REGISTERS 27
 
@@ -233,29 +243,32 @@ struct sock_filter; /* <linux/filter.h> */
 #define STUBGUARD_RESUME_WATCHED 2
 
 /**
- * `stubguard_resume.flags`: other threads of the guest process may want the stub while this one is in a call.
+ * `stubguard_resume.flags`: other threads of the guest process may need the stub while this guest is in a
+ * call.
  */
 #define STUBGUARD_RESUME_SHARED 4
 
 /**
- * Takes one line, NUL-terminated, without a newline.
+ * Takes one line for the log: NUL-terminated, without a newline.
  *
- * `level` is one of `STUBGUARD_LOG_*`. `message` is valid only until the function returns. It is
- * called on the thread that had something to say, which may be the watchdog's: that thread has
- * all signals blocked and its own seccomp filter, so no kernel code may run on it, and of system
- * calls just write(2) and writev(2) work.
+ * `level`: one of `STUBGUARD_LOG_*`. `message`: valid only until the function returns.
+ *
+ * It is called on the thread that has something to say. That may be the watchdog's thread, which has all
+ * signals blocked and a seccomp filter of its own. So no kernel code may run there, and of system calls only
+ * write(2) and writev(2) work.
  */
 typedef void (*stubguard_log_fn)(int level, const char *message);
 
 /**
- * Where things are in the stub's data, the memory that monitor and stub share; all in bytes.
+ * Notify mode: where the members of UML's `struct stub_data` are, in bytes. Monitor and stub share this
+ * memory.
  *
- * UML's `struct stub_data`. Nothing of it is ever read but by `stubguard_collect()`, which bounds every value, and
- * nothing written but by `stubguard_publish()`. Notify mode's: in window mode all is 0.
+ * Only stubguard_collect() reads it, and bounds every value. Only stubguard_publish() writes it. In window
+ * mode all members are 0.
  */
 struct stubguard_layout {
         /**
-         * Size of all stub data; it starts one page after the stub's code.
+         * Size of all stub data. It starts one page after the stub's code.
          */
         uint32_t size;
         /**
@@ -299,8 +312,8 @@ struct stubguard_layout {
          */
         uint32_t restart_wait;
         /**
-         * `futex`: C `unsigned int`. The monitor hands over by it; the library only tells the stub's
-         * filter its address.
+         * `futex`: C `unsigned int`. The monitor hands over by it. The library only puts its address into the
+         * stub's filter.
          */
         uint32_t futex;
         /**
@@ -334,10 +347,11 @@ struct stubguard_layout {
 };
 
 /**
- * What `stubguard_init()` is told. Members that are zero take the default named there.
+ * The configuration of the library: see stubguard_init(). A member that is 0 takes the default that is named
+ * there.
  *
- * The size comes first and is the version: members are only ever added at the end, and a
- * library takes any size that it knows.
+ * The size comes first and is the version. Members are only added at the end. The library takes any size
+ * that it knows.
  */
 struct stubguard_config {
         /**
@@ -349,21 +363,21 @@ struct stubguard_config {
          */
         uint32_t flags;
         /**
-         * Number of CPUs that the guest has, 1 to `STUBGUARD_MAX_CPUS`.
+         * How many CPUs the guest has: 1 to `STUBGUARD_MAX_CPUS`.
          */
         uint32_t cpus;
         /**
-         * Where the stub's code page is in each stub (UML's `STUB_START`). What lies below is the
-         * guest's, what is mapped from here on is the stub's own.
+         * The address of the stub's code page in each stub (UML's `STUB_START`). Everything below is the
+         * guest's. Everything from here on is the stub's own.
          */
         uint64_t stub_start;
         /**
-         * Bytes in a guest page; a power of two, 4096 at least.
+         * Bytes in a guest page: a power of two, at least 4096.
          */
         uint32_t page_size;
         /**
-         * Notify mode: the lowest number under which a stub can hold an fd of the guest's memory. Window mode: 0, as it is
-         * `STUBGUARD_MEMORY_FD`.
+         * Notify mode: the lowest fd number by which a stub can have the guest's memory. Window mode: 0, as the
+         * number is `STUBGUARD_MEMORY_FD`.
          */
         int32_t mmap_fd_first;
         /**
@@ -371,25 +385,25 @@ struct stubguard_config {
          */
         int32_t mmap_fd_last;
         /**
-         * How often the watchdog looks, in milliseconds; default 1000, in window mode 200.
+         * How often the watchdog looks, in milliseconds. Default: 1000, in window mode 200.
          */
         uint32_t watchdog_tick_ms;
         /**
-         * How long a stub may keep the monitor waiting, in milliseconds of its own CPU time or of
-         * sleep; default 5000, in window mode 800; at least two ticks, `STUBGUARD_BUDGET_MAX_MS` at most.
+         * How long a stub may keep the monitor waiting, in milliseconds of its own CPU time or sleep. At least
+         * two ticks, at most `STUBGUARD_BUDGET_MAX_MS`. Default: 5000, in window mode 800.
          */
         uint32_t watchdog_budget_ms;
         /**
-         * A signal that nobody else uses, by which the watchdog gets a monitor out of a host call
-         * that does not return; 0 for none. UML's own signals do not: their handlers restart calls.
+         * A signal that nobody else uses; 0 for none. By it the watchdog interrupts a monitor that hangs in a
+         * host call. UML's own signals do not fit: their handlers restart calls.
          */
         int32_t kick_signal;
         /**
-         * Where lines go; may be NULL.
+         * Takes the lines for the log; may be NULL.
          */
         stubguard_log_fn log;
         /**
-         * Notify mode: the stub data's layout. Window mode: all 0.
+         * Notify mode: the layout of the stub data. Window mode: all 0.
          */
         struct stubguard_layout layout;
         /**
@@ -405,16 +419,17 @@ struct stubguard_config {
          */
         uint32_t reserved;
         /**
-         * Window mode: no guest's code is at this address or above (UML's `TASK_SIZE`), and a new stub's own
-         * code is, until its first batch unmaps it. A multiple of 2^32, `stub_start` at most. With it, guests'
-         * calls are answered by notification, where the host has `STUBGUARD_F_WAIT_KILLABLE`, `STUBGUARD_F_DISPATCH`
-         * and `STUBGUARD_F_UNFILTERED`; 0: they all make a signal frame.
+         * Window mode: the end of the addresses where guests have code (UML's `TASK_SIZE`). A multiple of 2^32,
+         * at most `stub_start`. A new stub's own code must be above it, until the first batch unmaps that code.
+         *
+         * If it is not 0, and the host has `STUBGUARD_F_WAIT_KILLABLE`, `STUBGUARD_F_DISPATCH` and
+         * `STUBGUARD_F_UNFILTERED`, most calls of guests notify. Otherwise all of them make a signal frame.
          */
         uint64_t guest_end;
 };
 
 /**
- * All counters since the process started, as `stubguard_stats_get()` returns them.
+ * The counters since the process started: see stubguard_stats_get().
  */
 struct stubguard_stats {
         /**
@@ -422,7 +437,7 @@ struct stubguard_stats {
          */
         uint64_t served;
         /**
-         * Calls let through.
+         * Calls that the host was let run.
          */
         uint64_t allowed;
         /**
@@ -430,34 +445,34 @@ struct stubguard_stats {
          */
         uint64_t denied[STUBGUARD_DENIALS];
         /**
-         * Notifications that the host withdrew before they were answered: a signal came, or the stub was ended.
+         * Notifications that the host withdrew before their answer: a signal came, or the stub was ended.
          */
         uint64_t resynchronised;
         /**
-         * Reports that broke the protocol.
+         * Reports of stubs that broke the protocol.
          */
         uint64_t breaches;
         /**
-         * Waits in which a stub kept the monitor waiting for a watchdog's tick and more.
+         * Waits in which a stub kept the monitor waiting for a tick of the watchdog, or longer.
          */
         uint64_t stalls;
         /**
-         * Stubs killed, by the watchdog or through `stubguard_kill_stub()`.
+         * Stubs killed by the watchdog or by stubguard_kill_stub().
          */
         uint64_t kills;
         /**
-         * Stubs kept for another address space.
+         * Stubs kept for another mm.
          */
         uint64_t recycled;
 };
 
 /**
- * The memory of a stub's record: the library's alone. The caller has it somewhere out of the guest's reach, as long as
- * there is the stub, and does not move it.
+ * Memory for the record of a stub. Only the library uses it. The caller keeps it out of the guest's reach as
+ * long as the stub exists, and does not move it.
  */
 struct stubguard_stub {
         /**
-         * Of no meaning to a caller.
+         * Not for callers.
          */
         uint64_t opaque[32];
 };
@@ -475,11 +490,11 @@ struct stubguard_stub_info {
          */
         void *shared;
         /**
-         * Tells the process from all others that have had or will have this pid; 0 before stubguard_stub_attach().
+         * A number that no other process with this pid has had or will have; 0 before stubguard_stub_attach().
          */
         uint64_t identity;
         /**
-         * The host's process; 0 before stubguard_stub_attach().
+         * The host process; 0 before stubguard_stub_attach().
          */
         int pid;
         /**
@@ -489,19 +504,19 @@ struct stubguard_stub_info {
 };
 
 /**
- * A call of the batch.
+ * One call of a batch.
  */
 struct stubguard_call {
         /**
-         * Where in the guest's address space.
+         * Address in the guest.
          */
         uint64_t addr;
         /**
-         * How much, in bytes.
+         * Length in bytes.
          */
         uint64_t length;
         /**
-         * mmap: where in the memory's file.
+         * mmap: offset in the memory file, in bytes.
          */
         uint64_t offset;
         /**
@@ -509,13 +524,13 @@ struct stubguard_call {
          */
         uint32_t prot;
         /**
-         * A `STUBGUARD_CALL_*`.
+         * `STUBGUARD_CALL_*`.
          */
         uint32_t kind;
 };
 
 /**
- * What a stub is to do: see stubguard_stub_resume(). Members are only added at the end.
+ * What a stub shall do: see stubguard_stub_resume(). Members are only added at the end.
  */
 struct stubguard_resume {
         /**
@@ -523,23 +538,23 @@ struct stubguard_resume {
          */
         size_t size;
         /**
-         * `STUBGUARD_RESUME_*`: what is known of the guest.
+         * `STUBGUARD_RESUME_*`: how to resume, and what is known of the guest.
          */
         uint32_t flags;
         /**
-         * The CPU that waits, should that be needed: as for seccomp_wd_enter().
+         * The CPU that waits, if a wait is needed: as for seccomp_wd_enter().
          */
         int cpu;
         /**
-         * The batch.
+         * The batch; not used if `calls_len` is 0.
          */
         const struct stubguard_call *calls;
         /**
-         * How many calls it has: `STUBGUARD_CALLS_MAX` at most.
+         * How many calls the batch has: at most `STUBGUARD_CALLS_MAX`.
          */
         uint32_t calls_len;
         /**
-         * 0.
+         * Must be 0.
          */
         uint32_t reserved;
         /**
@@ -554,48 +569,49 @@ struct stubguard_resume {
 };
 
 /**
- * What a park says: see stubguard_stub_wait().
+ * Why a stub has stopped: see stubguard_stub_wait().
  */
 struct stubguard_event {
         /**
-         * sizeof(struct stubguard_event), as the caller knows it: it gets as much.
+         * sizeof(struct stubguard_event), as the caller knows it. The caller gets that many bytes.
          */
         size_t size;
         /**
-         * The signal by which the guest stopped; 0 if it has not run: a batch is done, or has failed.
+         * The signal by which the guest stopped. 0 if it has not run: the batch is done, or has failed.
          */
         int signal;
         /**
-         * 1 if the guest has not run, although it was resumed: registers are as they were.
+         * 1 if the guest was resumed, but a signal came before it ran. Its registers are as they were: resume
+         * again.
          */
         int again;
         /**
-         * What a call of the batch answered, a negative errno; 0 if all are done.
+         * The negative errno by which a call of the batch failed; 0 if none failed.
          */
         int error;
         /**
-         * How many calls were done before.
+         * If a call of the batch failed: how many calls were done before it.
          */
         int done;
         /**
-         * The call by which the guest stopped, with SIGSYS; else -1.
+         * If the guest stopped by a system call (SIGSYS): its number; else -1.
          */
         int syscall;
         /**
-         * 1 if the call has come by notification: of the registers only those are known that the call has, the others are
-         * in the stub until stubguard_stub_fetch() or a resume takes them over.
+         * 1 if the guest's call notified. Only the registers that the call names are known. The others stay in
+         * the stub until stubguard_stub_fetch() or a resume fetches them.
          */
         int notified;
         /**
-         * With SIGSEGV: the page fault's error code,
+         * With SIGSEGV: the error code of the page fault.
          */
         uint64_t error_code;
         /**
-         * its address,
+         * With SIGSEGV: the address of the page fault.
          */
         uint64_t address;
         /**
-         * and the number of the exception.
+         * With SIGSEGV: the number of the exception.
          */
         uint64_t trap;
 };
@@ -607,17 +623,17 @@ extern "C" {
 #endif // __cplusplus
 
 /**
- * Provided by the caller, not by the library: does the guest's page table grant this page?
+ * Says whether the guest's page table grants a page. The caller provides this function, not the library.
  *
- * Asked once for each page of each mmap call of a stub, on the thread that called
+ * The library asks once for each page of each mmap call of a stub. It asks on the thread that called
  * seccomp_notify_serve(), seccomp_notify_drain(), seccomp_serve_stub_syscalls(), or in window mode
  * stubguard_stub_resume().
  *
- * `mm_id`: as given to that function. `addr`: the page's address in the guest. `prot`:
- * `PROT_READ | PROT_WRITE | PROT_EXEC`, or less. `offset`: where the page would be in the
- * memory file, in bytes. Returns 0 for no; anything else
- * for: the page is present, its frame is at that offset, and each right in `prot` is granted.
- * It must not block, and not call the library. Series: patch 3.
+ * `mm_id`: as given to that function. `addr`: the page's address in the guest. `prot`: `PROT_READ |
+ * PROT_WRITE | PROT_EXEC`, or less. `offset`: where the page would be in the memory file, in bytes.
+ *
+ * Returns 0 for no. Any other value means: the page is present, its frame is at that offset, and each
+ * right in `prot` is granted. It must not block, and must not call the library. Series: patch 3.
  */
 extern int stub_mmap_allowed(struct mm_id *mm_id,
                              unsigned long addr,
@@ -625,120 +641,146 @@ extern int stub_mmap_allowed(struct mm_id *mm_id,
                              unsigned long offset);
 
 /**
- * Starts the library: checks the configuration, finds out what the host offers, and says so and the mode in
- * one line (level `STUBGUARD_LOG_INFO`, or `STUBGUARD_LOG_WARNING` if protection lacks something).
+ * Starts the library: checks the configuration, finds out what the host offers, and sends one line about
+ * both to the log.
  *
- * `config`: copied. Call it once, before all other functions, while the process has one thread.
- * It makes and ends a process, and takes a few milliseconds; it uses about 2.5 KiB of stack.
+ * The line's level is `STUBGUARD_LOG_INFO`, or `STUBGUARD_LOG_WARNING` if protection lacks something.
  *
- * Returns 0; -EINVAL for a configuration that cannot be meant; -E2BIG if it is larger than this
- * library knows and the rest is not zero; -EALREADY if the library has been started; -EOPNOTSUPP
- * if the host lacks what `STUBGUARD_REQUIRE` asks for (then it may be called again without).
+ * `config`: copied. Call this once, before all other functions, while the process has one thread. It makes
+ * and ends a process, and takes a few milliseconds. It uses about 2.5 KiB of stack.
+ *
+ * Returns
+ * - 0;
+ * - -EINVAL: a member is out of its bounds;
+ * - -E2BIG: the structure is larger than this library knows, and the rest is not zero;
+ * - -EALREADY: the library has been started;
+ * - -EOPNOTSUPP: the host lacks what `STUBGUARD_REQUIRE` asks for. The caller may call again without that
+ *   flag.
  */
 int stubguard_init(const struct stubguard_config *config);
 
 /**
- * What the host offers: `STUBGUARD_F_*`; 0 before stubguard_init().
+ * Returns what the host offers: `STUBGUARD_F_*`; 0 before stubguard_init().
  *
- * Any thread, at any time; a signal handler too.
+ * Any thread, at any time, also in a signal handler.
  */
 uint32_t stubguard_features(void);
 
 /**
- * The library's version, as in "0.1.0". A constant, never freed. Any thread, at any time.
+ * Returns the library's version, as in "0.1.0".
+ *
+ * The text is a constant; do not free it. Any thread, at any time.
  */
 const char *stubguard_version(void);
 
 /**
  * Copies the counters.
  *
- * `out`: at least `size` bytes. `size`: sizeof(struct stubguard_stats) as the caller knows it; an
- * older, smaller one gets what it knows. All counters are 64 bits and only grow. Any thread, at
- * any time.
+ * `out`: room for `size` bytes. `size`: sizeof(struct stubguard_stats) as the caller knows it. An older
+ * caller's smaller structure gets the counters that it has. Each counter has 64 bits and only grows. Any
+ * thread, at any time.
  *
  * Returns 0; -EINVAL for NULL, or a size that is 0, no multiple of 8, or larger than the library's.
  */
-int stubguard_stats_get(struct stubguard_stats *out, size_t size);
+int stubguard_stats_get(struct stubguard_stats *out,
+                        size_t size);
 
 /**
- * What `stubguard_stats.denied[index]` counts, as in "page_table"; NULL if there is no such
- * reason. A constant, never freed. Any thread, at any time.
+ * Returns the name of what `stubguard_stats.denied[index]` counts, as in "page_table"; NULL if there is no
+ * such reason.
+ *
+ * The text is a constant; do not free it. Any thread, at any time.
  */
 const char *stubguard_denial_name(size_t index);
 
 /**
- * Writes the seccomp filter that a stub must install, with the flags stubguard_filter_flags(), as
- * its last step before it runs the guest.
+ * Writes the seccomp filter that a stub must install as its last step before it runs the guest. The flags
+ * for seccomp(2) are stubguard_filter_flags().
  *
- * `out`: room for `capacity` instructions; `STUBGUARD_FILTER_MAX` are always enough. The stub must
- * have closed all fds but fd 0 before: in notify mode its listener becomes fd 1, in window mode the
- * numbers from 1 on are the memory fds'. Any thread.
+ * `out`: room for `capacity` instructions; `STUBGUARD_FILTER_MAX` are always enough. In notify mode the stub
+ * must have closed all fds but fd 0 before, so that its listener becomes fd `STUBGUARD_LISTENER_FD`. In
+ * window mode fd `STUBGUARD_MEMORY_FD` is the guest's memory. Any thread.
  *
- * Returns the number of instructions; -ENODEV before stubguard_init(); -EINVAL for NULL; -ENOSPC.
- * Series: patches 1, 2, 5.
+ * Returns the number of instructions; -ENODEV before stubguard_init(); -EINVAL for NULL; -ENOSPC if
+ * `capacity` is too small. Series: patches 1, 2, 5.
  */
-int stubguard_filter(struct sock_filter *out, size_t capacity);
+int stubguard_filter(struct sock_filter *out,
+                     size_t capacity);
 
 /**
- * The flags for seccomp(SECCOMP_SET_MODE_FILTER) in a stub. In notify mode NEW_LISTENER, and
- * WAIT_KILLABLE_RECV where the host has it: seccomp(2) then returns the stub's listener, or fails
- * with EBUSY in a sandbox that has one. In window mode 0: see stubguard_listen().
+ * Returns the flags for the seccomp(SECCOMP_SET_MODE_FILTER) call of a stub.
  *
- * Any thread, after stubguard_init().
+ * In notify mode these are NEW_LISTENER, and WAIT_KILLABLE_RECV where the host has it. seccomp(2) then
+ * returns the stub's listener; in a sandbox that has a listener it fails with EBUSY. In window mode the
+ * flags are 0: stubguard_listen() makes the listener.
+ *
+ * Any thread, after stubguard_init(); 0 before.
  */
 uint32_t stubguard_filter_flags(void);
 
 /**
  * Closes a listener.
  *
- * `listener`: from get_stub_listener() or stubguard_listen(), and used by nobody any more. A stub of
- * notify mode has an fd of its own, so that a call that is suspended stays so; a parked stub ends by
- * it. Kill the stub in any case. Any thread.
+ * `listener`: from get_stub_listener() or stubguard_listen(); nobody may use it any more. A stub of notify
+ * mode has an fd of its own, so a suspended call stays suspended. A parked stub of window mode ends. Kill
+ * the stub in any case. Any thread. See seccomp_unotify(2).
  *
- * Returns 0; -EBADF for what is not open; -ENOTTY for what is no listener, which stays open.
+ * Returns 0; -EBADF if the fd is not open; -ENOTTY if it is not a listener: it stays open.
  */
 int put_stub_listener(int listener);
 
 /**
  * Kills a stub that has broken the protocol.
  *
- * `pid`, `identity`: as of get_stub_listener(), or of `struct stubguard_stub`. Only that process can be
- * hit, even if the pid has been reaped and given to another. Any thread; does not wait for the end.
+ * `pid`, `identity`: from get_stub_listener(), or of `struct stubguard_stub_info`. No other process can be
+ * hit, even if the pid was reaped and reused. Any thread; does not wait for the process's end. See
+ * pidfd_send_signal(2).
  *
- * Returns 0; -EINVAL; -ESRCH if it is gone.
+ * Returns 0; -EINVAL for a bad pid; -ESRCH if the process is gone; others as pidfd_open(2).
  */
 int stubguard_kill_stub(int pid,
                         uint64_t identity);
 
 /**
- * Gets the listener of a stub that has installed its filter, as a new fd of the calling process:
- * close-on-exec, in SYNC_WAKE_UP mode where the host has that. The stub keeps its own, which is of
- * no use to it: its filter has no ioctl.
+ * Gets the listener of a stub that has installed its filter, as a new fd of the calling process.
  *
- * `pid`: the stub, a child that cannot be reaped meanwhile (or the pid could have become another
- * process's). `identity`: where to store what tells this process from all others, for
- * seccomp_wd_enter() and stubguard_kill_stub(). Any thread; does not block.
+ * The fd is close-on-exec, and in SYNC_WAKE_UP mode where the host has that. The stub keeps its own fd. It
+ * cannot use it, as its filter allows no ioctl.
  *
- * Returns the fd, to be closed with put_stub_listener(); -EINVAL; -ENODEV before
- * stubguard_init(); -ESRCH if there is no such process; -EBADF or -ENOTTY if it has no listener
- * (yet); -EPERM if the host lets nobody look into it; -EMFILE. On failure nothing stays open and
- * `identity` is not written. Series: patch 1.
+ * `pid`: the stub, a child that nobody reaps meanwhile (otherwise the pid could be reused). `identity`:
+ * where to store a number that tells this process from all others, for seccomp_wd_enter() and
+ * stubguard_kill_stub(). Any thread; does not block. See pidfd_getfd(2).
+ *
+ * Returns
+ * - the fd, which put_stub_listener() closes;
+ * - -EINVAL for bad arguments; -ENODEV before stubguard_init();
+ * - -ESRCH: there is no such process;
+ * - -EBADF, -ENOTTY: the process has no listener (yet);
+ * - -EPERM: the host does not let the caller get the fd;
+ * - -EMFILE: the caller has too many fds.
+ *
+ * On failure nothing stays open and `identity` is not written. Series: patch 1.
  */
-int get_stub_listener(int pid, uint64_t *identity);
+int get_stub_listener(int pid,
+                      uint64_t *identity);
 
 /**
- * Answers one suspended call of a stub that nobody has asked for: one receive, one decision, one
- * answer.
+ * Answers one suspended call of a stub that the monitor has not asked for: one receive, one decision, one
+ * answer. A denied call fails in the stub with EPERM.
  *
- * `mm_id`: passed through to stub_mmap_allowed(). `listener`: from get_stub_listener().
- * `timeout_ms`: how long to wait for a call, 0 to 1000; 0 does not wait. The monitor's thread of
- * that stub; two threads must not serve one listener at a time.
+ * `mm_id`: passed through to stub_mmap_allowed(). `listener`: from get_stub_listener(). `timeout_ms`: how
+ * long to wait for a call, 0 to 1000 milliseconds; 0 does not wait. The monitor's thread of that stub. Two
+ * threads must not serve one listener at a time.
  *
- * Returns 1 if a call was answered, or withdrawn before it was; 0 if none came; -EINTR if a signal was handled (look around,
- * call again); -ESRCH if the stub is dead (without STUBGUARD_F_RECEIVE_ENDS: if it has been reaped as well, so a caller
- * that cannot have it reaped asks waitid(2) with WNOWAIT); -EINVAL, -EBADF, -ENOTTY for bad arguments; -ENODEV
- * before stubguard_init(). With any other error a call may stay suspended for good: end the stub. A denied call is answered
- * too: it fails in the stub with EPERM.
+ * Returns
+ * - 1: a call was answered, or withdrawn before its answer;
+ * - 0: no call came;
+ * - -EINTR: a signal was handled. Handle other events, then call again;
+ * - -ESRCH: the stub is dead. Without `STUBGUARD_F_RECEIVE_ENDS` this is only known once it was reaped: a
+ *   caller that reaps later asks waitid(2) with WNOWAIT;
+ * - -EINVAL, -EBADF, -ENOTTY for bad arguments; -ENODEV before stubguard_init();
+ * - any other error: a call may stay suspended for good, so end the stub.
+ *
  * Series: patches 2, 3, 5.
  */
 int seccomp_notify_serve(struct mm_id *mm_id,
@@ -748,28 +790,32 @@ int seccomp_notify_serve(struct mm_id *mm_id,
 /**
  * Answers the calls that are suspended now, a few at most; does not wait.
  *
- * To be called whenever the monitor wakes, and at least every tenth of a second while it waits:
- * a call that nobody has asked for stays suspended until then.
+ * Call this whenever the monitor wakes, and at least every tenth of a second while it waits. A call that the
+ * monitor has not asked for stays suspended until then.
  *
- * Arguments, thread and errors as seccomp_notify_serve(). Returns the number of calls answered.
- * Series: patch 4.
+ * Arguments, thread and errors: as seccomp_notify_serve(). Returns the number of calls answered. Series:
+ * patch 4.
  */
-int seccomp_notify_drain(struct mm_id *mm_id, int listener);
+int seccomp_notify_drain(struct mm_id *mm_id,
+                         int listener);
 
 /**
- * Answers the calls of a batch that the stub works on.
+ * Answers the calls of a batch while the stub works on it.
  *
- * `own`: the monitor's copy of the stub's data, which holds the batch (stubguard_publish()).
- * `calls`: how many it has. `pending`: how many of them are still to come; both from the monitor's
- * own memory. Waits for each a few hundredths of a second at most, so a stub that ends the batch
- * early, or dies, holds nobody up: look whether it has reported, and call again for the rest if not.
+ * `own`: the monitor's copy of the stub's data, which holds the batch (stubguard_publish()). `calls`: how
+ * many calls the batch has. `pending`: how many of them are still to come. Both numbers must come from the
+ * monitor's own memory.
  *
- * A call of the batch that the page table does not grant any more, as another thread of the guest
- * process has unmapped the page meanwhile, is not run and *succeeds* in the stub: the page stays as
- * it is until that change is synchronised in its turn. All other denials fail with EPERM.
+ * It waits for each call a few hundredths of a second at most. So a stub that ends the batch early, or dies,
+ * delays nobody. The caller then checks whether the stub has reported, and calls again for the rest if it
+ * has not.
  *
- * Other arguments, thread and errors as seccomp_notify_serve(). Returns the number of calls
- * answered, which may be less than `pending`. Series: patches 2, 5.
+ * If the page table no longer grants a call of the batch (another thread of the guest process has unmapped
+ * the page meanwhile), the call is not run, and *succeeds* in the stub. The page stays as it is until that
+ * change is synchronised. All other denied calls fail with EPERM.
+ *
+ * Other arguments, thread and errors: as seccomp_notify_serve(). Returns the number of calls answered, which
+ * may be less than `pending`. Series: patches 2, 5.
  */
 int seccomp_serve_stub_syscalls(struct mm_id *mm_id,
                                 int listener,
@@ -778,42 +824,57 @@ int seccomp_serve_stub_syscalls(struct mm_id *mm_id,
                                 int pending);
 
 /**
- * Writes the monitor's copy of a stub's data to the memory that the stub shares: batch, signal
- * frame (unless `restart_wait` says that the stub is not to resume the guest), architecture data;
- * all but the futex, by which the caller then hands over.
+ * Writes the monitor's copy of a stub's data to the memory that it shares with the stub.
  *
- * `shared`: the stub data as the stub has it. `own`: the monitor's copy, of the same layout, on
- * which alone it works. `calls`: how many calls the batch has. The stub waits meanwhile; should it
- * not, as a hijacked stub, it harms nobody but its guest. The monitor's thread of that stub.
+ * It writes the batch, the signal frame (unless `restart_wait` says that the stub does not resume the
+ * guest), and the architecture data. It does not write the futex: the caller hands over by that afterwards.
  *
- * Returns 0; -EINVAL for NULL, the same pointer twice, a negative or too large number of calls, or
- * a copy that has no frame; -ENODEV before stubguard_init().
+ * `shared`: the stub data that the stub sees. `own`: the monitor's copy, in the same layout; the monitor
+ * works on this copy only. `calls`: how many calls the batch has. The stub waits meanwhile. If a hijacked
+ * stub does not wait, it harms only its own guest. The monitor's thread of that stub.
+ *
+ * Returns 0; -EINVAL for NULL, the same pointer twice, a negative or too large number of calls, or a copy
+ * that has no frame; -ENODEV before stubguard_init().
  */
-int stubguard_publish(void *shared, void *own, int calls);
+int stubguard_publish(void *shared,
+                      void *own,
+                      int calls);
 
 /**
- * Takes a stub's report over into the monitor's copy: `signal`, `err`, how many calls were done if
- * that is not 0, and after a resume the signal frame. The guest may have written anything: each
- * value is loaded once, checked, and stored in the copy only then.
+ * Takes a stub's report over into the monitor's copy.
  *
- * `calls`: as published. Other arguments and thread as stubguard_publish().
+ * It takes `signal`, `err`, how many calls were done (if that is not 0), and after a resume the signal
+ * frame. The guest may have written anything there. So each value is loaded once, checked, and only then
+ * stored in the copy.
  *
- * Returns 0; -EPROTO if the stub has broken the protocol: it must be killed
- * (stubguard_kill_stub()), a line has said why, and the copy's frame is not to be used; -EINVAL;
- * -ENODEV.
+ * `calls`: as published. Other arguments and thread: as stubguard_publish().
+ *
+ * Returns 0; -EPROTO if the stub has broken the protocol (a log line has said how): kill it
+ * (stubguard_kill_stub()), and do not use the copy's frame; -EINVAL for bad arguments; -ENODEV before
+ * stubguard_init().
  */
-int stubguard_collect(void *shared, void *own, int calls);
+int stubguard_collect(void *shared,
+                      void *own,
+                      int calls);
 
 /**
- * Starts the watchdog: a thread that looks every `watchdog_tick_ms` at each CPU's wait, and kills
- * a stub that keeps its monitor waiting for `watchdog_budget_ms` by its own doing. What counts is
- * what the host says of it: the CPU time that it has used, and time that it has slept away. One
- * that is starved, stopped, traced, frozen or in an uninterruptible sleep is left alone.
+ * Starts the watchdog: a thread that looks at each CPU's wait every `watchdog_tick_ms`. It kills a stub that
+ * keeps its monitor waiting for `watchdog_budget_ms` by its own doing.
  *
- * Any thread; makes a thread (all signals blocked, a seccomp filter of its own) and a timerfd.
+ * The watchdog charges a stub for the CPU time that it has used and the time that it has slept, as the host
+ * reports them (proc_pid_stat(5)). It does not charge a stub that is starved, stopped, traced, frozen or in
+ * an uninterruptible sleep.
  *
- * Returns 0; -EALREADY if it runs; -EOPNOTSUPP with `STUBGUARD_TIME_TRAVEL`; -EBUSY if the kick
- * signal has a handler; -ENODEV before stubguard_init(); -EAGAIN, -EMFILE, ... as the host says.
+ * Any thread. Makes a thread (all signals blocked, with a seccomp filter of its own) and a timerfd.
+ *
+ * Returns
+ * - 0;
+ * - -EALREADY: it runs;
+ * - -EOPNOTSUPP: with `STUBGUARD_TIME_TRAVEL`;
+ * - -EBUSY: the kick signal has a handler;
+ * - -ENODEV before stubguard_init();
+ * - -EAGAIN, -EMFILE, ...: as pthread_create(3) and timerfd_create(2).
+ *
  * Series: patch 6.
  */
 int start_seccomp_watchdog(void);
@@ -821,195 +882,255 @@ int start_seccomp_watchdog(void);
 /**
  * Ends the watchdog, and waits until its thread has ended (milliseconds).
  *
- * Any thread but the watchdog's own (a log function). May be started again.
+ * Any thread but the watchdog's own (so not a log function on that thread). The watchdog may be started
+ * again.
  *
  * Returns 0; -EALREADY if it does not run.
  */
 int stop_seccomp_watchdog(void);
 
 /**
- * Tells the watchdog that this CPU waits for a stub from now on. Saying so again changes nothing,
- * so a monitor that may have been preempted in its wait says it each time before it sleeps.
+ * Tells the watchdog that this CPU waits for a stub from now on.
  *
- * `cpu`: 0 to `cpus` - 1, the same for the same thread always. `pid`, `identity`: as of
- * get_stub_listener(). The CPU's thread only; no system call but two the first time.
+ * Repeating it for the same stub changes nothing. So a monitor that may have been preempted in its wait
+ * calls this each time before it sleeps.
  *
- * Returns 0; -ESRCH if the watchdog has killed this stub: take it for dead; -EINVAL; -ENODEV.
- * Series: patch 6.
+ * `cpu`: 0 to `cpus` - 1; a thread always uses the same number. `pid`, `identity`: from get_stub_listener().
+ * The CPU's thread only. It makes two system calls the first time, none later.
+ *
+ * Returns 0; -ESRCH if the watchdog has killed this stub: treat it as dead; -EINVAL for bad arguments;
+ * -ENODEV before stubguard_init(). Series: patch 6.
  */
-int seccomp_wd_enter(int cpu, int pid, uint64_t identity);
+int seccomp_wd_enter(int cpu,
+                     int pid,
+                     uint64_t identity);
 
 /**
  * Tells the watchdog that the stub has reported, and that the CPU waits for it again.
  *
  * `cpu`, thread: as seccomp_wd_enter(). No system call.
  *
- * Returns 0; -ESRCH if the watchdog has killed the stub: take it for dead, whatever it reported;
- * the wait is over then; -EINVAL if there is no wait; -ENODEV. Series: patch 6.
+ * Returns 0; -ESRCH if the watchdog has killed the stub: treat it as dead, whatever it reported; the wait is
+ * over; -EINVAL if there is no wait, or for a bad CPU; -ENODEV before stubguard_init(). Series: patch 6.
  */
 int seccomp_wd_progress(int cpu);
 
 /**
- * Tells the watchdog that the CPU waits no more.
+ * Tells the watchdog that the CPU no longer waits.
  *
  * `cpu`, thread, return value: as seccomp_wd_progress().
  */
 int seccomp_wd_exit(int cpu);
 
 /**
- * Does to a stub what the watchdog does to one that does not report back: looks at it, and kills it. So the
- * caller learns before the first guest whether the host lets it; a watchdog that cannot look does not
- * kill. No counter, and no line.
+ * Kills a stub as the watchdog would: looks at it in /proc, then kills it. No counter and no line tells of
+ * it.
  *
- * `pid`, `identity`: as of get_stub_listener(), or `stubguard_stub.identity`. Any thread, with the watchdog
- * started or not. The process is the caller's to reap.
+ * A caller learns by this, before the first guest, whether the host lets the watchdog work. A watchdog that
+ * cannot look at a stub does not kill it.
  *
- * Returns 0; -ESRCH if there is no such process (any more); -EINVAL; -ENODEV before stubguard_init(); others as the
- * host says of /proc/PID/stat (-ENOENT: the host hides it), pidfd_open(2) and pidfd_send_signal(2).
+ * `pid`, `identity`: from get_stub_listener(), or of `struct stubguard_stub_info`. Any thread, whether the
+ * watchdog runs or not. The caller reaps the process.
+ *
+ * Returns 0; -ESRCH if there is no such process (any more); -EINVAL for a bad pid; -ENODEV before
+ * stubguard_init(); others as /proc/PID/stat (-ENOENT: the host hides it), pidfd_open(2) and
+ * pidfd_send_signal(2).
  */
 int stubguard_watchdog_rehearse(int pid,
                                 uint64_t identity);
 
 /**
- * Copies the code that parked stubs run to the page that is to be their code page. Its first byte is
- * the handler of all their signals: with all signals blocked meanwhile, on the signal stack, and, for calls
- * that notify, SA_RESTART (a signal that comes before the monitor has the call must not fail it). For these, and on
- * a host with `STUBGUARD_F_DISPATCH` but without `STUBGUARD_F_UNFILTERED`, the stub also has
- * prctl(PR_SET_SYSCALL_USER_DISPATCH) say that calls from elsewhere than the code page are dispatched by the byte
- * at `STUBGUARD_SELECTOR`.
+ * Copies the code that parked stubs run to `page`, which becomes their code page.
  *
- * The code has the limit by which a stub cannot map anything while a guest runs: a soft `RLIMIT_AS` of 0, below
- * the hard one that this process had at stubguard_init().
+ * The code's first byte is the handler of all signals of a stub (sigaction(2)). The stub installs it
+ * - with all signals blocked in the handler, and on the signal stack (SA_ONSTACK);
+ * - with SA_RESTART if guests' calls notify: a signal that comes before the monitor has the call must not
+ *   fail it.
  *
- * `page`: the configured page size; each stub maps it, not writable, at `stub_start`, and its data behind it, in which
- * its signal stack is `STUBGUARD_STACK_SIZE` bytes at `STUBGUARD_STACK`. Any thread, before the first stub.
+ * If guests' calls notify, or if the host has `STUBGUARD_F_DISPATCH` but not `STUBGUARD_F_UNFILTERED`, the
+ * stub also calls prctl(PR_SET_SYSCALL_USER_DISPATCH): the byte at `STUBGUARD_SELECTOR` dispatches the calls
+ * from outside the code page.
  *
- * Returns the code's length; -EINVAL for NULL, or what is not aligned; -EOPNOTSUPP without `STUBGUARD_WINDOW`; -ENODEV before
- * stubguard_init().
+ * The code also has the limit under which a stub cannot map anything while a guest runs: a soft `RLIMIT_AS`
+ * of 0, with the hard limit that this process had at stubguard_init().
+ *
+ * `page`: as large as the configured page size. Each stub maps it at `stub_start`, not writable, and its
+ * data after it. The signal stack is `STUBGUARD_STACK_SIZE` bytes at `STUBGUARD_STACK` of that data. Any
+ * thread, before the first stub.
+ *
+ * Returns the code's length in bytes; -EINVAL for NULL, or a page that is not aligned; -EOPNOTSUPP in notify
+ * mode; -ENODEV before stubguard_init().
  */
 int stubguard_stub_code(void *page);
 
 /**
- * Makes the listener of a parked stub. To be called in the new process that is going to be the stub,
- * while it shares the monitor's fd table (CLONE_FILES), so that the listener is the monitor's from its
- * birth and there is nothing to hand over. Afterwards the process takes a table of its own, and becomes
- * the stub by execve(2).
+ * Makes the listener of a stub, in the new process that will be the stub.
  *
- * Sets no_new_privs on the calling thread, and installs a filter that lets all calls but the park's
- * through. Shares no state with the monitor but errno, which stays.
+ * The new process still shares the monitor's fd table (CLONE_FILES), so the monitor has the listener from
+ * the start. Afterwards the process takes an fd table of its own, and becomes the stub by execve(2).
  *
- * Returns the fd, close-on-exec, to be closed with put_stub_listener(); -EOPNOTSUPP, -ENODEV as above;
- * -EBUSY in a sandbox that has a listener; others as seccomp(2). Series: patch 1.
+ * Sets no_new_privs on the calling thread, and installs a filter that lets all calls through, but those that
+ * notify. If the process shares the monitor's memory, too (vfork), this changes nothing there: errno stays.
+ *
+ * Returns the fd, close-on-exec, which put_stub_listener() or stubguard_stub_end() closes; -EBUSY in a
+ * sandbox that has a listener; -EOPNOTSUPP in notify mode; -ENODEV before stubguard_init(); others as
+ * seccomp(2). Series: patch 1.
  */
 int stubguard_listen(void);
 
 /**
- * Begins the record of a stub that is to be started.
+ * Begins the record of a stub that will be started.
  *
- * `stub`: memory for it that the guest cannot reach. It is the library's alone until the stub has ended, and is not
- * moved. `shared`: the stub's data, `STUBGUARD_DATA_SIZE` bytes, which stay the caller's. Any thread.
+ * `stub`: memory for the record, which the guest must not reach. Only the library uses it until the stub has
+ * ended, and it must not move. `shared`: the stub's data, `STUBGUARD_DATA_SIZE` bytes, which stay the
+ * caller's. Any thread.
  *
- * Returns 0; -EINVAL for NULL, or what is not aligned; -EOPNOTSUPP, -ENODEV as above.
+ * Returns 0; -EINVAL for NULL, or a pointer that is not aligned; -EOPNOTSUPP in notify mode; -ENODEV before
+ * stubguard_init().
  */
 int stubguard_stub_init(struct stubguard_stub *stub,
                         void *shared);
 
 /**
- * Says what is known of a stub.
+ * Tells the process, the listener and the data pages of a stub.
  *
- * `info`: `size` is set by the caller, who gets as much. No other thread uses `stub` meanwhile.
+ * `info`: the caller sets `size`, and gets that many bytes. Any thread; no other thread may use `stub`
+ * meanwhile.
  *
- * Returns 0; -EINVAL for NULL, what is not aligned, a record that stubguard_stub_init() has not begun, or too small a
- * size; -E2BIG for a size that no version has; -EOPNOTSUPP, -ENODEV as above.
+ * Returns 0; -EINVAL for NULL, a pointer that is not aligned, a record that was not begun, or too small a
+ * size; -E2BIG for a size that no version has; -EOPNOTSUPP in notify mode; -ENODEV before stubguard_init().
  */
 int stubguard_stub_info(struct stubguard_stub *stub,
                         struct stubguard_stub_info *info);
 
 /**
- * Takes a new stub over, which has been started.
+ * Takes over a new stub that has been started.
  *
- * `stub`: as stubguard_stub_init() has begun it. `pid`: a child that cannot be reaped meanwhile, and stays the
- * caller's. `listener`: from stubguard_listen(); stubguard_stub_end() closes it. The stub must have the guest's memory
- * as fd `STUBGUARD_MEMORY_FD`, and nothing else that can be mapped; the host maps nothing by it but in the library's
- * code, as the stub has an `RLIMIT_AS` of 0 otherwise. The monitor's thread; does not block. The first
- * stubguard_stub_resume() waits until it parks.
+ * `stub`: a record that stubguard_stub_init() has begun. `pid`: a child that nobody reaps meanwhile; it
+ * stays the caller's. `listener`: from stubguard_listen(); stubguard_stub_end() closes it.
  *
- * Returns 0; -EINVAL; -EBADF, -ENOTTY for what is no listener; -ESRCH if there is no such process;
- * -EMFILE, ... as the host says; -EOPNOTSUPP, -ENODEV as above. On failure `stub` is as it was.
+ * The stub must have the guest's memory as fd `STUBGUARD_MEMORY_FD`, and nothing else that can be mapped.
+ * Outside the library's code the stub's `RLIMIT_AS` is 0, so the host maps nothing for it.
+ *
+ * The monitor's thread; does not block. The first stubguard_stub_resume() waits until the stub parks. See
+ * pidfd_open(2).
+ *
+ * Returns
+ * - 0;
+ * - -EINVAL: bad arguments, or a record that has a stub;
+ * - -EBADF, -ENOTTY: `listener` is not a listener;
+ * - -ESRCH: there is no such process;
+ * - -EOPNOTSUPP in notify mode; -ENODEV before stubguard_init();
+ * - -EMFILE, ...: as pidfd_open(2).
+ *
+ * On failure `stub` is as it was.
  */
 int stubguard_stub_attach(struct stubguard_stub *stub,
                           int pid,
                           int listener);
 
 /**
- * Keeps a stub for another address space, instead of its end.
+ * Keeps a stub for another mm, instead of ending it.
  *
- * It is resumed once more, without a guest, and waited for: nothing that its guest could have prepared is
- * left. `stub`: parked. `mm_id`, `cpu`: as for stubguard_stub_wait(). On success the record, the
- * process, its fds and its data pages are the library's, until stubguard_stub_take() gives them out
- * again. The monitor's thread of that stub; waits as stubguard_stub_wait() does, a few microseconds.
+ * The monitor resumes the stub once more without a guest, and waits for it. Afterwards nothing is left that
+ * its guest could have prepared.
  *
- * Returns 0; -EINVAL for NULL, or a stub that is not parked, or has done what honest code does not do;
- * -ENOSPC if `stubguard_config.pool_size` stubs are kept; -ESRCH, -EPROTO as stubguard_stub_wait();
- * -EOPNOTSUPP, -ENODEV as above. Then the caller ends it.
+ * `stub`: parked. `mm_id`, `cpu`: as for stubguard_stub_wait(). On success the library owns the record, the
+ * process, its fds and its data pages, until stubguard_stub_take() hands them out again. The monitor's
+ * thread of that stub; waits as stubguard_stub_wait() does, a few microseconds.
+ *
+ * Returns
+ * - 0;
+ * - -EINVAL: bad arguments, a stub that is not parked, or one that has done what honest code does not do;
+ * - -ENOSPC: `stubguard_config.pool_size` stubs are kept already;
+ * - -ESRCH, -EPROTO: as stubguard_stub_wait();
+ * - -EOPNOTSUPP in notify mode; -ENODEV before stubguard_init().
+ *
+ * On failure the caller ends the stub.
  */
 int stubguard_stub_put(struct stubguard_stub *stub,
                        struct mm_id *mm_id,
                        int cpu);
 
 /**
- * Takes a stub that stubguard_stub_put() has kept: parked, with a listener and data pages, which now
- * are the caller's. Nothing is left of its former guest.
+ * Takes a stub that stubguard_stub_put() has kept. It is parked, and nothing is left of its former guest.
+ * Its process, listener and data pages are the caller's from now on.
  *
- * `stub`: memory for its record, as for stubguard_stub_init(); stubguard_stub_info() tells of its process and pages. It
- * may have died meanwhile, and been reaped: see stubguard_stub_lives(). Any thread.
+ * `stub`: memory for its record, as for stubguard_stub_init(). stubguard_stub_info() tells its process and
+ * pages. The stub may have died meanwhile, and been reaped: see stubguard_stub_lives(). Any thread.
  *
- * Returns 1; 0 if none is kept; -EINVAL; -EOPNOTSUPP, -ENODEV as above.
+ * Returns 1; 0 if no stub is kept; -EINVAL for NULL, or a pointer that is not aligned; -EOPNOTSUPP in notify
+ * mode; -ENODEV before stubguard_init().
  */
 int stubguard_stub_take(struct stubguard_stub *stub);
 
 /**
- * Says whether a stub lives, reaped or not. Its listener tells; before Linux 6.11 only of a stub that was reaped, so that
- * the host is asked as well.
+ * Says whether a stub lives. It may have been reaped or not.
  *
- * No other thread uses `stub` meanwhile; does not block. Returns 1; 0 if it is dead; -EINTR if signals came at every of a hundred looks;
- * -EINVAL, -EBADF; -EOPNOTSUPP, -ENODEV as above.
+ * The listener tells. Before Linux 6.11 it tells only of a stub that was reaped, so the library asks
+ * waitid(2) as well. No other thread may use `stub` meanwhile; does not block.
+ *
+ * Returns
+ * - 1: it lives;
+ * - 0: it is dead;
+ * - -EINTR: a signal came at each of a hundred looks;
+ * - -EINVAL, -EBADF: a record that was not begun, or has no stub;
+ * - -EOPNOTSUPP in notify mode; -ENODEV before stubguard_init().
  */
 int stubguard_stub_lives(struct stubguard_stub *stub);
 
 /**
- * Ends a stub that is not needed any more: kills it, and closes its listener. No breach, so `stubguard_stats.kills`
- * does not count it.
+ * Ends a stub that is no longer needed: kills it, and closes its listener. This is no breach, so
+ * `stubguard_stats.kills` does not count it.
  *
- * `stub`: afterwards only stubguard_stub_info() tells of it; the record is the caller's memory again. Its data pages are
- * the caller's to free, its process the caller's to reap. No other thread uses it meanwhile; does not wait for its end.
+ * `stub`: the record is the caller's memory again; stubguard_stub_info() still tells of it. The caller frees
+ * its data pages and reaps its process. No other thread may use it meanwhile; does not wait for the
+ * process's end. See pidfd_send_signal(2).
  *
- * Returns 0; -ESRCH if it had died and been reaped; -EMFILE if there was no fd to kill it by. The listener is
- * closed in any of these cases, and without a listener a stub that is parked, or parks, ends itself. -EINVAL,
- * -EBADF, -ENOTTY for what is no stub's: nothing is done; -EOPNOTSUPP, -ENODEV as above.
+ * Returns
+ * - 0;
+ * - -ESRCH: it had died and was reaped;
+ * - -EMFILE: there was no fd to kill it by. A stub that is parked, or parks, ends itself, as it has no
+ *   listener any more;
+ * - -EINVAL, -EBADF, -ENOTTY: it is no stub's record or listener: nothing is done;
+ * - -EOPNOTSUPP in notify mode; -ENODEV before stubguard_init().
+ *
+ * After 0, -ESRCH and -EMFILE the listener is closed.
  */
 int stubguard_stub_end(struct stubguard_stub *stub);
 
 /**
- * Lets a stub go on: it runs the batch, then the guest.
+ * Lets a stub go on: it runs the batch, then the guest. The library decides how:
+ * - If the stub is new, the monitor waits until it parks.
+ * - If the guest is in a call that notified, and needs only the call's result (its rax), the monitor answers
+ *   the call. The guest continues after it.
+ * - If the guest is in such a call and needs more, the monitor first fetches its registers (see
+ *   stubguard_stub_fetch()).
+ * - If the stub is parked, the monitor gives it the batch and the guest.
  *
- * How is the library's decision. A new stub is waited for until it parks. A guest that is in a call which has come by
- * notification, and has nothing else to do, is given the call's result, its rax, and goes on behind it. In all other
- * cases the registers of the guest that is in a call are taken over first (see stubguard_stub_fetch()), and
- * the stub is given the batch and the guest.
+ * Each call of the batch is checked as in seccomp_serve_stub_syscalls(). The library asks
+ * stub_mmap_allowed() for each page, and leaves out a page that the page table no longer grants.
  *
- * Each call of the batch is checked as seccomp_serve_stub_syscalls() checks it, and asks
- * stub_mmap_allowed() for each page; a page that the page table does not grant any more is left out.
+ * `mm_id`: passed through to stub_mmap_allowed(). `request`: the function copies it and what it points to
+ * before it returns.
  *
- * `mm_id`: passed through to stub_mmap_allowed(). `request`: it and what it points to are copied before the function
- * returns. But if stubguard_stub_wait() reports a call with `notified`, `registers` and `fp` stay in use: they are where
- * stubguard_stub_fetch() and the next resume, whoever's, take that guest's registers over to. The monitor's thread of
- * that stub. At most two host calls where it need not wait, however long the batch is.
+ * If stubguard_stub_wait() then reports a call with `notified`, the `registers` and `fp` of that wait stay
+ * in use. stubguard_stub_fetch() and the next resume of this stub, by whichever thread, store that guest's
+ * registers there.
  *
- * Returns 0; -EINTR: a new stub has not parked yet, look around, and call it again; -EINVAL for bad arguments, or a stub
- * that has been resumed already; -E2BIG for a request with members that are not known: nothing has changed; -EPERM for a
- * batch that is not the guest's to run; -ESRCH if the stub is dead; -EPROTO if it has broken the protocol (a line has
- * said how); others as prlimit(2) and pidfd_open(2). After these the stub must be killed. -EOPNOTSUPP, -ENODEV as above.
+ * The monitor's thread of that stub. If it need not wait, it makes at most two host calls, however long the
+ * batch is.
+ *
+ * Returns
+ * - 0;
+ * - -EINTR: a new stub has not parked yet. Handle other events, then call again. Nothing has changed;
+ * - -EINVAL: bad arguments, or the stub was resumed already. Nothing has changed;
+ * - -E2BIG: the request has members that this library does not know. Nothing has changed;
+ * - -EOPNOTSUPP in notify mode; -ENODEV before stubguard_init();
+ * - -EPERM: the batch has a call that the policy denies; -ESRCH: the stub is dead; -EPROTO: it has broken
+ *   the protocol (a log line has said how); others as prlimit(2) and pidfd_open(2). After any of these kill
+ *   the stub.
+ *
  * Series: patches 2, 3, 5.
  */
 int stubguard_stub_resume(struct stubguard_stub *stub,
@@ -1017,23 +1138,36 @@ int stubguard_stub_resume(struct stubguard_stub *stub,
                           const struct stubguard_resume *request);
 
 /**
- * Waits until a stub that has been resumed stops, and takes over what it says.
+ * Waits until a resumed stub stops, and takes over what it reports.
  *
- * `mm_id`: as for stubguard_stub_resume(). `cpu`: as for seccomp_wd_enter(): the watchdog watches the
- * wait. `event`: what has happened; `size` is set by the caller, who gets as much. `registers`: `STUBGUARD_REGISTERS`
- * words, of which those that a guest can change are written (not orig_rax, the bases, and the selectors of data). `fp`:
- * `fp_size` bytes. `siginfo`: a `siginfo_t`. These three are written if the guest was resumed, `event.signal` is not 0
- * and `event.again` is 0. With `event.notified` only `registers` are: what is not the call's is 0, but the stack
- * pointer stays as it was. Where no guest was resumed they may be NULL. All are written only on success. The monitor's
- * thread of that stub.
+ * | event | `registers` | `fp` | `siginfo` |
+ * |-------|-------------|------|-----------|
+ * | `signal` = 0: the batch is done, or a call of it has failed (`error`) | - | - | - |
+ * | `again` = 1: a signal came before the guest ran | - | - | - |
+ * | `notified` = 1: the guest's call, without a signal frame | the call's (rax, rip, arguments); other general registers and the flags 0; rsp stays | - | - |
+ * | else: the guest has stopped by `signal` | all that a guest can change | written | written |
  *
- * Blocks until the stub parks, which it does at the latest when it is signalled (SIGALRM), dies, or a
- * signal whose handler does not restart calls interrupts the wait; a stub that does neither is killed by
- * the watchdog.
+ * A guest can change all registers but orig_rax, the FS and GS base, and the selectors of data: these are
+ * not written. A "-" is not written, either. On failure nothing is written.
  *
- * Returns 0; -EINTR: look around, and call it again; -ESRCH if the stub is dead; -EPROTO if it has
- * broken the protocol (a line has said how): it must be killed (stubguard_kill_stub()); -EINVAL for bad
- * arguments, or a stub that was not resumed; -EOPNOTSUPP, -ENODEV as above.
+ * `mm_id`: as for stubguard_stub_resume(). `cpu`: as for seccomp_wd_enter(); the watchdog watches the wait.
+ * `event`: the caller sets `size`, and gets that many bytes. `registers`: `STUBGUARD_REGISTERS` words. `fp`:
+ * `fp_size` bytes. `siginfo`: a `siginfo_t`. The last three may be NULL if no guest was resumed.
+ *
+ * The monitor's thread of that stub. It blocks until
+ * - the stub parks, at the latest when it gets a signal (SIGALRM), or its guest's call notifies;
+ * - the stub dies. The watchdog kills one that does not park;
+ * - a signal interrupts the wait whose handler does not restart calls (no SA_RESTART: sigaction(2)).
+ *
+ * Returns
+ * - 0;
+ * - -EINTR: handle other events, then call again;
+ * - -ESRCH: the stub is dead;
+ * - -EPROTO: the stub has broken the protocol (a log line has said how): kill it (stubguard_kill_stub());
+ * - -EINVAL: bad arguments, or the stub was not resumed;
+ * - -EOPNOTSUPP in notify mode; -ENODEV before stubguard_init().
+ *
+ * See seccomp_unotify(2).
  */
 int stubguard_stub_wait(struct stubguard_stub *stub,
                         struct mm_id *mm_id,
@@ -1044,17 +1178,25 @@ int stubguard_stub_wait(struct stubguard_stub *stub,
                         void *siginfo);
 
 /**
- * Takes over all of a guest that is in a call which has come by notification, so that it is as if the call
- * had made a signal frame: its registers are where stubguard_stub_resume() was told, and the stub is parked. Does nothing
- * if there is no such guest. To be called before anything but the call's result changes or is looked at (a signal's
- * delivery, a tracer, a restart), and before the registers' memory is another's.
+ * Fetches the registers of a guest that is in a call that notified, as if the call had made a signal frame.
+ * Does nothing if there is no such guest.
  *
- * `mm_id`, `cpu`: as for stubguard_stub_wait(). `registers`: whose, if it is to be only these; NULL for whoever's. Of the
- * registers those are left alone that the call's event has had: rip, rax, and the arguments. The monitor's thread of that
- * stub; it waits, for as long as it takes the stub to park.
+ * Afterwards the stub is parked, and the guest's state is where `registers` and `fp` of the
+ * stubguard_stub_wait() point that reported the call. rip, rax and the arguments are left alone: that wait
+ * has stored them already.
  *
- * Returns 0; -EINVAL for bad arguments: nothing has changed; -ESRCH if the stub is dead; -EPROTO if it has not parked as
- * it must (a line has said so); others as pidfd_open(2): then it must be killed. -EOPNOTSUPP, -ENODEV as above.
+ * Call this before anything but the call's result changes or is looked at (a signal's delivery, a tracer, a
+ * restart), and before the registers' memory is used for something else.
+ *
+ * `mm_id`, `cpu`: as for stubguard_stub_wait(). `registers`: fetch only if these are the guest's; NULL for
+ * any guest's. The monitor's thread of that stub; it waits until the stub parks. See pidfd_send_signal(2).
+ *
+ * Returns
+ * - 0;
+ * - -EINVAL: bad arguments. Nothing has changed;
+ * - -EOPNOTSUPP in notify mode; -ENODEV before stubguard_init();
+ * - -ESRCH: the stub is dead; -EPROTO: it has not parked as it must (a log line has said so); others as
+ *   pidfd_open(2). After any of these kill the stub.
  */
 int stubguard_stub_fetch(struct stubguard_stub *stub,
                          struct mm_id *mm_id,
@@ -1062,13 +1204,13 @@ int stubguard_stub_fetch(struct stubguard_stub *stub,
                          const uint64_t *registers);
 
 /**
- * Says whose registers are in the stub, so that stubguard_stub_fetch() would do something.
+ * Returns whose registers are in the stub, so that stubguard_stub_fetch() would fetch them: the `registers`
+ * of the stubguard_stub_wait() that reported the guest's call. NULL if no guest is in a call that notified,
+ * or if the record was not begun.
  *
- * Any thread, at any time from stubguard_stub_init() on, whoever has the stub; no host call. What it says of a
- * thread's own registers stays so until that thread, or another one by a function above, does something about it.
- *
- * Returns the `registers` of the resume by which the guest got there; NULL if there is no guest in a call, or the
- * record has not been begun.
+ * Any thread, at any time from stubguard_stub_init() on, whoever uses the stub; no host call. If a thread is
+ * told its own registers, this stays true until that thread, or another one by a function above, resumes,
+ * fetches or ends the stub.
  */
 const uint64_t *stubguard_stub_caller(struct stubguard_stub *stub);
 

@@ -18,7 +18,7 @@ use crate::{Errno, config, counters, filter};
 use core::ffi::{c_char, c_int, c_void};
 use core::mem::offset_of;
 
-/// What [`Line`] says of each feature.
+/// How the start line names each feature.
 const NAMES: [(u32, &str); 8] = [
     (STUBGUARD_F_LISTENER, "listener"),
     (STUBGUARD_F_WATCHDOG, "watchdog"),
@@ -30,15 +30,21 @@ const NAMES: [(u32, &str); 8] = [
     (STUBGUARD_F_UNFILTERED, "unfiltered"),
 ];
 
-/// Starts the library: checks the configuration, finds out what the host offers, and says so and the mode in
-/// one line (level `STUBGUARD_LOG_INFO`, or `STUBGUARD_LOG_WARNING` if protection lacks something).
+/// Starts the library: checks the configuration, finds out what the host offers, and sends one line about
+/// both to the log.
 ///
-/// `config`: copied. Call it once, before all other functions, while the process has one thread.
-/// It makes and ends a process, and takes a few milliseconds; it uses about 2.5 KiB of stack.
+/// The line's level is `STUBGUARD_LOG_INFO`, or `STUBGUARD_LOG_WARNING` if protection lacks something.
 ///
-/// Returns 0; -EINVAL for a configuration that cannot be meant; -E2BIG if it is larger than this
-/// library knows and the rest is not zero; -EALREADY if the library has been started; -EOPNOTSUPP
-/// if the host lacks what `STUBGUARD_REQUIRE` asks for (then it may be called again without).
+/// `config`: copied. Call this once, before all other functions, while the process has one thread. It makes
+/// and ends a process, and takes a few milliseconds. It uses about 2.5 KiB of stack.
+///
+/// Returns
+/// - 0;
+/// - -EINVAL: a member is out of its bounds;
+/// - -E2BIG: the structure is larger than this library knows, and the rest is not zero;
+/// - -EALREADY: the library has been started;
+/// - -EOPNOTSUPP: the host lacks what `STUBGUARD_REQUIRE` asks for. The caller may call again without that
+///   flag.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn stubguard_init(config: *const Config) -> c_int {
     ret::call(|| {
@@ -68,7 +74,7 @@ unsafe impl Sized for Config {
     const LEAST: usize = offset_of!(Self, guest_end);
 }
 
-/// The one line. `asked`: whether the caller has asked for calls that notify.
+/// Sends the start line. `asked`: whether the caller has asked for calls that notify.
 fn report(config: &Config, asked: bool, host: &Host) {
     let list = |line: Line, there: bool| {
         let mut names =
@@ -104,15 +110,17 @@ fn report(config: &Config, asked: bool, host: &Host) {
     line.send(config.log, level);
 }
 
-/// What the host offers: `STUBGUARD_F_*`; 0 before stubguard_init().
+/// Returns what the host offers: `STUBGUARD_F_*`; 0 before stubguard_init().
 ///
-/// Any thread, at any time; a signal handler too.
+/// Any thread, at any time, also in a signal handler.
 #[unsafe(no_mangle)]
 pub extern "C" fn stubguard_features() -> u32 {
     probe::features()
 }
 
-/// The library's version, as in "0.1.0". A constant, never freed. Any thread, at any time.
+/// Returns the library's version, as in "0.1.0".
+///
+/// The text is a constant; do not free it. Any thread, at any time.
 #[unsafe(no_mangle)]
 pub extern "C" fn stubguard_version() -> *const c_char {
     concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
@@ -120,9 +128,9 @@ pub extern "C" fn stubguard_version() -> *const c_char {
 
 /// Copies the counters.
 ///
-/// `out`: at least `size` bytes. `size`: sizeof(struct stubguard_stats) as the caller knows it; an
-/// older, smaller one gets what it knows. All counters are 64 bits and only grow. Any thread, at
-/// any time.
+/// `out`: room for `size` bytes. `size`: sizeof(struct stubguard_stats) as the caller knows it. An older
+/// caller's smaller structure gets the counters that it has. Each counter has 64 bits and only grows. Any
+/// thread, at any time.
 ///
 /// Returns 0; -EINVAL for NULL, or a size that is 0, no multiple of 8, or larger than the library's.
 #[unsafe(no_mangle)]
@@ -143,22 +151,24 @@ pub unsafe extern "C" fn stubguard_stats_get(out: *mut Stats, size: usize) -> c_
     })
 }
 
-/// What `stubguard_stats.denied[index]` counts, as in "page_table"; NULL if there is no such
-/// reason. A constant, never freed. Any thread, at any time.
+/// Returns the name of what `stubguard_stats.denied[index]` counts, as in "page_table"; NULL if there is no
+/// such reason.
+///
+/// The text is a constant; do not free it. Any thread, at any time.
 #[unsafe(no_mangle)]
 pub extern "C" fn stubguard_denial_name(index: usize) -> *const c_char {
     Denial::ALL.get(index).map_or(core::ptr::null(), |denial| denial.name().as_ptr())
 }
 
-/// Writes the seccomp filter that a stub must install, with the flags stubguard_filter_flags(), as
-/// its last step before it runs the guest.
+/// Writes the seccomp filter that a stub must install as its last step before it runs the guest. The flags
+/// for seccomp(2) are stubguard_filter_flags().
 ///
-/// `out`: room for `capacity` instructions; `STUBGUARD_FILTER_MAX` are always enough. The stub must
-/// have closed all fds but fd 0 before: in notify mode its listener becomes fd 1, in window mode the
-/// numbers from 1 on are the memory fds'. Any thread.
+/// `out`: room for `capacity` instructions; `STUBGUARD_FILTER_MAX` are always enough. In notify mode the stub
+/// must have closed all fds but fd 0 before, so that its listener becomes fd `STUBGUARD_LISTENER_FD`. In
+/// window mode fd `STUBGUARD_MEMORY_FD` is the guest's memory. Any thread.
 ///
-/// Returns the number of instructions; -ENODEV before stubguard_init(); -EINVAL for NULL; -ENOSPC.
-/// Series: patches 1, 2, 5.
+/// Returns the number of instructions; -ENODEV before stubguard_init(); -EINVAL for NULL; -ENOSPC if
+/// `capacity` is too small. Series: patches 1, 2, 5.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn stubguard_filter(out: *mut libc::sock_filter, capacity: usize) -> c_int {
     ret::call(|| {
@@ -175,11 +185,13 @@ pub unsafe extern "C" fn stubguard_filter(out: *mut libc::sock_filter, capacity:
     })
 }
 
-/// The flags for seccomp(SECCOMP_SET_MODE_FILTER) in a stub. In notify mode NEW_LISTENER, and
-/// WAIT_KILLABLE_RECV where the host has it: seccomp(2) then returns the stub's listener, or fails
-/// with EBUSY in a sandbox that has one. In window mode 0: see stubguard_listen().
+/// Returns the flags for the seccomp(SECCOMP_SET_MODE_FILTER) call of a stub.
 ///
-/// Any thread, after stubguard_init().
+/// In notify mode these are NEW_LISTENER, and WAIT_KILLABLE_RECV where the host has it. seccomp(2) then
+/// returns the stub's listener; in a sandbox that has a listener it fails with EBUSY. In window mode the
+/// flags are 0: stubguard_listen() makes the listener.
+///
+/// Any thread, after stubguard_init(); 0 before.
 #[unsafe(no_mangle)]
 pub extern "C" fn stubguard_filter_flags() -> u32 {
     config::get().map_or(0, |config| filter::flags(config, probe::features()) as u32)
@@ -187,11 +199,11 @@ pub extern "C" fn stubguard_filter_flags() -> u32 {
 
 /// Closes a listener.
 ///
-/// `listener`: from get_stub_listener() or stubguard_listen(), and used by nobody any more. A stub of
-/// notify mode has an fd of its own, so that a call that is suspended stays so; a parked stub ends by
-/// it. Kill the stub in any case. Any thread.
+/// `listener`: from get_stub_listener() or stubguard_listen(); nobody may use it any more. A stub of notify
+/// mode has an fd of its own, so a suspended call stays suspended. A parked stub of window mode ends. Kill
+/// the stub in any case. Any thread. See seccomp_unotify(2).
 ///
-/// Returns 0; -EBADF for what is not open; -ENOTTY for what is no listener, which stays open.
+/// Returns 0; -EBADF if the fd is not open; -ENOTTY if it is not a listener: it stays open.
 #[unsafe(no_mangle)]
 pub extern "C" fn put_stub_listener(listener: c_int) -> c_int {
     ret::call(|| {
@@ -206,10 +218,11 @@ pub extern "C" fn put_stub_listener(listener: c_int) -> c_int {
 
 /// Kills a stub that has broken the protocol.
 ///
-/// `pid`, `identity`: as of get_stub_listener(), or of `struct stubguard_stub`. Only that process can be
-/// hit, even if the pid has been reaped and given to another. Any thread; does not wait for the end.
+/// `pid`, `identity`: from get_stub_listener(), or of `struct stubguard_stub_info`. No other process can be
+/// hit, even if the pid was reaped and reused. Any thread; does not wait for the process's end. See
+/// pidfd_send_signal(2).
 ///
-/// Returns 0; -EINVAL; -ESRCH if it is gone.
+/// Returns 0; -EINVAL for a bad pid; -ESRCH if the process is gone; others as pidfd_open(2).
 #[unsafe(no_mangle)]
 pub extern "C" fn stubguard_kill_stub(pid: c_int, identity: u64) -> c_int {
     ret::call(|| {
@@ -222,7 +235,7 @@ pub extern "C" fn stubguard_kill_stub(pid: c_int, identity: u64) -> c_int {
     })
 }
 
-// The ABI: c-tests/layout.c says the same of the header.
+// The ABI. c-tests/layout.c asserts the same of the header.
 const _: () = {
     assert!(size_of::<Config>() == 152 && align_of::<Config>() == 8);
     assert!(offset_of!(Config, size) == 0);

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The C functions. Each turns its arguments into the types of the modules below, and their result
-//! into a return value; nothing is decided here.
+//! The C functions. Each converts its arguments to the types of the modules below, and the result to a return
+//! value. Nothing is decided here.
 //!
-//! What holds for all of them, and stands at the head of the generated header: see `ABOUT` in
-//! cbindgen.toml.
+//! `ABOUT` in cbindgen.toml says what holds for all of them. It is the head of the generated header.
 
 #![allow(unsafe_code)]
-// The contract of each is its documentation, in the words of a C header.
+// The documentation of each function is its contract, written for the C header.
 #![allow(clippy::missing_safety_doc)]
 
 pub mod library;
@@ -21,7 +20,7 @@ use crate::{Errno, Result, config};
 use core::ffi::{c_int, c_ulong};
 use std::os::fd::BorrowedFd;
 
-/// UML's `struct mm_id`, by which the hook finds the guest's page table.
+/// UML's `struct mm_id`. The hook finds the guest's page table by it.
 #[repr(C)]
 pub struct MmId {
     _opaque: [u8; 0],
@@ -29,21 +28,21 @@ pub struct MmId {
 
 #[cfg(not(test))]
 unsafe extern "C" {
-    /// Provided by the caller, not by the library: does the guest's page table grant this page?
+    /// Says whether the guest's page table grants a page. The caller provides this function, not the library.
     ///
-    /// Asked once for each page of each mmap call of a stub, on the thread that called
+    /// The library asks once for each page of each mmap call of a stub. It asks on the thread that called
     /// seccomp_notify_serve(), seccomp_notify_drain(), seccomp_serve_stub_syscalls(), or in window mode
     /// stubguard_stub_resume().
     ///
-    /// `mm_id`: as given to that function. `addr`: the page's address in the guest. `prot`:
-    /// `PROT_READ | PROT_WRITE | PROT_EXEC`, or less. `offset`: where the page would be in the
-    /// memory file, in bytes. Returns 0 for no; anything else
-    /// for: the page is present, its frame is at that offset, and each right in `prot` is granted.
-    /// It must not block, and not call the library. Series: patch 3.
+    /// `mm_id`: as given to that function. `addr`: the page's address in the guest. `prot`: `PROT_READ |
+    /// PROT_WRITE | PROT_EXEC`, or less. `offset`: where the page would be in the memory file, in bytes.
+    ///
+    /// Returns 0 for no. Any other value means: the page is present, its frame is at that offset, and each
+    /// right in `prot` is granted. It must not block, and must not call the library. Series: patch 3.
     pub fn stub_mmap_allowed(mm_id: *mut MmId, addr: c_ulong, prot: c_ulong, offset: c_ulong) -> c_int;
 }
 
-/// The tests' page table grants everything.
+/// In tests the page table grants everything.
 #[cfg(test)]
 #[allow(clippy::missing_safety_doc, missing_docs)]
 #[must_use]
@@ -51,7 +50,7 @@ pub unsafe fn stub_mmap_allowed(_: *mut MmId, _: c_ulong, _: c_ulong, _: c_ulong
     1
 }
 
-/// An fd of the caller's, for the time of a call.
+/// Borrows an fd of the caller for the time of a call.
 fn borrow<'a>(fd: c_int) -> Result<BorrowedFd<'a>> {
     if fd < 0 {
         return Err(Errno::EBADF);
@@ -61,7 +60,7 @@ fn borrow<'a>(fd: c_int) -> Result<BorrowedFd<'a>> {
     Ok(unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
-/// A monitor that asks the C hook. A caller's `listener` stays open during the call.
+/// Makes a monitor that asks the C hook. The caller keeps `listener` open during the call.
 fn monitor<'a>(mm_id: *mut MmId, listener: c_int) -> Result<Monitor<'a, impl FnMut(u64, u64, u64) -> bool>> {
     if mm_id.is_null() {
         return Err(Errno::EINVAL);

@@ -1,27 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Structures that may grow: the first member is the size, as the caller knows it.
+//! Structures that may grow. The first member is the size, as the caller knows it.
 //!
-//! Members are only ever added at the end, and 0 means what was before there was the member. So an older caller's
-//! smaller structure is read as if zeros came behind it, and is written only as far as it goes. A newer caller's larger
-//! one is read if zeros are behind what is known here.
+//! Members are only added at the end, and 0 means what was before there was the member.
+//! - An older caller's smaller structure is read as if zeros followed it. It is written only as far as it
+//!   goes.
+//! - A newer caller's larger structure is read if only zeros follow what is known here.
 
 use crate::{Errno, Result};
 use core::mem::MaybeUninit;
 
-/// No structure is larger: a size above is a mistake.
+/// The largest size that is believed.
 const MOST: usize = 4096;
 
 /// # Safety
 /// Any bits must be a valid value, the first member a `usize`, and `LEAST` at least the size of that.
 pub unsafe trait Sized: Copy {
-    /// Where the members end that every caller has.
+    /// The end of the members that every caller has.
     const LEAST: usize;
 }
 
-/// The size that the caller says it has.
+/// Returns the size that the caller has set.
 ///
 /// # Errors
-/// `EINVAL` for NULL, what is not aligned, or too small a size; `E2BIG` for too large a one.
+/// `EINVAL` for NULL, a pointer that is not aligned, or too small a size; `E2BIG` for too large a one.
 ///
 /// # Safety
 /// `structure` is NULL, or points to as many bytes as its first member says.
@@ -37,10 +38,10 @@ pub unsafe fn size<T: Sized>(structure: *const T) -> Result<usize> {
     }
 }
 
-/// Reads what the caller has.
+/// Reads a caller's structure.
 ///
 /// # Errors
-/// As [`size`]; `E2BIG` also if there is something in what is not known here.
+/// As [`size`]; `E2BIG` also if what is not known here is not zero.
 ///
 /// # Safety
 /// As [`size`].
@@ -63,7 +64,7 @@ pub unsafe fn read<T: Sized>(structure: *const T) -> Result<T> {
     Ok(unsafe { value.assume_init() })
 }
 
-/// Writes as much of a value as the caller has room for, `size` bytes, but not over its first member.
+/// Writes a value to a caller's structure of `size` bytes: as much as fits, and not its first member.
 ///
 /// # Safety
 /// `structure` points to `size` bytes, and `size` is what [`size`] has returned.

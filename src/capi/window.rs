@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Window mode: parked stubs.
+//! The C functions of window mode.
 
 use super::sized::{self, Sized};
 use super::{MmId, borrow, monitor, ret};
@@ -43,21 +43,26 @@ fn window() -> Result<&'static Config> {
     if config.has(STUBGUARD_WINDOW) { Ok(config) } else { Err(Errno::EOPNOTSUPP) }
 }
 
-/// Copies the code that parked stubs run to the page that is to be their code page. Its first byte is
-/// the handler of all their signals: with all signals blocked meanwhile, on the signal stack, and, for calls
-/// that notify, SA_RESTART (a signal that comes before the monitor has the call must not fail it). For these, and on
-/// a host with `STUBGUARD_F_DISPATCH` but without `STUBGUARD_F_UNFILTERED`, the stub also has
-/// prctl(PR_SET_SYSCALL_USER_DISPATCH) say that calls from elsewhere than the code page are dispatched by the byte
-/// at `STUBGUARD_SELECTOR`.
+/// Copies the code that parked stubs run to `page`, which becomes their code page.
 ///
-/// The code has the limit by which a stub cannot map anything while a guest runs: a soft `RLIMIT_AS` of 0, below
-/// the hard one that this process had at stubguard_init().
+/// The code's first byte is the handler of all signals of a stub (sigaction(2)). The stub installs it
+/// - with all signals blocked in the handler, and on the signal stack (SA_ONSTACK);
+/// - with SA_RESTART if guests' calls notify: a signal that comes before the monitor has the call must not
+///   fail it.
 ///
-/// `page`: the configured page size; each stub maps it, not writable, at `stub_start`, and its data behind it, in which
-/// its signal stack is `STUBGUARD_STACK_SIZE` bytes at `STUBGUARD_STACK`. Any thread, before the first stub.
+/// If guests' calls notify, or if the host has `STUBGUARD_F_DISPATCH` but not `STUBGUARD_F_UNFILTERED`, the
+/// stub also calls prctl(PR_SET_SYSCALL_USER_DISPATCH): the byte at `STUBGUARD_SELECTOR` dispatches the calls
+/// from outside the code page.
 ///
-/// Returns the code's length; -EINVAL for NULL, or what is not aligned; -EOPNOTSUPP without `STUBGUARD_WINDOW`; -ENODEV before
-/// stubguard_init().
+/// The code also has the limit under which a stub cannot map anything while a guest runs: a soft `RLIMIT_AS`
+/// of 0, with the hard limit that this process had at stubguard_init().
+///
+/// `page`: as large as the configured page size. Each stub maps it at `stub_start`, not writable, and its
+/// data after it. The signal stack is `STUBGUARD_STACK_SIZE` bytes at `STUBGUARD_STACK` of that data. Any
+/// thread, before the first stub.
+///
+/// Returns the code's length in bytes; -EINVAL for NULL, or a page that is not aligned; -EOPNOTSUPP in notify
+/// mode; -ENODEV before stubguard_init().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn stubguard_stub_code(page: *mut c_void) -> c_int {
     ret::call(|| {
@@ -69,16 +74,17 @@ pub unsafe extern "C" fn stubguard_stub_code(page: *mut c_void) -> c_int {
     })
 }
 
-/// Makes the listener of a parked stub. To be called in the new process that is going to be the stub,
-/// while it shares the monitor's fd table (CLONE_FILES), so that the listener is the monitor's from its
-/// birth and there is nothing to hand over. Afterwards the process takes a table of its own, and becomes
-/// the stub by execve(2).
+/// Makes the listener of a stub, in the new process that will be the stub.
 ///
-/// Sets no_new_privs on the calling thread, and installs a filter that lets all calls but the park's
-/// through. Shares no state with the monitor but errno, which stays.
+/// The new process still shares the monitor's fd table (CLONE_FILES), so the monitor has the listener from
+/// the start. Afterwards the process takes an fd table of its own, and becomes the stub by execve(2).
 ///
-/// Returns the fd, close-on-exec, to be closed with put_stub_listener(); -EOPNOTSUPP, -ENODEV as above;
-/// -EBUSY in a sandbox that has a listener; others as seccomp(2). Series: patch 1.
+/// Sets no_new_privs on the calling thread, and installs a filter that lets all calls through, but those that
+/// notify. If the process shares the monitor's memory, too (vfork), this changes nothing there: errno stays.
+///
+/// Returns the fd, close-on-exec, which put_stub_listener() or stubguard_stub_end() closes; -EBUSY in a
+/// sandbox that has a listener; -EOPNOTSUPP in notify mode; -ENODEV before stubguard_init(); others as
+/// seccomp(2). Series: patch 1.
 #[unsafe(no_mangle)]
 pub extern "C" fn stubguard_listen() -> c_int {
     ret::call(|| {
@@ -92,12 +98,14 @@ pub extern "C" fn stubguard_listen() -> c_int {
     })
 }
 
-/// Begins the record of a stub that is to be started.
+/// Begins the record of a stub that will be started.
 ///
-/// `stub`: memory for it that the guest cannot reach. It is the library's alone until the stub has ended, and is not
-/// moved. `shared`: the stub's data, `STUBGUARD_DATA_SIZE` bytes, which stay the caller's. Any thread.
+/// `stub`: memory for the record, which the guest must not reach. Only the library uses it until the stub has
+/// ended, and it must not move. `shared`: the stub's data, `STUBGUARD_DATA_SIZE` bytes, which stay the
+/// caller's. Any thread.
 ///
-/// Returns 0; -EINVAL for NULL, or what is not aligned; -EOPNOTSUPP, -ENODEV as above.
+/// Returns 0; -EINVAL for NULL, or a pointer that is not aligned; -EOPNOTSUPP in notify mode; -ENODEV before
+/// stubguard_init().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn stubguard_stub_init(stub: *mut StubRecord, shared: *mut c_void) -> c_int {
     ret::call(|| {
@@ -110,12 +118,13 @@ pub unsafe extern "C" fn stubguard_stub_init(stub: *mut StubRecord, shared: *mut
     })
 }
 
-/// Says what is known of a stub.
+/// Tells the process, the listener and the data pages of a stub.
 ///
-/// `info`: `size` is set by the caller, who gets as much. No other thread uses `stub` meanwhile.
+/// `info`: the caller sets `size`, and gets that many bytes. Any thread; no other thread may use `stub`
+/// meanwhile.
 ///
-/// Returns 0; -EINVAL for NULL, what is not aligned, a record that stubguard_stub_init() has not begun, or too small a
-/// size; -E2BIG for a size that no version has; -EOPNOTSUPP, -ENODEV as above.
+/// Returns 0; -EINVAL for NULL, a pointer that is not aligned, a record that was not begun, or too small a
+/// size; -E2BIG for a size that no version has; -EOPNOTSUPP in notify mode; -ENODEV before stubguard_init().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn stubguard_stub_info(stub: *mut StubRecord, info: *mut StubInfo) -> c_int {
     ret::call(|| {
@@ -131,16 +140,26 @@ pub unsafe extern "C" fn stubguard_stub_info(stub: *mut StubRecord, info: *mut S
     })
 }
 
-/// Takes a new stub over, which has been started.
+/// Takes over a new stub that has been started.
 ///
-/// `stub`: as stubguard_stub_init() has begun it. `pid`: a child that cannot be reaped meanwhile, and stays the
-/// caller's. `listener`: from stubguard_listen(); stubguard_stub_end() closes it. The stub must have the guest's memory
-/// as fd `STUBGUARD_MEMORY_FD`, and nothing else that can be mapped; the host maps nothing by it but in the library's
-/// code, as the stub has an `RLIMIT_AS` of 0 otherwise. The monitor's thread; does not block. The first
-/// stubguard_stub_resume() waits until it parks.
+/// `stub`: a record that stubguard_stub_init() has begun. `pid`: a child that nobody reaps meanwhile; it
+/// stays the caller's. `listener`: from stubguard_listen(); stubguard_stub_end() closes it.
 ///
-/// Returns 0; -EINVAL; -EBADF, -ENOTTY for what is no listener; -ESRCH if there is no such process;
-/// -EMFILE, ... as the host says; -EOPNOTSUPP, -ENODEV as above. On failure `stub` is as it was.
+/// The stub must have the guest's memory as fd `STUBGUARD_MEMORY_FD`, and nothing else that can be mapped.
+/// Outside the library's code the stub's `RLIMIT_AS` is 0, so the host maps nothing for it.
+///
+/// The monitor's thread; does not block. The first stubguard_stub_resume() waits until the stub parks. See
+/// pidfd_open(2).
+///
+/// Returns
+/// - 0;
+/// - -EINVAL: bad arguments, or a record that has a stub;
+/// - -EBADF, -ENOTTY: `listener` is not a listener;
+/// - -ESRCH: there is no such process;
+/// - -EOPNOTSUPP in notify mode; -ENODEV before stubguard_init();
+/// - -EMFILE, ...: as pidfd_open(2).
+///
+/// On failure `stub` is as it was.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn stubguard_stub_attach(stub: *mut StubRecord, pid: c_int, listener: c_int) -> c_int {
     ret::call(|| {
@@ -155,16 +174,23 @@ pub unsafe extern "C" fn stubguard_stub_attach(stub: *mut StubRecord, pid: c_int
     })
 }
 
-/// Keeps a stub for another address space, instead of its end.
+/// Keeps a stub for another mm, instead of ending it.
 ///
-/// It is resumed once more, without a guest, and waited for: nothing that its guest could have prepared is
-/// left. `stub`: parked. `mm_id`, `cpu`: as for stubguard_stub_wait(). On success the record, the
-/// process, its fds and its data pages are the library's, until stubguard_stub_take() gives them out
-/// again. The monitor's thread of that stub; waits as stubguard_stub_wait() does, a few microseconds.
+/// The monitor resumes the stub once more without a guest, and waits for it. Afterwards nothing is left that
+/// its guest could have prepared.
 ///
-/// Returns 0; -EINVAL for NULL, or a stub that is not parked, or has done what honest code does not do;
-/// -ENOSPC if `stubguard_config.pool_size` stubs are kept; -ESRCH, -EPROTO as stubguard_stub_wait();
-/// -EOPNOTSUPP, -ENODEV as above. Then the caller ends it.
+/// `stub`: parked. `mm_id`, `cpu`: as for stubguard_stub_wait(). On success the library owns the record, the
+/// process, its fds and its data pages, until stubguard_stub_take() hands them out again. The monitor's
+/// thread of that stub; waits as stubguard_stub_wait() does, a few microseconds.
+///
+/// Returns
+/// - 0;
+/// - -EINVAL: bad arguments, a stub that is not parked, or one that has done what honest code does not do;
+/// - -ENOSPC: `stubguard_config.pool_size` stubs are kept already;
+/// - -ESRCH, -EPROTO: as stubguard_stub_wait();
+/// - -EOPNOTSUPP in notify mode; -ENODEV before stubguard_init().
+///
+/// On failure the caller ends the stub.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn stubguard_stub_put(stub: *mut StubRecord, mm_id: *mut MmId, cpu: c_int) -> c_int {
     ret::call(|| {
@@ -174,13 +200,14 @@ pub unsafe extern "C" fn stubguard_stub_put(stub: *mut StubRecord, mm_id: *mut M
     })
 }
 
-/// Takes a stub that stubguard_stub_put() has kept: parked, with a listener and data pages, which now
-/// are the caller's. Nothing is left of its former guest.
+/// Takes a stub that stubguard_stub_put() has kept. It is parked, and nothing is left of its former guest.
+/// Its process, listener and data pages are the caller's from now on.
 ///
-/// `stub`: memory for its record, as for stubguard_stub_init(); stubguard_stub_info() tells of its process and pages. It
-/// may have died meanwhile, and been reaped: see stubguard_stub_lives(). Any thread.
+/// `stub`: memory for its record, as for stubguard_stub_init(). stubguard_stub_info() tells its process and
+/// pages. The stub may have died meanwhile, and been reaped: see stubguard_stub_lives(). Any thread.
 ///
-/// Returns 1; 0 if none is kept; -EINVAL; -EOPNOTSUPP, -ENODEV as above.
+/// Returns 1; 0 if no stub is kept; -EINVAL for NULL, or a pointer that is not aligned; -EOPNOTSUPP in notify
+/// mode; -ENODEV before stubguard_init().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn stubguard_stub_take(stub: *mut StubRecord) -> c_int {
     ret::call(|| {
@@ -199,11 +226,17 @@ pub unsafe extern "C" fn stubguard_stub_take(stub: *mut StubRecord) -> c_int {
     })
 }
 
-/// Says whether a stub lives, reaped or not. Its listener tells; before Linux 6.11 only of a stub that was reaped, so that
-/// the host is asked as well.
+/// Says whether a stub lives. It may have been reaped or not.
 ///
-/// No other thread uses `stub` meanwhile; does not block. Returns 1; 0 if it is dead; -EINTR if signals came at every of a hundred looks;
-/// -EINVAL, -EBADF; -EOPNOTSUPP, -ENODEV as above.
+/// The listener tells. Before Linux 6.11 it tells only of a stub that was reaped, so the library asks
+/// waitid(2) as well. No other thread may use `stub` meanwhile; does not block.
+///
+/// Returns
+/// - 1: it lives;
+/// - 0: it is dead;
+/// - -EINTR: a signal came at each of a hundred looks;
+/// - -EINVAL, -EBADF: a record that was not begun, or has no stub;
+/// - -EOPNOTSUPP in notify mode; -ENODEV before stubguard_init().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn stubguard_stub_lives(stub: *mut StubRecord) -> c_int {
     ret::call(|| {
@@ -214,15 +247,22 @@ pub unsafe extern "C" fn stubguard_stub_lives(stub: *mut StubRecord) -> c_int {
     })
 }
 
-/// Ends a stub that is not needed any more: kills it, and closes its listener. No breach, so `stubguard_stats.kills`
-/// does not count it.
+/// Ends a stub that is no longer needed: kills it, and closes its listener. This is no breach, so
+/// `stubguard_stats.kills` does not count it.
 ///
-/// `stub`: afterwards only stubguard_stub_info() tells of it; the record is the caller's memory again. Its data pages are
-/// the caller's to free, its process the caller's to reap. No other thread uses it meanwhile; does not wait for its end.
+/// `stub`: the record is the caller's memory again; stubguard_stub_info() still tells of it. The caller frees
+/// its data pages and reaps its process. No other thread may use it meanwhile; does not wait for the
+/// process's end. See pidfd_send_signal(2).
 ///
-/// Returns 0; -ESRCH if it had died and been reaped; -EMFILE if there was no fd to kill it by. The listener is
-/// closed in any of these cases, and without a listener a stub that is parked, or parks, ends itself. -EINVAL,
-/// -EBADF, -ENOTTY for what is no stub's: nothing is done; -EOPNOTSUPP, -ENODEV as above.
+/// Returns
+/// - 0;
+/// - -ESRCH: it had died and was reaped;
+/// - -EMFILE: there was no fd to kill it by. A stub that is parked, or parks, ends itself, as it has no
+///   listener any more;
+/// - -EINVAL, -EBADF, -ENOTTY: it is no stub's record or listener: nothing is done;
+/// - -EOPNOTSUPP in notify mode; -ENODEV before stubguard_init().
+///
+/// After 0, -ESRCH and -EMFILE the listener is closed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn stubguard_stub_end(stub: *mut StubRecord) -> c_int {
     ret::call(|| {
@@ -255,10 +295,10 @@ unsafe fn begin(memory: *mut StubRecord, stub: Stub) -> Result<()> {
     Ok(())
 }
 
-/// The record, if [`begin`] has begun one there.
+/// Returns the record that [`begin`] has begun there.
 ///
 /// # Safety
-/// `memory` is NULL, or such memory, of whose record other threads use `caller` only.
+/// `memory` is NULL, or such memory. Other threads use only `caller` of its record.
 unsafe fn record<'a>(memory: *mut StubRecord) -> Result<(&'a AtomicUsize, &'a mut Stub)> {
     // SAFETY: the caller's promise.
     let record = unsafe { begun(memory) }?;
@@ -270,7 +310,7 @@ unsafe fn record<'a>(memory: *mut StubRecord) -> Result<(&'a AtomicUsize, &'a mu
 }
 
 /// # Safety
-/// As [`record`]; a thread that uses nothing but `caller` need not have the stub.
+/// As [`record`]. A thread that uses only `caller` need not have the stub.
 unsafe fn begun(memory: *mut StubRecord) -> Result<*mut Record> {
     if memory.is_null() || !memory.is_aligned() {
         return Err(Errno::EINVAL);
@@ -326,25 +366,37 @@ unsafe fn memory(pointer: *mut c_void, size: u32) -> Result<StubData> {
     Ok(unsafe { StubData::new(base, size) })
 }
 
-/// Lets a stub go on: it runs the batch, then the guest.
+/// Lets a stub go on: it runs the batch, then the guest. The library decides how:
+/// - If the stub is new, the monitor waits until it parks.
+/// - If the guest is in a call that notified, and needs only the call's result (its rax), the monitor answers
+///   the call. The guest continues after it.
+/// - If the guest is in such a call and needs more, the monitor first fetches its registers (see
+///   stubguard_stub_fetch()).
+/// - If the stub is parked, the monitor gives it the batch and the guest.
 ///
-/// How is the library's decision. A new stub is waited for until it parks. A guest that is in a call which has come by
-/// notification, and has nothing else to do, is given the call's result, its rax, and goes on behind it. In all other
-/// cases the registers of the guest that is in a call are taken over first (see stubguard_stub_fetch()), and
-/// the stub is given the batch and the guest.
+/// Each call of the batch is checked as in seccomp_serve_stub_syscalls(). The library asks
+/// stub_mmap_allowed() for each page, and leaves out a page that the page table no longer grants.
 ///
-/// Each call of the batch is checked as seccomp_serve_stub_syscalls() checks it, and asks
-/// stub_mmap_allowed() for each page; a page that the page table does not grant any more is left out.
+/// `mm_id`: passed through to stub_mmap_allowed(). `request`: the function copies it and what it points to
+/// before it returns.
 ///
-/// `mm_id`: passed through to stub_mmap_allowed(). `request`: it and what it points to are copied before the function
-/// returns. But if stubguard_stub_wait() reports a call with `notified`, `registers` and `fp` stay in use: they are where
-/// stubguard_stub_fetch() and the next resume, whoever's, take that guest's registers over to. The monitor's thread of
-/// that stub. At most two host calls where it need not wait, however long the batch is.
+/// If stubguard_stub_wait() then reports a call with `notified`, the `registers` and `fp` of that wait stay
+/// in use. stubguard_stub_fetch() and the next resume of this stub, by whichever thread, store that guest's
+/// registers there.
 ///
-/// Returns 0; -EINTR: a new stub has not parked yet, look around, and call it again; -EINVAL for bad arguments, or a stub
-/// that has been resumed already; -E2BIG for a request with members that are not known: nothing has changed; -EPERM for a
-/// batch that is not the guest's to run; -ESRCH if the stub is dead; -EPROTO if it has broken the protocol (a line has
-/// said how); others as prlimit(2) and pidfd_open(2). After these the stub must be killed. -EOPNOTSUPP, -ENODEV as above.
+/// The monitor's thread of that stub. If it need not wait, it makes at most two host calls, however long the
+/// batch is.
+///
+/// Returns
+/// - 0;
+/// - -EINTR: a new stub has not parked yet. Handle other events, then call again. Nothing has changed;
+/// - -EINVAL: bad arguments, or the stub was resumed already. Nothing has changed;
+/// - -E2BIG: the request has members that this library does not know. Nothing has changed;
+/// - -EOPNOTSUPP in notify mode; -ENODEV before stubguard_init();
+/// - -EPERM: the batch has a call that the policy denies; -ESRCH: the stub is dead; -EPROTO: it has broken
+///   the protocol (a log line has said how); others as prlimit(2) and pidfd_open(2). After any of these kill
+///   the stub.
+///
 /// Series: patches 2, 3, 5.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn stubguard_stub_resume(
@@ -384,23 +436,36 @@ pub unsafe extern "C" fn stubguard_stub_resume(
     })
 }
 
-/// Waits until a stub that has been resumed stops, and takes over what it says.
+/// Waits until a resumed stub stops, and takes over what it reports.
 ///
-/// `mm_id`: as for stubguard_stub_resume(). `cpu`: as for seccomp_wd_enter(): the watchdog watches the
-/// wait. `event`: what has happened; `size` is set by the caller, who gets as much. `registers`: `STUBGUARD_REGISTERS`
-/// words, of which those that a guest can change are written (not orig_rax, the bases, and the selectors of data). `fp`:
-/// `fp_size` bytes. `siginfo`: a `siginfo_t`. These three are written if the guest was resumed, `event.signal` is not 0
-/// and `event.again` is 0. With `event.notified` only `registers` are: what is not the call's is 0, but the stack
-/// pointer stays as it was. Where no guest was resumed they may be NULL. All are written only on success. The monitor's
-/// thread of that stub.
+/// | event | `registers` | `fp` | `siginfo` |
+/// |-------|-------------|------|-----------|
+/// | `signal` = 0: the batch is done, or a call of it has failed (`error`) | - | - | - |
+/// | `again` = 1: a signal came before the guest ran | - | - | - |
+/// | `notified` = 1: the guest's call, without a signal frame | the call's (rax, rip, arguments); other general registers and the flags 0; rsp stays | - | - |
+/// | else: the guest has stopped by `signal` | all that a guest can change | written | written |
 ///
-/// Blocks until the stub parks, which it does at the latest when it is signalled (SIGALRM), dies, or a
-/// signal whose handler does not restart calls interrupts the wait; a stub that does neither is killed by
-/// the watchdog.
+/// A guest can change all registers but orig_rax, the FS and GS base, and the selectors of data: these are
+/// not written. A "-" is not written, either. On failure nothing is written.
 ///
-/// Returns 0; -EINTR: look around, and call it again; -ESRCH if the stub is dead; -EPROTO if it has
-/// broken the protocol (a line has said how): it must be killed (stubguard_kill_stub()); -EINVAL for bad
-/// arguments, or a stub that was not resumed; -EOPNOTSUPP, -ENODEV as above.
+/// `mm_id`: as for stubguard_stub_resume(). `cpu`: as for seccomp_wd_enter(); the watchdog watches the wait.
+/// `event`: the caller sets `size`, and gets that many bytes. `registers`: `STUBGUARD_REGISTERS` words. `fp`:
+/// `fp_size` bytes. `siginfo`: a `siginfo_t`. The last three may be NULL if no guest was resumed.
+///
+/// The monitor's thread of that stub. It blocks until
+/// - the stub parks, at the latest when it gets a signal (SIGALRM), or its guest's call notifies;
+/// - the stub dies. The watchdog kills one that does not park;
+/// - a signal interrupts the wait whose handler does not restart calls (no SA_RESTART: sigaction(2)).
+///
+/// Returns
+/// - 0;
+/// - -EINTR: handle other events, then call again;
+/// - -ESRCH: the stub is dead;
+/// - -EPROTO: the stub has broken the protocol (a log line has said how): kill it (stubguard_kill_stub());
+/// - -EINVAL: bad arguments, or the stub was not resumed;
+/// - -EOPNOTSUPP in notify mode; -ENODEV before stubguard_init().
+///
+/// See seccomp_unotify(2).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn stubguard_stub_wait(
     stub: *mut StubRecord,
@@ -434,17 +499,25 @@ pub unsafe extern "C" fn stubguard_stub_wait(
     })
 }
 
-/// Takes over all of a guest that is in a call which has come by notification, so that it is as if the call
-/// had made a signal frame: its registers are where stubguard_stub_resume() was told, and the stub is parked. Does nothing
-/// if there is no such guest. To be called before anything but the call's result changes or is looked at (a signal's
-/// delivery, a tracer, a restart), and before the registers' memory is another's.
+/// Fetches the registers of a guest that is in a call that notified, as if the call had made a signal frame.
+/// Does nothing if there is no such guest.
 ///
-/// `mm_id`, `cpu`: as for stubguard_stub_wait(). `registers`: whose, if it is to be only these; NULL for whoever's. Of the
-/// registers those are left alone that the call's event has had: rip, rax, and the arguments. The monitor's thread of that
-/// stub; it waits, for as long as it takes the stub to park.
+/// Afterwards the stub is parked, and the guest's state is where `registers` and `fp` of the
+/// stubguard_stub_wait() point that reported the call. rip, rax and the arguments are left alone: that wait
+/// has stored them already.
 ///
-/// Returns 0; -EINVAL for bad arguments: nothing has changed; -ESRCH if the stub is dead; -EPROTO if it has not parked as
-/// it must (a line has said so); others as pidfd_open(2): then it must be killed. -EOPNOTSUPP, -ENODEV as above.
+/// Call this before anything but the call's result changes or is looked at (a signal's delivery, a tracer, a
+/// restart), and before the registers' memory is used for something else.
+///
+/// `mm_id`, `cpu`: as for stubguard_stub_wait(). `registers`: fetch only if these are the guest's; NULL for
+/// any guest's. The monitor's thread of that stub; it waits until the stub parks. See pidfd_send_signal(2).
+///
+/// Returns
+/// - 0;
+/// - -EINVAL: bad arguments. Nothing has changed;
+/// - -EOPNOTSUPP in notify mode; -ENODEV before stubguard_init();
+/// - -ESRCH: the stub is dead; -EPROTO: it has not parked as it must (a log line has said so); others as
+///   pidfd_open(2). After any of these kill the stub.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn stubguard_stub_fetch(
     stub: *mut StubRecord,
@@ -456,13 +529,13 @@ pub unsafe extern "C" fn stubguard_stub_fetch(
     ret::call(|| unsafe { parked(stub, mm_id) }?.fetch(cpu, registers.addr()))
 }
 
-/// Says whose registers are in the stub, so that stubguard_stub_fetch() would do something.
+/// Returns whose registers are in the stub, so that stubguard_stub_fetch() would fetch them: the `registers`
+/// of the stubguard_stub_wait() that reported the guest's call. NULL if no guest is in a call that notified,
+/// or if the record was not begun.
 ///
-/// Any thread, at any time from stubguard_stub_init() on, whoever has the stub; no host call. What it says of a
-/// thread's own registers stays so until that thread, or another one by a function above, does something about it.
-///
-/// Returns the `registers` of the resume by which the guest got there; NULL if there is no guest in a call, or the
-/// record has not been begun.
+/// Any thread, at any time from stubguard_stub_init() on, whoever uses the stub; no host call. If a thread is
+/// told its own registers, this stays true until that thread, or another one by a function above, resumes,
+/// fetches or ends the stub.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn stubguard_stub_caller(stub: *mut StubRecord) -> *const u64 {
     // SAFETY: the caller's promise.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The batch: what the page table does not grant any more is left out, the rest is copied to the stub.
+//! The batch. The monitor checks each call, leaves out pages that the page table no longer grants, and copies
+//! the rest to the stub.
 
 use super::Parked;
 use super::code::{self, Call, Control};
@@ -10,7 +11,7 @@ use crate::policy::{self, Denial, Mmap};
 use crate::{Errno, Result, counters};
 use core::mem::offset_of;
 
-/// What the stub is to run.
+/// What the monitor has written for the stub to run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Batch {
     pub(super) calls: u32,
@@ -21,10 +22,9 @@ pub(super) struct Batch {
 impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
     /// Checks the batch, and copies it to the stub.
     ///
-    /// The page table may have changed since a call was queued: another thread of the guest process has
-    /// unmapped or write-protected a page. The old rights must not be given any more, but it is
-    /// nobody's fault: such a page is left out, or mapped without the right to write. Its change was marked for a
-    /// synchronisation of its own, which for the latter may be an mprotect: that needs the page to be there.
+    /// Another thread of the guest process may have unmapped or write-protected a page after its call was
+    /// queued. The old rights must not be granted, but this is no breach: the page is left out, or mapped
+    /// without write. (A later mprotect for the page would fail with ENOMEM if it were left out.)
     pub(super) fn write_batch(&mut self, calls: &[BatchCall]) -> Result<Batch> {
         let mut batch = Batch::default();
         self.stub.asked = u16::try_from(calls.len()).map_err(|_| Errno::EINVAL)?;
@@ -53,8 +53,10 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         Ok(batch)
     }
 
-    /// Whether it maps anything. (Without any rights it is made a munmap: of what the stub has, nothing may be out of
-    /// the guest's reach, see the filter's rule for mprotect.)
+    /// Writes the granted parts of an mmap. Returns whether anything is mapped.
+    ///
+    /// An mmap without rights becomes an munmap. The filter's rule for mprotect relies on it: each page that
+    /// a stub has is readable and executable.
     #[allow(clippy::arithmetic_side_effects)] // Within the range that `pages` has checked.
     pub(super) fn write_mmap(&mut self, count: &mut u32, mmap: &Mmap, index: u16) -> Result<bool> {
         let pages = policy::pages(self.monitor.config, mmap).map_err(denied)?;
@@ -65,7 +67,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
             return Ok(false);
         }
         let before = *count;
-        // A run of pages that are granted with the same rights.
+        // A run of pages that are granted the same rights.
         let mut run = Call { addr, length: 0, offset, prot: prot as u32, maps: 1, index };
         for (page_addr, page_offset) in pages {
             let rights = self.granted(page_addr, prot, page_offset);
@@ -79,12 +81,12 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         Ok(*count > before)
     }
 
-    /// What the page table does not grant is left out.
+    /// Writes a run. A run without rights is not granted, and left out.
     pub(super) fn write_run(&self, count: &mut u32, run: Call) -> Result<()> {
         if run.prot == 0 || run.length == 0 { Ok(()) } else { self.write_call(count, run) }
     }
 
-    /// What of these rights the page table grants, to this page of the memory: all, all but that to write, or none.
+    /// Returns the granted subset of `prot` for this page: all of it, all but write, or none.
     pub(super) fn granted(&mut self, addr: u64, prot: u64, offset: u64) -> u64 {
         const WRITE: u64 = libc::PROT_WRITE as u64;
 
@@ -97,14 +99,14 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
     }
 
     pub(super) fn write_call(&self, count: &mut u32, call: Call) -> Result<()> {
-        // Split into more calls than there is room for: no honest guest gets there.
+        // There is no room: the batch was split into too many calls. No honest guest gets here.
         let at = call_at(*count).ok_or_else(|| denied(Denial::PageTable))?;
         *count = count.saturating_add(1);
         self.shared.store_all(at, &call).ok_or(Errno::EINVAL)
     }
 }
 
-/// Where a call of the batch is in the control page.
+/// Returns the offset of a call of the batch in the control page.
 pub(super) fn call_at(index: u32) -> Option<u32> {
     let at = index.checked_mul(size_of::<Call>() as u32)?.checked_add(offset_of!(Control, batch) as u32)?;
     ((index as usize) < code::CALLS_MAX).then_some(at)

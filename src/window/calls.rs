@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Which of a guest's calls come without a signal frame (x86-64).
+//! Which of a guest's calls notify, and which trap (x86-64).
 //!
-//! A guest's call either *traps*: the host makes a signal frame, the stub's handler parks, and the
-//! monitor has all registers. Or it *notifies*: the host suspends the stub in the call, the monitor
-//! knows number, arguments and address, and answers with the result. What traps is listed here, with
-//! the reason; so does every number that is not known. All else notifies.
+//! A call that *traps* makes a signal frame: the stub's handler parks, and the monitor has all registers. A
+//! call that *notifies* makes none: the host suspends the stub in the call, and the monitor knows number,
+//! arguments and address, and answers with the result. The lists below name the calls that trap, each with
+//! the reason. A number that is not known traps, too. All others notify.
 //!
-//! Where a call needs more after all (a signal is to be delivered, memory is to be mapped), the monitor
-//! fetches the rest: see [`Parked::fetch`](super::Parked::fetch). So a call that is
-//! missing in [`MAPPINGS`] or [`SIGNALS`] is slower, not wrong.
+//! If a call that notified needs more (a signal is to be delivered, memory is to be mapped), the monitor
+//! fetches the other registers: see [`Parked::fetch`](super::Parked::fetch). So a call that is missing in
+//! [`MAPPINGS`] or [`SIGNALS`] is slower, not wrong.
 
-/// They read or write more registers than arguments and result: a child starts with a copy of all, a
-/// new program sets all, sigaltstack(2) looks at the stack pointer, ptrace(2) shows them to others; and
-/// those that set what else a thread has in the processor.
+/// They read or write more registers than their arguments and result. A child starts with a copy of all
+/// registers, a new program sets all, sigaltstack(2) looks at the stack pointer, ptrace(2) shows them to
+/// others. Those from arch_prctl(2) on set other state that a thread has in the processor.
 const REGISTERS: &[i64] = &[
     libc::SYS_clone,
     libc::SYS_clone3,
@@ -31,8 +31,8 @@ const REGISTERS: &[i64] = &[
     libc::SYS_ioperm,
 ];
 
-/// The caller does not come back: a tracer or a core dump may want its last registers, and nobody would
-/// be left to answer.
+/// The caller does not come back: nobody would be left to answer. A tracer or a core dump may want its last
+/// registers.
 const ENDS: &[i64] = &[
     libc::SYS_exit,
     libc::SYS_exit_group,
@@ -41,7 +41,7 @@ const ENDS: &[i64] = &[
     libc::SYS_kexec_file_load,
 ];
 
-/// They change what is mapped: the stub has to run a batch next, for which it must be parked.
+/// They change mappings, so a batch follows, for which the stub must be parked.
 const MAPPINGS: &[i64] = &[
     libc::SYS_mmap,
     libc::SYS_munmap,
@@ -68,25 +68,25 @@ const MAPPINGS: &[i64] = &[
     libc::SYS_mseal,
 ];
 
-/// They end in a signal's delivery, for which all registers are wanted.
+/// They end in a signal's delivery, which needs all registers.
 const SIGNALS: &[i64] = &[libc::SYS_pause, libc::SYS_rt_sigsuspend];
 
-/// A new stub makes them itself, after its listener and before its strict filter: nobody would answer.
-/// (What the stub's program calls comes from above the guest's addresses.)
+/// A new stub makes them itself, after its listener exists and before its second filter does. Nobody would
+/// answer. (The calls of the stub's program come from above the guest's addresses.)
 const START: &[i64] =
     &[libc::SYS_close_range, libc::SYS_dup3, libc::SYS_execveat, libc::SYS_exit_group, libc::SYS_exit];
 
 const MAP_SHADOW_STACK: i64 = 453;
 
-/// The numbers that have been looked at, those of Linux 7.2: from, to.
+/// The numbers that were examined, from and to: those of Linux 7.2.
 const KNOWN: [(u32, u32); 2] = [(0, 334), (424, 470)];
 
-/// 32 numbers a word.
+/// Words of 32 numbers each.
 ///
 /// cbindgen:ignore
 pub const WORDS: usize = 15;
 
-/// Bit n % 32 of word n / 32: the call with number n notifies.
+/// Bit n % 32 of word n / 32 says that the call with number n notifies.
 ///
 /// cbindgen:ignore
 #[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)] // At compile time.
@@ -122,7 +122,7 @@ const fn traps(nr: i64) -> bool {
     has(REGISTERS, nr) || has(ENDS, nr) || has(MAPPINGS, nr) || has(SIGNALS, nr) || has(START, nr)
 }
 
-/// The calls that a new stub makes.
+/// Returns the calls that a new stub makes itself.
 pub fn of_the_start() -> impl Iterator<Item = i64> {
     START.iter().copied()
 }

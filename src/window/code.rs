@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The code of a parked stub, and where its system calls are (x86-64).
+//! The code that a stub of window mode runs, and the sites of its host calls (x86-64).
 //!
-//! The code itself is `code.s`. This file gives it the layout of what it reads, and says where its sites are.
+//! The code itself is `code.s`. This file gives it the layout of what it reads, and the addresses of its
+//! sites.
 //!
-//! The caller copies [`bytes`] to the start of the stub's code page, so it is position independent
-//! within that page and the data pages behind it. Its first byte is the handler of all the stub's
-//! signals. The handler *is* the park: its arguments (signal, siginfo, ucontext) are the arguments
-//! of the call by which the stub hands over, with the ticket of its last resume as a fourth, and the host holds
-//! the stub until the monitor answers.
+//! [`write`] copies the code to the start of the stub's code page. It is position independent within that
+//! page and the data pages after it. Its first byte is the handler of all the stub's signals. The handler
+//! *is* the park: its arguments (signal, siginfo, ucontext) are the arguments of the park's call. The ticket
+//! of the last resume is the fourth. The host holds the stub in this call until the monitor answers.
 //!
-//! Whatever stands behind the park may be reached by a guest that has jumped there with registers
-//! and a stack of its own. So from the park on
-//! - nothing is taken from a register but the call's own result, and nothing from the stack: all
-//!   else comes from the control page ([`Control`]), which the monitor writes on every resume;
-//! - nothing is called, nothing returns, nothing is pushed (rsp is in the read-only code page);
-//! - the limit is back before a signal can come, and before the guest can run.
+//! A guest can jump to any instruction after the park, with registers and a stack of its own. So from the
+//! park on
+//! - nothing is taken from a register but the call's own result, and nothing from the stack. All else comes
+//!   from the control page ([`Control`]), which the monitor writes on every resume;
+//! - nothing is called, nothing returns, nothing is pushed (rsp points into the read-only code page);
+//! - the limit is 0 again before a signal can come, and before the guest can run.
 //!
 //! | site      | call                                        | |
 //! |-----------|---------------------------------------------|-|
@@ -35,30 +35,31 @@ use crate::abi::{
 use crate::memory::{Plain, StubData};
 use core::mem::offset_of;
 
-/// How many calls fit into the control page: more than UML's `struct stub_data` holds, as one of
-/// its calls may have to be split.
+/// How many calls fit into the control page. This is more than `STUBGUARD_CALLS_MAX`, as some calls must be
+/// split.
 ///
 /// cbindgen:ignore
 pub const CALLS_MAX: usize = 112;
 
-/// The call that parks: it takes no arguments, so it harms nobody where it does not notify.
+/// The call that parks. It takes no arguments and changes nothing, so it does no harm where it does not
+/// notify.
 ///
 /// cbindgen:ignore
 pub const PARK_NR: i32 = libc::SYS_getppid as i32;
-/// What the batch's mprotect leaves of a page's rights: all that arch/um gives but the right to write.
+/// The rights that the batch's mprotect leaves: all that arch/um gives a page, but write.
 ///
 /// cbindgen:ignore
 pub const WRPROTECTED: u32 = (libc::PROT_READ | libc::PROT_EXEC) as u32;
-/// What a park is answered with. Any other result (the listener is gone: ENOSYS) ends the stub.
+/// The monitor's answer to a park. Any other result ends the stub (ENOSYS: the listener is closed).
 ///
 /// cbindgen:ignore
 pub const ANSWER: i64 = 1;
-/// A park's first argument, if it is no signal: the batch is done, and nothing else was to be done.
+/// First argument of a park that is not a signal's: the batch is done, and there was no guest to run.
 ///
 /// cbindgen:ignore
 pub const PARK_DONE: u64 = 0x1000;
-/// A park's first argument: a call of the batch has failed. Second: its result. Third: how many
-/// calls were left, this one included.
+/// First argument of a park that is not a signal's: a call of the batch failed. The second is its result. The
+/// third is how many calls were left, this one included.
 ///
 /// cbindgen:ignore
 pub const PARK_FAILED: u64 = 0x1001;
@@ -75,7 +76,7 @@ pub const SET_FS: u32 = 2;
 ///
 /// cbindgen:ignore
 pub const SET_GS: u32 = 4;
-/// `Control::flags`: the host has no FSGSBASE, so by arch_prctl.
+/// `Control::flags`: the host has no FSGSBASE, so set the bases by arch_prctl.
 ///
 /// cbindgen:ignore
 pub const BY_CALL: u32 = 8;
@@ -83,11 +84,11 @@ pub const BY_CALL: u32 = 8;
 ///
 /// cbindgen:ignore
 pub const FXSAVE: u32 = 16;
-/// `Control::flags`: the data selectors are to be as a new process has them.
+/// `Control::flags`: set the data selectors to those of a new process.
 ///
 /// cbindgen:ignore
 pub const SELECTORS: u32 = 32;
-/// `Control::flags`: nothing can be mapped after the batch.
+/// `Control::flags`: set the address-space limit to 0 after the batch.
 ///
 /// cbindgen:ignore
 pub const LIMIT: u32 = 64;
@@ -96,17 +97,17 @@ pub const LIMIT: u32 = 64;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Call {
-    /// First byte.
+    /// Address of the first byte.
     pub addr: u64,
-    /// Bytes.
+    /// Length in bytes.
     pub length: u64,
-    /// In the memory file.
+    /// Offset in the memory file, in bytes.
     pub offset: u64,
     /// `PROT_*`; 0 for munmap.
     pub prot: u32,
-    /// Not 0 for mmap.
+    /// 1 for mmap, 0 for mprotect and munmap.
     pub maps: u16,
-    /// Which of the caller's calls this is, or is a part of.
+    /// The index of the caller's call that this one is, or is a part of.
     pub index: u16,
 }
 
@@ -114,15 +115,15 @@ pub struct Call {
 // SAFETY: its members are integers that fill it.
 unsafe impl Plain for Call {}
 
-/// What the control page starts with: the monitor writes all of it on every resume.
+/// The start of the control page. The monitor writes all of it on every resume.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct Head {
     /// r8 to r15, rdi, rsi, rbp, rbx, rdx, rax, rcx.
     pub gp: [u64; 15],
-    /// `GUEST`, `SET_FS`, ...
+    /// The flags above: `GUEST`, `SET_FS`, ...
     pub flags: u32,
-    /// How many calls there are.
+    /// How many calls the batch has.
     pub calls: u32,
     /// rip, cs, rflags, rsp, ss: what iretq pops.
     pub iret: [u64; 5],
@@ -130,10 +131,10 @@ pub struct Head {
     pub fs_base: u64,
     /// GS base.
     pub gs_base: u64,
-    /// Which parts the floating-point state has. (With more, xrstor would want to reach beyond the
-    /// stub's pages, where no address is.)
+    /// The XSAVE features to load. (With more features xrstor would read past the stub's pages, where nothing
+    /// can be mapped.)
     pub xfeatures: u64,
-    /// Another one for each resume: the next park says it.
+    /// The ticket of this resume: each has another one, and the next park says it.
     pub ticket: u64,
 }
 
@@ -141,23 +142,24 @@ pub struct Head {
 // SAFETY: its members are integers that fill it.
 unsafe impl Plain for Head {}
 
-/// The first of the stub's data pages: what the stub's code reads. The monitor writes it, while the
-/// stub is parked; the guest can write it while it runs, which is why the monitor does not read it.
+/// The control page, which is the first of the stub's data pages. The monitor writes it while the stub is
+/// parked, and the stub's code reads it. The guest can write it while it runs, so the monitor reads nothing
+/// of it but the `index` of a failed call, which it checks.
 #[repr(C, align(16))]
 pub struct Control {
-    /// The part that is always written.
+    /// The part that every resume writes.
     pub head: Head,
     /// The batch.
     pub batch: [Call; CALLS_MAX],
 }
 
-/// The second data page starts with the floating-point state to resume with. It also is the stub's
-/// signal stack: a frame is only there while the guest's own state is the monitor's.
+/// The second data page starts with the floating-point state of a resume. It is also the stub's signal stack.
+/// Both fit: while a frame is there, the guest's state is in the monitor's memory.
 ///
 /// cbindgen:ignore
 pub const FP: usize = PAGE;
 
-/// The stub's page: fixed for x86-64.
+/// The page size of x86-64.
 ///
 /// cbindgen:ignore
 pub const PAGE: usize = 4096;
@@ -191,7 +193,7 @@ core::arch::global_asm!(
     sigset_size = const size_of::<u64>(),
     arch_set_fs = const ARCH_SET_FS,
     arch_set_gs = const ARCH_SET_GS,
-    // IF and the bit that is always set: an IF of 0 would be ignored, but would look odd.
+    // IF, and the bit that is always set. popfq ignores IF here; 0 would only look odd.
     eflags = const 0x202,
     limit = const LIMIT,
     rlimit_as = const libc::RLIMIT_AS,
@@ -234,14 +236,14 @@ macro_rules! places {
             $(static $symbol: u8;)*
         }
 
-        /// A place in the code: the address behind a call's instruction, or of a constant.
+        /// A place in the code: the address after a call's instruction, or the address of a constant.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Place {
             $($(#[$doc])* $name,)*
         }
 
         impl Place {
-            /// All of them.
+            /// All places.
             #[cfg(test)]
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
@@ -255,45 +257,45 @@ macro_rules! places {
 }
 
 places! {
-    /// Behind the park.
+    /// After the park.
     Park = stubguard_at_park,
-    /// Behind the batch's mmap.
+    /// After the batch's mmap.
     Mmap = stubguard_at_mmap,
-    /// Behind the batch's munmap.
+    /// After the batch's munmap.
     Munmap = stubguard_at_munmap,
-    /// Behind the batch's mprotect.
+    /// After the batch's mprotect.
     Mprotect = stubguard_at_mprotect,
-    /// Behind prlimit.
+    /// After prlimit.
     Limit = stubguard_at_limit,
-    /// Behind arch_prctl SET_FS.
+    /// After arch_prctl SET_FS.
     SetFs = stubguard_at_set_fs,
-    /// Behind arch_prctl SET_GS.
+    /// After arch_prctl SET_GS.
     SetGs = stubguard_at_set_gs,
-    /// Behind rt_sigprocmask: from here to `Iret` a signal is a reason to resume again.
+    /// After rt_sigprocmask. If a signal comes between here and `Iret`, the monitor resumes again.
     Unblock = stubguard_at_unblock,
     /// The iretq.
     Iret = stubguard_at_iret,
-    /// Behind the call that is never allowed.
+    /// After the call that no rule allows.
     Kill = stubguard_at_kill,
-    /// The limit that prlimit gets: 0, and the host's bound.
+    /// Constant: the limit that prlimit sets, 0 and the host's hard limit.
     Nothing = stubguard_at_nothing,
-    /// The signal mask that rt_sigprocmask gets: no signals.
+    /// Constant: the empty signal mask that rt_sigprocmask sets.
     Mask = stubguard_at_mask,
 }
 
 impl Place {
-    /// Its distance from the start of the code page.
+    /// Returns its distance from the start of the code page.
     #[must_use]
     pub fn offset(self) -> u64 {
         if cfg!(miri) {
-            // It has no code: any places do, in their order.
+            // Miri has no assembler: any places do, in their order.
             return (self as u64).wrapping_mul(16).wrapping_add(16);
         }
         self.symbol().addr().wrapping_sub((&raw const stubguard_blob).addr()) as u64
     }
 }
 
-/// The code, as it is in the library.
+/// Returns the code, as it is in the library.
 #[must_use]
 pub fn bytes() -> &'static [u8] {
     let start = &raw const stubguard_blob;
@@ -302,8 +304,8 @@ pub fn bytes() -> &'static [u8] {
     unsafe { core::slice::from_raw_parts(start, length) }
 }
 
-/// Copies the code to the start of a code page, with the bound that the stub may not exceed nor change: its own hard
-/// limit. Returns the code's length.
+/// Copies the code to the start of a code page, and stores `hard_limit` in it: the hard limit that the stub's
+/// prlimit sets together with the soft limit of 0. Returns the code's length.
 #[must_use]
 pub fn write(page: &StubData, hard_limit: u64) -> Option<usize> {
     let bytes = bytes();

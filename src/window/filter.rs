@@ -21,12 +21,13 @@
 //! | at a site          | any other, or other arguments    | KILL   |
 //! | elsewhere in the page | any                           | KILL |
 //!
-//! What the first filter is to notify is TRACE in the second, not ALLOW: of the two, USER_NOTIF counts; and should
-//! the first ever not notify, the host has no tracer to ask, and does not make the call (ENOSYS).
+//! What the first filter notifies is TRACE in the second, not ALLOW. USER_NOTIF is the stricter answer of the
+//! two. If the first filter ever did not notify, the host would find no tracer, and not make the call
+//! (ENOSYS).
 //!
-//! "Where guests are" is below `guest_end`; without that, nowhere: all calls of guests trap.
+//! "Where guests are" is below `guest_end`. Without `guest_end` it is nowhere: all calls of guests trap.
 //!
-//! What a guest gains by jumping to a site with arguments of its own: nothing, see docs/security.md.
+//! docs/security.md says what a guest gains by jumping to a site with its own arguments: nothing.
 
 use crate::abi::{STUBGUARD_F_FSGSBASE, STUBGUARD_MEMORY_FD};
 use crate::bpf::{Program, TO_KILL, at, high, low, op};
@@ -39,7 +40,7 @@ use libc::{
     SECCOMP_RET_USER_NOTIF as NOTIFY,
 };
 
-/// Where the call that uses the scratch memory keeps the lower half of an end address.
+/// The word of the BPF scratch memory that holds the low half of an end address.
 const END_LOW: u32 = 0;
 
 fn site(config: &Config, place: Place) -> u64 {
@@ -75,13 +76,13 @@ pub(crate) fn build(config: &Config, features: u32, p: &mut Program<'_>) -> Resu
     })?;
     p.require_at(at::ARCH, arch::ARCH)?;
     p.load(at::IP_LOW)?;
-    // Each rule ends in an answer: behind it, the instruction's address is still loaded.
+    // Each rule ends in an answer. If its site is not the call's, IP_LOW is still loaded for the next rule.
     at_site(p, config, Place::Park, code::PARK_NR.into(), TRACE, |_| Ok(()))?;
     at_site(p, config, Place::Unblock, libc::SYS_rt_sigprocmask, ALLOW, |p| {
         p.require_at(at::arg_low(0), libc::SIG_SETMASK.unsigned_abs())?;
         p.require_arg(1, site(config, Place::Mask))?;
         p.require_arg(2, 0)
-        // The host takes no other size than that of the mask.
+        // The host itself checks the fourth argument, the mask's size.
     })?;
     memory_calls(p, config)?;
     at_site(p, config, Place::Limit, libc::SYS_prlimit64, ALLOW, |p| {
@@ -98,8 +99,8 @@ pub(crate) fn build(config: &Config, features: u32, p: &mut Program<'_>) -> Resu
     Ok(())
 }
 
-/// Goes on if the call is from where guests are, of which the upper half of the address tells that is
-/// loaded, and of this architecture; else returns `action`.
+/// Continues if the call comes from a guest address (the IP's high word must be loaded) and has the native
+/// architecture; otherwise returns `action`.
 fn of_a_guest(p: &mut Program<'_>, config: &Config, action: u32) -> Result<()> {
     p.emit(op::JGE_K, high(config.guest_end), 0, 1)?;
     p.ret(action)?;
@@ -107,7 +108,7 @@ fn of_a_guest(p: &mut Program<'_>, config: &Config, action: u32) -> Result<()> {
     p.require(arch::ARCH, action)
 }
 
-/// TRACE for the calls that notify, else TRAP.
+/// Answers TRACE to the calls that notify, TRAP to all others.
 fn trace_or_trap(p: &mut Program<'_>) -> Result<()> {
     p.load(at::NR)?;
     p.emit(op::AND_K, 31, 0, 0)?;
@@ -134,8 +135,8 @@ fn trace_or_trap(p: &mut Program<'_>) -> Result<()> {
     p.ret(TRAP)
 }
 
-/// The rule for one site: the call must be `nr`, and `rule` goes on to `action` only if its arguments are
-/// right.
+/// Adds the rule for one site. The call must be `nr`. `rule` kills unless the arguments are right; then the
+/// answer is `action`.
 fn at_site(
     p: &mut Program<'_>,
     config: &Config,
@@ -151,7 +152,7 @@ fn at_site(
     })
 }
 
-/// The sites of the batch. All its calls end in the same check of their range.
+/// Adds the rules for the batch's sites. All three end in the same check of the range.
 fn memory_calls(p: &mut Program<'_>, config: &Config) -> Result<()> {
     let mut to_range = [0; 2];
     p.case(low(site(config, Place::Mmap)), |p| {
@@ -164,8 +165,8 @@ fn memory_calls(p: &mut Program<'_>, config: &Config) -> Result<()> {
         to_range[0] = p.len;
         p.emit(op::JA, 0, 0, 0)
     })?;
-    // Of what a guest has mapped each page may be read and executed, as far as it may be used at all: a page that
-    // may not is not mapped. So this can only take the right to write.
+    // Each page that a stub has is readable and executable: a page without rights is not mapped. So this can
+    // only drop write.
     p.case(low(site(config, Place::Mprotect)), |p| {
         p.require_at(at::NR, libc::SYS_mprotect as u32)?;
         p.require_arg(2, code::WRPROTECTED.into())?;
@@ -182,10 +183,11 @@ fn memory_calls(p: &mut Program<'_>, config: &Config) -> Result<()> {
     })
 }
 
-/// Goes on if the first argument plus the second, in 64 bits, is not above the stub's start.
+/// Continues if the first argument plus the second, in 64 bits, is at most the stub's start; otherwise kills.
 fn below_the_stub(p: &mut Program<'_>, config: &Config) -> Result<()> {
     let end = config.stub_start;
-    // The stub's start is below 2^63: with that, no sum of upper halves overflows.
+    // The stub's start is below 2^63. If both high words are at most its high word, their sum does not
+    // overflow.
     for half in [at::arg_high(0), at::arg_high(1)] {
         p.load(half)?;
         p.emit(op::JGT_K, high(end), TO_KILL, 0)?;
@@ -195,7 +197,7 @@ fn below_the_stub(p: &mut Program<'_>, config: &Config) -> Result<()> {
     p.load(at::arg_low(1))?;
     p.emit(op::ADD_X, 0, 0, 0)?;
     p.emit(op::ST, END_LOW, 0, 0)?;
-    // Less than one of the two: there is a carry.
+    // If the sum of the low words is less than one of them, there is a carry.
     p.emit(op::JGE_X, 0, 3, 0)?;
     p.load(at::arg_high(1))?;
     p.emit(op::ADD_K, 1, 0, 0)?;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! For fuzz/park.rs: one park is judged, without a host.
+//! For fuzz/park.rs: judges one park, without a host.
 
 use super::Parked;
 use super::guest::Target;
@@ -12,10 +12,11 @@ use core::sync::atomic::AtomicUsize;
 use std::io::stdin;
 use std::os::fd::AsFd;
 
-/// What a park says to a stub's monitor, and where the frame's context and floating-point state are; `None` if it is
-/// a breach. But for a new one the frame is where fuzz/park.rs has it.
+/// Judges a park. Returns the event, and the offsets of the frame's machine context and floating-point state;
+/// `None` if the park is a breach. Only a stub in the state Starting sets these offsets from its frame; for
+/// others they are where fuzz/park.rs puts the frame.
 ///
-/// `batch`: how many calls the stub has been given, of how many that were asked for.
+/// `batch`: how many calls the stub was given, and how many the caller asked for.
 #[must_use]
 pub fn judge(
     config: &Config,
@@ -29,7 +30,7 @@ pub fn judge(
     stub.state = state;
     (stub.calls, stub.asked) = batch;
     (stub.siginfo, stub.mcontext, stub.fpstate) = (200, 400, 1024);
-    // Nothing is asked of it.
+    // The judge never uses the listener.
     let input = stdin();
     let event = Parked {
         monitor: Monitor { config, listener: input.as_fd(), granted: |_, _, _| false },

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A guest's registers and floating-point state: to the stub on a resume, from the stub's frame or from what the host
-//! has captured of a call.
+//! A guest's registers and floating-point state. A resume copies them to the stub. A park copies them from
+//! the stub's frame; a call that notifies, from what the host has captured.
 
 use super::Parked;
 use super::code::{self, Head};
@@ -11,10 +11,10 @@ use crate::host::seccomp::Notification;
 use crate::memory::StubData;
 use core::sync::atomic::Ordering;
 
-/// Words of `struct user_regs_struct`, for each general register of a `mcontext_t` in its order:
-/// r8 to r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip, eflags. The first 15 are [`Head::gp`]'s.
+/// For each general register of `mcontext_t`, in its order: the word of `struct user_regs_struct`. The order
+/// is r8 to r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip, eflags. The first 15 are [`Head::gp`].
 pub(super) const FROM_MCONTEXT: [usize; 18] = [9, 8, 7, 6, 3, 2, 1, 0, 14, 13, 4, 5, 12, 10, 11, 19, 16, 18];
-/// Words of `struct user_regs_struct`: a call's arguments.
+/// The words of `struct user_regs_struct` that hold a call's arguments.
 pub(super) const ARGUMENTS: [usize; 6] = [14, 13, 12, 7, 9, 8];
 /// `rax` in `struct user_regs_struct`.
 pub(super) const RAX: usize = 10;
@@ -31,7 +31,7 @@ pub(super) const FS_BASE: usize = 21;
 /// `gs_base` in `struct user_regs_struct`.
 pub(super) const GS_BASE: usize = 22;
 
-/// `mcontext_t.gregs`, as words.
+/// Words of `mcontext_t.gregs`.
 pub(super) mod mcontext {
     /// cbindgen:ignore
     pub const RIP: usize = 16;
@@ -47,32 +47,33 @@ pub(super) mod mcontext {
     pub const WORDS: usize = 23;
 }
 
-/// `__USER_CS`, `__USER32_CS`, `__USER_DS` of the host, by which a guest may run.
+/// The host's `__USER_CS`, `__USER32_CS` and `__USER_DS`: the selectors that a guest may run with.
 pub(super) const USER_CS: u64 = 0x33;
 pub(super) const USER32_CS: u64 = 0x23;
 pub(super) const USER_DS: u64 = 0x2b;
 pub(super) const TRAP_FLAG: u64 = 1 << 8;
-/// The flags of a new process: interrupts, and the bit that is always set.
+/// The flags of a new process: IF, and the bit that is always set.
 pub(super) const EFLAGS: u64 = 0x202;
 
-/// A guest, and what its kernel knows of it.
+/// A guest to resume, and what its kernel knows of it.
 pub struct Guest {
-    /// Its state.
+    /// Its registers and floating-point state.
     pub state: Caller,
-    /// Whether to trap after one instruction.
+    /// Whether the guest traps after one instruction.
     pub step: bool,
-    /// Whether somebody is going to look at its registers, or other threads want its stub: its calls would be fetched.
+    /// Whether its calls must trap: a tracer will look at its registers, or other threads want its stub. Each
+    /// call would need a fetch.
     pub trap: bool,
 }
 
-/// Where a park's state goes.
+/// Where to store the state of a guest that stopped.
 pub struct Target {
     /// Registers and floating-point state.
     pub state: Caller,
     /// A `siginfo_t`.
     pub siginfo: Option<StubData>,
-    /// The rest of the registers is wanted of a guest that is in a call: what the host has captured of that,
-    /// the caller has, and may have changed.
+    /// Whether this is a fetch: store only the registers that the call's notification did not give. The
+    /// caller has those already, and may have changed them.
     pub rest: bool,
 }
 
@@ -93,7 +94,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         head.iret = [rip, cs, eflags, rsp, USER_DS];
         head.flags |= self.guest_flags();
         head.xfeatures = self.stub.xfeatures;
-        // A base that cannot be the guest's is not set, as the host would refuse to: it stays what it is.
+        // The host would refuse a base that cannot be the guest's. The stub keeps its old base then.
         let base = |wanted: u64, old: u64| if wanted < self.monitor.config.stub_start { wanted } else { old };
         head.fs_base = base(register(FS_BASE), self.stub.fs_base);
         head.gs_base = base(register(GS_BASE), self.stub.gs_base);
@@ -104,14 +105,17 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
             head.flags |= code::SET_GS;
         }
         (self.stub.fs_base, self.stub.gs_base) = (head.fs_base, head.gs_base);
-        // Dispatched before the host asks any filter: another one around this process does not see the call.
+        // Syscall user dispatch comes before all seccomp filters, so an outer filter does not see a call that
+        // traps.
         let trap = guest.trap || self.stub.trap || !self.monitor.config.notifies_calls();
         self.shared.store(STUBGUARD_SELECTOR as u32, u64::from(trap))?;
         self.write_fp(&guest.state.fp)
     }
 
-    /// The guest's floating-point state, its header without what no processor loads: a guest's own sigreturn or a
-    /// debugger may have put it there, and each resume would fault. (Without a guard such a task lives.)
+    /// Copies the guest's floating-point state, and clears the XSAVE header bits that XRSTOR rejects.
+    ///
+    /// A guest's sigreturn or a debugger can set such bits. Without this every resume would fault, while such
+    /// a task lives in a UML without a guard.
     pub(super) fn write_fp(&self, from: &StubData) -> Option<()> {
         let size = self.monitor.config.fp_size;
         from.copy(0, &self.shared, code::FP as u32, size)?;
@@ -125,7 +129,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         Some(())
     }
 
-    /// How this host's stubs get to their guest.
+    /// Returns the flags by which stubs of this host resume a guest.
     pub(super) fn guest_flags(&self) -> u32 {
         let mut flags = code::GUEST;
         if self.monitor.config.fp_size == frame::FXSAVE {
@@ -137,9 +141,10 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         flags
     }
 
-    /// Takes over what the host has captured of a guest's call. The other registers are not known and read as 0,
-    /// except the stack pointer: it stays as the guest was resumed with it, which is near enough for
-    /// `/proc/PID/syscall`.
+    /// Takes over what the host has captured of a guest's call.
+    ///
+    /// The other registers are stored as 0. Only the stack pointer keeps the value of the last resume, which
+    /// is near enough for `/proc/PID/syscall`.
     pub(super) fn call(&mut self, notification: &Notification, target: Option<&Target>) -> Option<Event> {
         let Notification { id, call } = notification;
         if let Some(target) = target {
@@ -163,7 +168,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         Some(Event { signal: libc::SIGSYS, syscall: call.nr, notified: 1, ..Event::default() })
     }
 
-    /// Writes the guest's state to where the caller wants it.
+    /// Stores the guest's state from its signal frame in `target`.
     pub(super) fn take(
         &self,
         words: &[u64; mcontext::WORDS],

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A parked stub: who may go on, and with what.
+//! Window mode: the states of a stub, and what the monitor checks of a park.
 //!
-//! The stub hands over by one call at one place, and the host holds it there until the monitor
-//! answers: one notification a resume, and while the monitor works nothing of the stub runs. What
-//! the guest can influence is the three arguments of that call and, if they name a signal, the frame
-//! that the host has put on the signal stack. The frame of a stub is always at the same place.
+//! A stub hands over by one host call at one site, the park. The host holds the stub in that call until the
+//! monitor answers: one notification a resume. While the monitor works, nothing of the stub runs.
+//!
+//! The guest can influence the three arguments of the park. If they name a signal, it can also influence the
+//! frame on the signal stack. A stub's frame is always at the same place.
 //!
 //! | state              | what happens                                               | then    |
 //! |--------------------|------------------------------------------------------------|---------|
@@ -22,19 +23,19 @@
 //! | any                | any other notification                                       | Broken: kill it |
 //! | any                | the host says that it is dead                                | Broken  |
 //!
-//! A guest's call that notifies is no park, but the host holds the stub all the same, in the call. What the
-//! monitor knows of it, the host has captured: number, arguments, address. All other registers are in the
-//! stub until they are fetched.
+//! In the state Calling the host holds the stub in the guest's own call. The monitor knows only what the host
+//! has captured: number, arguments, address. All other registers stay in the stub until the monitor fetches
+//! them.
 //!
-//! A stub has the fd of the guest's memory all the time. But while a guest may run it has an address-space limit of 0,
-//! under which the host maps nothing at all. The monitor lifts the limit before it resumes the stub for a batch that maps, and
-//! the stub's code puts it back behind the batch, before a signal can come, and before the guest runs ([`Limit`]).
+//! The stub has the fd of the guest's memory all the time. While a guest may run, the stub's address-space
+//! limit is 0, so the host maps nothing for it. Before a batch that maps, the monitor lifts the limit. After
+//! the batch the stub's code sets it to 0 again, before a signal can come and before the guest runs
+//! ([`Limit`](stub::Limit)).
 //!
-//! What interrupts a stub in its park (a freezer, a debugger, a stop; not with WAIT_KILLABLE_RECV) has it park again, by the
-//! same call with the same arguments. The answer to the first one then finds none (ENOENT), or the host takes it and
-//! loses it (`seccomp_do_user_notification()` looks for a signal before it looks for an answer). So each resume has a
-//! ticket, which the stub's code passes on when it parks: a park with the last ticket but one is one that has been
-//! heard, and it is answered again, with nothing else done.
+//! Without WAIT_KILLABLE_RECV a freezer, a debugger or a stop can interrupt a parked stub. It then parks
+//! again, and the monitor's answer may be lost. The ticket of each resume tells such a repeated park from a
+//! new one; the monitor answers it again and does nothing else. See "A park that comes again" in
+//! docs/design.md.
 
 pub mod batch;
 pub mod calls;
@@ -52,17 +53,18 @@ use crate::monitor::Monitor;
 use core::sync::atomic::AtomicUsize;
 use stub::Stub;
 
-/// One stub and what is needed to deal with it.
+/// One stub, and what its monitor needs to handle it.
 pub struct Parked<'a, Hook> {
-    /// The monitor that answers other calls than parks.
+    /// The configuration, the listener and the page-table hook.
     pub monitor: Monitor<'a, Hook>,
     /// `STUBGUARD_F_*`.
     pub features: u32,
-    /// See [`Record`].
+    /// The address of the registers of a guest that is in a call: see
+    /// [`Record::caller`](stub::Record::caller).
     pub caller: &'a AtomicUsize,
     /// The stub.
     pub stub: &'a mut Stub,
-    /// What the stub sees of its data.
+    /// The stub's data pages, which the stub can write, too.
     pub shared: StubData,
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What a stub's notification says: a park, again or new, a guest's call, or nothing that a stub of ours says.
+//! Judges a stub's notification: a new park, a repeated park, a guest's call, or a breach of the protocol.
 
 use super::batch::call_at;
 use super::code::{self, Call, Place};
@@ -14,7 +14,7 @@ use crate::{Result, arch, counters};
 use core::ffi::c_int;
 use core::mem::offset_of;
 
-/// `siginfo_t.si_syscall`, in bytes.
+/// Offset of `si_syscall` in `siginfo_t`, in bytes.
 const SI_SYSCALL: u32 = 24;
 
 impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
@@ -30,7 +30,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         self.stub.state != State::Starting && ticket == self.stub.ticket.wrapping_sub(1)
     }
 
-    /// Whether it is a call of the guest's own, which notifies by the filter's rule.
+    /// Whether it is a guest's own call, which the filter lets notify.
     pub(super) fn is_guests(&self, notification: &Notification) -> bool {
         let call = &notification.call;
         self.stub.state == State::Running
@@ -39,7 +39,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
             && calls::notifies(call.nr.cast_unsigned())
     }
 
-    /// Takes a park over; `None` if it was one that has been answered before.
+    /// Takes a park over. Returns `None` if it was a repeated park.
     pub(super) fn park(
         &mut self,
         notification: &Notification,
@@ -51,8 +51,9 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
             self.stub.ticket = ticket;
         }
         if self.repeats(notification) {
-            // Its answer came too late, or the host has lost it. What it says was heard then.
-            // Should a guest say so itself, it has the limit already, and what it finds behind the park is its own.
+            // A repeated park: the host withdrew it or lost our answer. It was handled already, so only
+            // answer again. A guest that forges this gains nothing: the limit is in force, and it runs on
+            // with a control page of its own.
             counters::RESYNCHRONISED.bump();
             self.answer()?;
             return Ok(None);
@@ -88,19 +89,22 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         }
     }
 
-    /// A call of the batch has failed: with a result that is no error if the host has mapped elsewhere,
-    /// which no host does.
+    /// Handles a park that reports a failed call of the batch.
+    ///
+    /// If the result is not an errno, the host mapped at another address. No host does that; it is reported
+    /// as EIO.
     pub(super) fn failed(&mut self, result: i64, left: u64) -> core::result::Result<Event, Breach> {
         let left = u32::try_from(left).map_err(|_| Breach::Park)?;
         let done = self.stub.calls.checked_sub(left).filter(|_| left > 0).ok_or(Breach::Park)?;
-        // Which of the caller's calls that was is in the control page, as the stub has it.
+        // The control page says which of the caller's calls this is. A guest may have written it, so check it
+        // below.
         let at = call_at(done).and_then(|at| at.checked_add(offset_of!(Call, index) as u32));
         let index: u16 = at.and_then(|at| self.shared.load(at)).ok_or(Breach::Park)?;
         if index >= self.stub.asked {
             return Err(Breach::Park);
         }
         let known = (MAX_ERRNO.saturating_neg()..0).contains(&result);
-        // The guest's bases have not been set. Whether it is as it says nobody knows.
+        // The stub has not set the guest's bases. A guest can forge this park, so the stub is not reused.
         self.stub.forget_bases();
         self.stub.suspect = true;
         Ok(Event {
@@ -126,7 +130,8 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         let (siginfo, ucontext) = (on_stack(siginfo)?, on_stack(ucontext)?);
         let mcontext = ucontext.checked_add(frame::UCONTEXT_TO_MCONTEXT as u16).ok_or(Breach::Frame)?;
         if self.stub.state == State::Starting {
-            // No guest has run: this is where the host puts this stub's frames.
+            // No guest has run yet, so the host put this frame here. It puts all frames of this stub at the
+            // same place.
             let frame = Frame::new(config, siginfo, mcontext)?;
             let fpstate = frame.fpstate(config, &self.shared)?;
             self.stub.fpstate = u16::try_from(fpstate).map_err(|_| Breach::FpState)?;
@@ -148,11 +153,11 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         }
         let place = word(mcontext::RIP).wrapping_sub(config.stub_start);
         if place < u64::from(config.page_size) {
-            // On its way to the guest, or at any place if the guest has jumped into the page.
+            // The stub is on its way to the guest, or the guest has jumped into the code page.
             if place < Place::Unblock.offset() || place > Place::Iret.offset() {
                 return Err(Breach::Park);
             }
-            // A fault there: xrstor or iretq do not like what the guest has for a state.
+            // SIGSEGV here: xrstor or iretq rejects the guest's own state.
             if !matches!(signal, libc::SIGALRM | libc::SIGSEGV) {
                 return Err(Breach::Signal);
             }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Parked stubs without an address space, to be used again: making and ending a host process is the
-//! most of what a fork and an exec cost.
+//! Parked stubs without an mm, kept for reuse. To make and to end a host process is most of what a fork and
+//! an exec cost.
 //!
-//! A parked stub has no state of its own but what is listed here. Before it is kept it is washed
-//! ([`Parked::wash`](super::Parked::wash)): resumed once more, with nothing mapped, to fault at once.
+//! The table lists all state that a parked stub has. Before a stub is kept it is washed
+//! ([`Parked::wash`](super::Parked::wash)): resumed once more with nothing mapped, so that it faults at once.
 //!
 //! | what a process has                       | what makes it clean |
 //! |------------------------------------------|---------------------|
@@ -17,8 +17,8 @@
 //! | the memory's fd                          | as ever: it maps nothing while the limit holds, which it does when a guest runs |
 //! | dispositions, alternate stack, filters, fds, limits, name, timers, affinity, ... | a guest cannot change them: it makes no host call but at the sites of `window::code` |
 //!
-//! Only a stub that is parked, and has never done what honest code does not do, is taken in; one that does
-//! anything else when it is washed is not.
+//! A stub is not kept if it is not parked, has ever done something that honest code does not do, or does
+//! anything but fault when it is washed.
 
 use super::Parked;
 use super::stub::Stub;
@@ -28,11 +28,11 @@ use crate::config::Config;
 use crate::{Errno, Result, counters};
 use core::ffi::c_int;
 
-/// A place for one stub.
+/// Room for one stub.
 type Place = ClaimCell<Stub>;
 
 #[allow(unsafe_code)]
-// SAFETY: the record of a process, not of a thread. The pages that it points to are for whoever has the record.
+// SAFETY: a record of a process, not of a thread. Whoever has the record has the pages that it points to.
 unsafe impl Send for Stub {}
 
 #[cfg(not(loom))]
@@ -47,7 +47,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
     /// Washes a stub, and keeps it for another mm.
     ///
     /// # Errors
-    /// `ENOSPC` if there are enough; `EINVAL` if it is not parked, or not to be trusted; as [`Parked::wash`].
+    /// `ENOSPC` if the pool is full; `EINVAL` if the stub is not parked, or not to be trusted; as [`Parked::wash`].
     pub fn put(&mut self, cpu: c_int) -> Result<()> {
         // To wash a stub costs more than to look.
         if !has_room(self.monitor.config) {
@@ -63,24 +63,24 @@ fn has_room(config: &Config) -> bool {
     pool.iter().take(config.pool_size as usize).any(Place::is_empty)
 }
 
-/// Takes a stub in that has been washed.
+/// Keeps a stub that has been washed.
 ///
 /// # Errors
-/// `EINVAL` if it is not parked, or not to be trusted; `ENOSPC` if there are enough.
+/// `EINVAL` if the stub is not parked, or not to be trusted; `ENOSPC` if the pool is full.
 fn put(config: &Config, stub: &mut Stub) -> Result<()> {
     let pool: &[Place] = &POOL;
     put_into(pool.get(..config.pool_size as usize).ok_or(Errno::EINVAL)?, stub)
 }
 
-/// Hands a stub out, as it has come in: the caller looks whether it lives.
+/// Takes a stub out of the pool. It may have died meanwhile: the caller checks that.
 #[must_use]
 pub fn take() -> Option<Stub> {
     let pool: &[Place] = &POOL;
     take_from(pool)
 }
 
-/// Puts a stub into the lowest place that is empty. [`take_from`] takes the highest that is full: the last one in is the
-/// first one out, while its memory is in the processor's caches.
+/// Puts a stub into the lowest empty place. [`take_from`] takes from the highest full one: last in, first
+/// out, while the stub's memory is in the processor's caches.
 fn put_into(pool: &[Place], stub: &mut Stub) -> Result<()> {
     if !stub.is_clean() {
         return Err(Errno::EINVAL);
@@ -97,7 +97,7 @@ fn take_from(pool: &[Place]) -> Option<Stub> {
     pool.iter().rev().find_map(|place| place.take(Ok).ok())
 }
 
-/// Copies the record, without what it says of the last guest.
+/// Copies the record without what it says of the last guest.
 fn kept(stub: &Stub) -> Stub {
     let mut kept = *stub;
     kept.forget_guest();

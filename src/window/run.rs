@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! How a guest goes on: the call is answered, fetched, or the stub is resumed; then the monitor waits.
+//! How a guest goes on. The monitor answers the guest's call, or fetches the registers, or resumes the stub;
+//! then it waits.
 
 use super::Parked;
 use super::batch::Batch;
@@ -16,32 +17,38 @@ use core::ffi::c_int;
 use core::sync::atomic::Ordering;
 use std::os::fd::AsFd;
 
-/// How long the monitor of a host that does not tell of a stub's death waits before it looks.
+/// How long the monitor waits before it checks whether the stub is dead. Only on hosts that do not report a
+/// stub's death.
 const WAIT_MS: u16 = 50;
-/// A park that the host has withdrawn comes again: so often in a row before the caller looks after everything else.
+/// How many repeated parks one wait answers before it returns to the caller with EINTR.
 const REPEATS_MAX: u32 = 8;
 
-/// Results that only mean something to a kernel, from ERESTARTSYS on: the host would act on them, too.
+/// ERESTARTSYS and the like. The host acts on these results, too, so they must not reach it as a call's
+/// result.
 const RESTARTS: core::ops::RangeInclusive<i64> = -531..=-512;
 
-/// What to resume with.
+/// What a stub is resumed with.
 pub struct Resume<'a> {
     /// The batch.
     pub calls: &'a [BatchCall],
-    /// `None` for the batch only.
+    /// `None` to run only the batch.
     pub guest: Option<Guest>,
-    /// The CPU that waits, if it has to.
+    /// The CPU that waits, if a wait is needed.
     pub cpu: c_int,
 }
 
 impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
-    /// Lets a stub go on, in the way that its state asks for: a new one is waited for first; a guest's call is answered,
-    /// if that is all there is to do, or else its registers are fetched; a parked one is given the batch and the guest.
+    /// Lets a stub go on, in the way that its state asks for.
+    ///
+    /// - If it is new, waits for its first park.
+    /// - If it is in a guest's call and only the result is needed, answers the call. Otherwise fetches the
+    ///   guest's registers.
+    /// - If it is parked, writes the batch and the guest to its data, and answers the park.
     ///
     /// # Errors
-    /// `EINVAL` if it runs, or for what cannot be asked; `EINTR` if a new one has not parked yet: nothing has
-    /// changed. `EPERM` for a batch that is not the guest's to run; `ESRCH` if it is dead; others from the host: the stub is
-    /// broken then.
+    /// `EINVAL` if the stub runs, or for bad arguments: nothing has changed. `EINTR` if a new stub has not
+    /// parked yet: nothing has changed. `EPERM` if the batch has a call that the policy denies, `ESRCH` if
+    /// the stub is dead, others from the host: the stub is broken then.
     pub fn resume(&mut self, resume: &Resume<'_>) -> Result<()> {
         self.stub.expect(&[State::Starting, State::Parked, State::Calling])?;
         if resume.calls.len() > STUBGUARD_CALLS_MAX
@@ -62,7 +69,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
                 self.forget_caller();
                 return self.let_go(result);
             }
-            // A call that leads to a batch: the next one is likely to, and a frame is cheaper than a fetch.
+            // A call that needs a batch is likely to come again, and a signal frame costs less than a fetch.
             self.stub.trap |= resume.guest.is_some() && !resume.calls.is_empty();
             self.fetch_caller(resume.cpu)?;
         }
@@ -80,8 +87,8 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         self.answer()
     }
 
-    /// What the call that holds the stub is to return, if its guest is to go on behind it, and nothing else is to be
-    /// done.
+    /// Returns the result of the call that holds the stub. `None` if an answer is not enough: there is a
+    /// batch, or no guest, or another guest, or a single step, or a restart.
     pub(super) fn result_of_call(&self, resume: &Resume<'_>) -> Option<i64> {
         let guest = resume.guest.as_ref()?;
         let caller = self.stub.caller?;
@@ -92,16 +99,17 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         (!RESTARTS.contains(&result)).then_some(result)
     }
 
-    /// The stub has no registers of a guest's any more: their owner, on another CPU, may go on with them.
+    /// Records that no guest's registers are in the stub. Their owner may then continue on another CPU.
     pub(super) fn forget_caller(&mut self) {
         self.stub.caller = None;
         self.caller.store(0, Ordering::Release);
     }
 
-    /// Lets the stub map if the batch is to, and says by which flag it ends that.
+    /// Lifts the address-space limit if the batch maps. Returns the flag by which the stub's code sets it to
+    /// 0 again.
     ///
-    /// By pid, as there is no other way: should the stub have died and been reaped at this moment, and its pid
-    /// be another process's already, that one has the limit lifted which it has from us.
+    /// prlimit(2) takes a pid. If the stub has died and its pid is reused, the new owner only gets the limit
+    /// that it inherited from us.
     pub(super) fn limit(&mut self, maps: bool) -> Result<u32> {
         match self.stub.limit {
             Limit::Holds if !maps => return Ok(0),
@@ -113,12 +121,14 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
     }
 
     /// Answers the park that holds the stub.
+    ///
+    /// If the host has withdrawn the park, the stub parks again and `park` answers that.
     pub(super) fn answer(&mut self) -> Result<()> {
         match self.send(code::ANSWER) {
             Err(Errno::ENOENT) => {
                 match seccomp::wait(self.monitor.listener, 0) {
                     Ok(pending) if self.is_dead(pending) => Err(Errno::ESRCH),
-                    // It comes again: see `park`.
+                    // The stub lives: it parks again.
                     _ => Ok(()),
                 }
             }
@@ -126,13 +136,14 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         }
     }
 
-    /// Has the call that holds the stub return a value.
+    /// Makes the call that holds the stub return a value.
     pub(super) fn send(&self, value: i64) -> Result<()> {
         listener::send(self.monitor.listener, self.stub.notification, Answer::Return(value))
     }
 
-    /// Lets a guest go on behind its call. No signal withdraws a call that has been received
-    /// (WAIT_KILLABLE_RECV): if there is none to answer, the stub is dead.
+    /// Answers a guest's call: the guest continues after it.
+    ///
+    /// No signal withdraws a received call (WAIT_KILLABLE_RECV). So ENOENT means that the stub is dead.
     pub(super) fn let_go(&mut self, result: i64) -> Result<()> {
         self.stub.state = State::Running;
         self.send(result).map_err(|error| {
@@ -141,15 +152,16 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         })
     }
 
-    /// Takes over the registers of a guest that is in a call, if there is one, and if they are the ones at `registers`:
-    /// it is as if the call had made a signal frame.
+    /// Takes over the registers of a guest that is in a call, as if the call had made a signal frame. Does
+    /// nothing if no guest is in a call, or if `registers` is the address of another guest's registers (0:
+    /// any guest's).
     ///
-    /// A signal is sent while the host holds the stub in the call, so it comes first thing behind that: the
-    /// host makes a frame, before the guest makes a step, and the stub parks.
+    /// The monitor sends SIGALRM while the host holds the stub in the call, then answers. The host delivers
+    /// the signal before the guest's next instruction, so the stub parks.
     ///
     /// # Errors
-    /// `EINVAL` for a CPU that there is not: nothing has changed. `ESRCH` if the stub is dead, `EPROTO` if it does not
-    /// park as it must, others from the host: the stub is broken then.
+    /// `EINVAL` for a bad CPU number: nothing has changed. `ESRCH` if the stub is dead, `EPROTO` if it does
+    /// not park as it must, others from the host: the stub is broken then.
     pub fn fetch(&mut self, cpu: c_int, registers: usize) -> Result<()> {
         if !self.knows(cpu) {
             return Err(Errno::EINVAL);
@@ -172,7 +184,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
 
     pub(super) fn try_fetch(&mut self, cpu: c_int, target: &Target) -> Result<()> {
         let process = pidfd::open(self.stub.pid)?;
-        // The stub still is in its call: it has lived all the time, so this is its pid.
+        // The stub is still in its call, so it has lived all the time: the pidfd is the stub's.
         match seccomp::is_suspended(self.monitor.listener, self.stub.notification) {
             Err(Errno::ENOENT) => return Err(Errno::ESRCH),
             other => other?,
@@ -185,18 +197,18 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
                 other => break other?,
             }
         };
-        // Whichever signal the host has delivered first, the state is the same.
+        // If another signal was delivered first, the registers are the same.
         if event.signal == 0 || event.again != 0 || event.notified != 0 {
             return Err(broken(self.monitor.config, Breach::Park));
         }
         Ok(())
     }
 
-    /// Waits until the stub parks.
+    /// Waits until the stub parks or its guest's call notifies. Stores the guest's state in `target`.
     ///
     /// # Errors
-    /// `EINTR`: look around, and wait again. `ESRCH` if it is dead, `EPROTO` if it has broken the
-    /// protocol: it must be killed. `EINVAL` if it was not resumed.
+    /// `EINTR`: handle other events, then wait again. `ESRCH` if the stub is dead, `EPROTO` if it has broken
+    /// the protocol: kill it. `EINVAL` if it was not resumed, or for bad arguments.
     pub fn wait(&mut self, cpu: c_int, target: Option<&Target>) -> Result<Event> {
         self.stub.expect(&[State::Starting, State::Running, State::Syncing])?;
         if !self.knows(cpu) || (target.is_none() && self.stub.state == State::Running) {
@@ -218,7 +230,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         }
     }
 
-    /// Whether there is such a CPU: a bad argument changes nothing.
+    /// Whether the guest has this CPU. Checked before anything changes.
     pub(super) fn knows(&self, cpu: c_int) -> bool {
         u32::try_from(cpu).is_ok_and(|cpu| cpu < self.monitor.config.cpus)
     }
@@ -227,14 +239,16 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         for _ in 0..REPEATS_MAX {
             watchdog::enter(cpu, self.stub.pid, self.stub.identity)?;
             let received = self.receive();
-            // What is no report does not end the wait, however many come.
+            // Neither EINTR nor a repeated park is a report. The watchdog's wait goes on, so a stub cannot
+            // reset its charge.
             let goes_on = match &received {
                 Ok(notification) => self.is_park(notification) && self.repeats(notification),
                 Err(error) => *error == Errno::EINTR,
             };
             if !goes_on {
                 match watchdog::exit(cpu) {
-                    // EINVAL: another wait of this CPU, in an interrupt, has ended it. Nobody was killed.
+                    // EINVAL: a wait in an interrupt handler of this CPU has ended it already. Nobody was
+                    // killed.
                     Ok(()) | Err(Errno::EINVAL) => {}
                     Err(error) => return Err(error),
                 }
@@ -244,7 +258,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
                 return self.call(&notification, target).ok_or(Errno::EINVAL);
             }
             if !self.is_park(&notification) {
-                // No filter of ours lets anything else notify.
+                // Our filters let nothing else notify.
                 return Err(broken(self.monitor.config, Breach::Call));
             }
             if let Some(event) = self.park(&notification, target)? {
@@ -254,34 +268,37 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         Err(Errno::EINTR)
     }
 
-    /// A host that does not tell a receive of the stub's death is polled before, so that the monitor may look.
+    /// Receives a notification. If the host does not report a stub's death to a receive, waits for
+    /// [`WAIT_MS`] at most.
     pub(super) fn receive(&self) -> Result<Notification> {
         let timeout = (self.features & STUBGUARD_F_RECEIVE_ENDS == 0).then_some(WAIT_MS);
         let pending = match listener::receive(self.monitor.listener, timeout) {
             Ok(Received::Call(notification)) => return Ok(notification),
             Ok(Received::Gone) => Pending::Gone,
             Ok(Received::Nothing) => Pending::Nothing,
-            // With a timer each poll may end so.
+            // A periodic timer of the monitor may interrupt each poll.
             Err(Errno::EINTR) if timeout.is_some() => Pending::Nothing,
             Err(error) => return Err(error),
         };
         Err(if self.is_dead(pending) { Errno::ESRCH } else { Errno::EINTR })
     }
 
-    /// Whether the stub is dead. Before Linux 6.11 its listener tells only when it has been reaped, which a monitor
-    /// that holds off SIGCHLD must not wait for.
+    /// Whether the stub is dead.
+    ///
+    /// Before Linux 6.11 the listener reports the death only after the stub was reaped. A monitor that blocks
+    /// SIGCHLD must not wait for that, so it asks the host.
     pub(super) fn is_dead(&self, pending: Pending) -> bool {
         let told = self.features & STUBGUARD_F_RECEIVE_ENDS != 0;
         pending == Pending::Gone || (pending == Pending::Nothing && !told && pidfd::has_ended(self.stub.pid))
     }
 
-    /// Numbers a resume, and writes what the stub will read of it.
+    /// Gives the resume a new ticket, and writes the head of the control page.
     pub(super) fn write_head(&mut self, head: Head) -> Result<()> {
         self.stub.ticket = self.stub.ticket.wrapping_add(1);
         self.shared.store_all(0, &Head { ticket: self.stub.ticket, ..head }).ok_or(Errno::EINVAL)
     }
 
-    /// Does what breaks the stub if it fails.
+    /// Runs `what`. If it fails, the stub is broken.
     pub(super) fn or_broken<T>(&mut self, what: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         what(self).inspect_err(|_| self.stub.state = State::Broken)
     }

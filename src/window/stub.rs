@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The record of one stub: where it is, and what its monitor has to remember.
+//! The record of one stub: its process, its state, and what the monitor must remember of it.
 
 use crate::abi::{STUBGUARD_F_RECEIVE_ENDS, StubRecord};
 use crate::host::{pidfd, seccomp};
@@ -9,16 +9,16 @@ use core::ffi::{c_int, c_void};
 use core::sync::atomic::AtomicUsize;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// What is in that memory.
+/// What the library keeps in a caller's [`StubRecord`].
 #[derive(Debug)]
 #[repr(C)]
 pub struct Record {
-    /// [`Self::MARK`], so that memory without a record is known.
+    /// [`Self::MARK`]. Memory without it has no record.
     pub mark: u64,
-    /// Address of the registers of a guest that is in a call, see [`Stub::caller`]; 0 if there is none. Any thread may
-    /// look at it.
+    /// The address of the registers of a guest that is in a call (see [`Stub::caller`]); 0 if no guest is.
+    /// Any thread may read it.
     pub caller: AtomicUsize,
-    /// The rest is the monitor's thread's.
+    /// Only the monitor's thread uses the rest.
     pub stub: Stub,
 }
 
@@ -30,14 +30,14 @@ impl Record {
     /// "stubguar".
     pub const MARK: u64 = 0x7261_7567_6275_7473;
 
-    /// The record of this stub.
+    /// Makes the record of `stub`.
     #[must_use]
     pub const fn new(stub: Stub) -> Self {
         Self { mark: Self::MARK, caller: AtomicUsize::new(0), stub }
     }
 }
 
-/// Where a guest's state is, in its monitor's memory.
+/// A guest's state, in its monitor's memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Caller {
     /// As in `struct user_regs_struct`: [`STUBGUARD_REGISTERS`] words.
@@ -46,94 +46,94 @@ pub struct Caller {
     pub fp: StubData,
 }
 
-/// A parked stub, as its monitor knows it.
+/// A stub, as its monitor knows it.
 #[derive(Clone, Copy, Debug)]
 pub struct Stub {
-    /// The host's process.
+    /// The host process.
     pub pid: c_int,
     /// Its listener.
     pub listener: c_int,
-    /// Where it is.
+    /// What the stub is doing.
     pub state: State,
-    /// What the host maps for it.
+    /// Whether the host maps anything for it.
     pub limit: Limit,
     /// Tells the process from all others that have had or will have this pid.
     pub identity: u64,
     /// The stub's data pages.
     pub shared: *mut c_void,
-    /// The notification that holds it.
+    /// The id of the notification that holds it.
     pub notification: u64,
-    /// The number of its last resume, which its next park has to say.
+    /// The ticket of its last resume. Its next park must say it.
     pub ticket: u64,
-    /// FS base that it has.
+    /// The FS base that the stub has now.
     pub fs_base: u64,
-    /// GS base that it has.
+    /// The GS base that the stub has now.
     pub gs_base: u64,
-    /// The parts of the floating-point state that the host puts into its frames.
+    /// The XSAVE features that the host saves in the stub's frames.
     pub xfeatures: u64,
-    /// Calls of the batch that it works on.
+    /// How many calls the batch has that the stub works on.
     pub calls: u32,
-    /// Where on the signal stack its frame's siginfo is,
+    /// Offset of the frame's siginfo on the signal stack.
     pub siginfo: u16,
-    /// the machine context,
+    /// Offset of the frame's machine context on the signal stack.
     pub mcontext: u16,
-    /// and the floating-point state.
+    /// Offset of the frame's floating-point state on the signal stack.
     pub fpstate: u16,
-    /// How many calls the caller's batch had, of which `calls` were made.
+    /// How many calls the caller's batch had. The monitor made `calls` of them.
     pub asked: u16,
-    /// Whether it has done what honest code does not do.
+    /// Whether it has done something that honest code does not do. It is not reused then.
     pub suspect: bool,
-    /// The address behind the guest's call that holds it.
+    /// The address after the guest's call that holds it.
     pub call_ip: u64,
-    /// Whose call that is: where the registers go that still are in the stub.
+    /// Where to store the registers of the guest that is in a call.
     pub caller: Option<Caller>,
-    /// Whether the guest has stopped last by a call that made a signal frame.
+    /// Whether the guest's last stop was a call that trapped.
     pub trapped: bool,
-    /// Whether the guest's next call is to make one.
+    /// Whether the guest's next call must trap.
     pub trap: bool,
 }
 
-/// What the host maps for a stub.
+/// Whether the host maps anything for a stub: its `RLIMIT_AS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
-    /// Anything: a new one, or one that is to map.
+    /// It maps. The stub is new, or its batch maps.
     Lifted,
-    /// It has been resumed to put the limit back. If it parks, it has.
+    /// The stub was resumed to set the limit to 0. When it parks, it has done so.
     Returning,
-    /// Nothing.
+    /// It maps nothing: the limit is 0.
     Holds,
 }
 
-/// Where a stub is, see the table above.
+/// What a stub is doing: see the table in [`window`](super).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// It has no process, or another record has it.
+    /// It has no process, or another record has its process.
     None,
-    /// Attached, has not parked yet.
+    /// Attached, but it has not parked yet.
     Starting,
-    /// The host holds it.
+    /// The host holds it in a park.
     Parked,
-    /// Resumed, with the guest.
+    /// Resumed with a guest.
     Running,
-    /// Resumed for a batch.
+    /// Resumed for a batch only.
     Syncing,
-    /// To be killed.
+    /// It must be killed.
     Broken,
-    /// The host holds it in a call of its guest's.
+    /// The host holds it in a call of its guest.
     Calling,
 }
 
-/// No base that a guest may have.
+/// A base that no guest can have.
 const UNKNOWN_BASE: u64 = u64::MAX;
 
 impl Stub {
-    /// One that has no process yet.
+    /// Returns a stub that has no process yet.
     #[must_use]
     pub fn none(shared: *mut c_void) -> Self {
         Self { state: State::None, ..Self::new(0, -1, 0, shared) }
     }
 
-    /// A new one, which has not parked yet.
+    /// Returns a new stub, which has not parked yet.
     #[must_use]
     pub fn new(pid: c_int, listener: c_int, identity: u64, shared: *mut c_void) -> Self {
         Self {
@@ -161,45 +161,47 @@ impl Stub {
         }
     }
 
-    /// Returns the record of a stub that has been started.
+    /// Returns the stub for a process that has been started.
     ///
     /// # Errors
-    /// `ENOTTY` for what is no listener; `ESRCH` if there is no such process; others as pidfd_open(2).
+    /// `ENOTTY` if `listener` is not a seccomp listener, `ESRCH` if there is no such process, others as
+    /// pidfd_open(2).
     pub fn attached(&self, pid: c_int, listener: BorrowedFd<'_>) -> Result<Self> {
         if !seccomp::is_listener(listener) {
             return Err(Errno::ENOTTY);
         }
         let process = pidfd::open(pid)?;
         let identity = pidfd::identity(&process, pid)?;
-        // An older host: slower, not weaker.
+        // An older host lacks this mode: slower, not weaker.
         let _ = seccomp::set_sync_wake_up(listener);
         Ok(Self::new(pid, listener.as_raw_fd(), identity, self.shared))
     }
 
-    /// Whether it lives, reaped or not. Before Linux 6.11 the listener tells only of a stub that was reaped.
+    /// Whether the process lives. If the listener does not report a death (before Linux 6.11: not before the
+    /// stub is reaped), asks the host, too.
     ///
     /// # Errors
-    /// `EINTR`; others are bugs.
+    /// `EINTR`; any other error is a bug.
     pub fn lives(&self, listener: BorrowedFd<'_>, features: u32) -> Result<bool> {
         let told = features & STUBGUARD_F_RECEIVE_ENDS != 0;
         Ok(!seccomp::is_gone(listener)? && (told || !pidfd::has_ended(self.pid)))
     }
 
-    /// Kills its process, and no other that has its pid.
+    /// Kills its process, and no other process that got its pid.
     ///
     /// # Errors
-    /// `ESRCH` if it has been reaped; others as pidfd_open(2).
+    /// `ESRCH` if it was reaped, others as pidfd_open(2).
     pub fn kill(&self) -> Result<()> {
         pidfd::kill_identified(self.pid, self.identity)
     }
 
-    /// Whether it has no process, or another record has it.
+    /// Whether it has no process, or another record has its process.
     #[must_use]
     pub fn is_none(&self) -> bool {
         self.state == State::None
     }
 
-    /// It has been ended.
+    /// Records that the stub was ended.
     pub fn end(&mut self) {
         self.state = State::None;
         self.listener = -1;
@@ -212,7 +214,7 @@ impl Stub {
         self.state == State::Parked && !self.suspect
     }
 
-    /// The host holds it again: it has done all that it was resumed for.
+    /// Records that the host holds the stub again. It has then done all that it was resumed for.
     pub(super) fn stopped(&mut self, state: State) {
         if self.limit == Limit::Returning {
             self.limit = Limit::Holds;
@@ -221,12 +223,12 @@ impl Stub {
         self.state = state;
     }
 
-    /// Another record has it.
+    /// Empties this record: another record has the stub now.
     pub fn leave(&mut self) {
         *self = Self::none(core::ptr::null_mut());
     }
 
-    /// Nothing that it says is about a guest any more.
+    /// Clears what the record says of the last guest.
     pub fn forget_guest(&mut self) {
         (self.fs_base, self.gs_base, self.call_ip) = (0, 0, 0);
         (self.calls, self.asked) = (0, 0);
@@ -234,15 +236,15 @@ impl Stub {
         self.caller = None;
     }
 
-    /// Has both bases set on the next resume, whatever they are.
+    /// Makes the next resume set both bases, whatever they are.
     pub(super) fn forget_bases(&mut self) {
         (self.fs_base, self.gs_base) = (UNKNOWN_BASE, UNKNOWN_BASE);
     }
 
-    /// Whether a resume, a wait make sense now.
+    /// Checks that the stub is in one of `states`.
     ///
     /// # Errors
-    /// `ESRCH` for a stub that is to be killed; `EINVAL`.
+    /// `ESRCH` if the stub is broken; `EINVAL` if it is in another state.
     pub(super) fn expect(&self, states: &[State]) -> Result<()> {
         match self.state {
             state if states.contains(&state) => Ok(()),

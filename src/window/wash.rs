@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A stub that is to be another guest's loses all that its last one has left.
+//! Washing: a stub that is to be reused loses all state of its last guest.
 
 use super::Parked;
 use super::code::{self, Call, Head};
@@ -8,18 +8,18 @@ use super::stub::State;
 use crate::{Errno, Result};
 use core::ffi::c_int;
 
-/// How often a stub is washed, should signals disturb it.
+/// How often a wash is repeated if signals disturb it.
 const WASHES: u32 = 8;
 
 impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
-    /// Makes a parked stub one that has no guest: nothing mapped, all state as at its start.
+    /// Makes a parked stub clean: nothing mapped, all state as at its start.
     ///
-    /// It may have come into the park by itself, with signals open or what else a hijacked guest can
-    /// prepare. So it has to go through the host's own door once more: resumed with nothing mapped, at
-    /// address 0, it faults, and the host makes a frame and enters the handler, as it should be.
+    /// A hijacked stub may have entered its park by a jump, with signals open or other state prepared. So the
+    /// monitor resumes it once more at address 0, with nothing mapped. It faults, and the host makes a frame
+    /// and enters the handler with all signals blocked.
     ///
     /// # Errors
-    /// As [`Self::resume`] and [`Self::wait`]; `EPROTO` if it does anything else.
+    /// As [`Self::resume`] and [`Self::wait`]; `EPROTO` if the stub does anything but fault.
     pub fn wash(&mut self, cpu: c_int) -> Result<()> {
         if !self.stub.is_clean() || !self.knows(cpu) {
             return Err(Errno::EINVAL);
@@ -56,7 +56,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
             };
             match (event.signal, event.again, event.address) {
                 (libc::SIGSEGV, 0, 0) if event.error == 0 => return Ok(()),
-                // A timer's signal, pending or on the way.
+                // A timer's signal was pending, or came on the way: wash again.
                 (libc::SIGALRM, ..) => {}
                 _ => break,
             }
