@@ -105,6 +105,18 @@ int mappings(void)
 	return lines;
 }
 
+bool test_forks(void)
+{
+	int status, pid = fork();
+
+	if (pid == 0)
+		return true;
+	check_op(pid, >, 0);
+	check_eq(raw(SYS_wait4, pid, &status, 0, 0), pid);
+	check_eq(status, 0);
+	return false;
+}
+
 static _Noreturn void in_child(const struct test *test, int runner)
 {
 	/* The runner does it too: whoever comes first. */

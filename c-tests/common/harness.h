@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <unistd.h>
 
 struct test {
 	const char *name;
@@ -18,6 +19,8 @@ struct test {
 
 #define TEST(function) { #function, function, NULL }
 #define TEST_CLEANUP(function, cleanup) { #function, function, cleanup }
+/* Tests that differ in what they are about share a function: each has a name, and calls it. */
+#define CASE(name, ...) static void name(void) { __VA_ARGS__; }
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 /* `argv[1]`, if any: only tests whose name contains that. */
@@ -37,6 +40,11 @@ _Noreturn void test_skip(const char *format, ...) __attribute__((format(printf, 
 /* What a failed check is about, when it stands in a loop; NULL ends that. */
 void test_context(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void test_context_end(void);
+
+/* The block behind it runs in a process of its own, which must succeed: what it does to itself stays there. */
+#define APART for (; test_forks(); _exit(0))
+/* True in the new process; false in the test, when that one has ended. */
+bool test_forks(void);
 
 #define check(condition)							\
 	do {									\

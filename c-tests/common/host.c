@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -28,6 +29,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#ifndef PR_SET_SYSCALL_USER_DISPATCH
+#define PR_SET_SYSCALL_USER_DISPATCH 59
+#endif
 #ifndef SECCOMP_IOCTL_NOTIF_SET_FLAGS
 #define SECCOMP_IOCTL_NOTIF_SET_FLAGS SECCOMP_IOW(4, __u64)
 #endif
@@ -41,6 +45,7 @@ struct kind {
 	_Atomic unsigned int first, last;	/* numbers of the calls that fail; 0: none */
 	int error;
 	_Atomic(host_hook) hook;
+	void (*_Atomic before)(void);
 	_Atomic unsigned int target, reached;	/* who waits for which count */
 };
 
@@ -110,6 +115,42 @@ void host_hook_set(enum host_call call, host_hook hook)
 	kinds[call].hook = hook;
 }
 
+void host_answer(enum host_call call, long result)
+{
+	host_fail(call, 1, UINT_MAX, (int)-result);
+}
+
+void host_before(enum host_call call, void (*act)(void))
+{
+	kinds[call].before = act;
+}
+
+static short found;
+
+static bool find(const long *arg, long *result)
+{
+	((struct pollfd *)arg[0])->revents = found;
+	*result = 1;
+	return true;
+}
+
+void host_poll_finds(short events)
+{
+	found = events;
+	host_hook_set(HOST_POLL, find);
+}
+
+static bool no_dispatch(const long *arg, long *result)
+{
+	*result = -EINVAL;
+	return arg[0] == PR_SET_SYSCALL_USER_DISPATCH;
+}
+
+void host_without_dispatch(void)
+{
+	host_hook_set(HOST_PRCTL, no_dispatch);
+}
+
 void host_reset(void)
 {
 	int call;
@@ -117,6 +158,7 @@ void host_reset(void)
 	for (call = 0; call < HOST_CALLS; call++) {
 		kinds[call].first = 0;
 		kinds[call].hook = NULL;
+		kinds[call].before = NULL;
 	}
 	sweep_at = 0;
 }
@@ -135,6 +177,65 @@ void host_wait(enum host_call call, unsigned int target)
 	while (kind->count < target && !kind->reached)
 		raw(SYS_futex, &kind->reached, FUTEX_WAIT, 0, 0);
 	kind->target = 0;
+}
+
+static struct {
+	pthread_t thread;
+	int target;
+	enum host_call call;
+	unsigned int calls;
+	void (*act)(void);
+	atomic_bool stop;
+} watcher;
+
+static void *act_when_it_sleeps(void *argument)
+{
+	char path[64], buffer[512], *end;
+	long len, fd;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", watcher.target);
+	while (!watcher.stop) {
+		raw(SYS_sched_yield);
+		if (host_count(watcher.call) < watcher.calls)
+			continue;
+		fd = raw(SYS_open, path, O_RDONLY, 0);
+		len = raw(SYS_read, fd, buffer, sizeof(buffer) - 1);
+		raw(SYS_close, fd);
+		buffer[len > 0 ? len : 0] = '\0';
+		end = strrchr(buffer, ')');
+		if (end && end[2] == 'S')
+			watcher.act();
+	}
+	return argument;
+}
+
+void host_when_it_sleeps(enum host_call call, void (*act)(void))
+{
+	watcher.target = (int)raw(SYS_gettid);
+	watcher.call = call;
+	watcher.calls = host_count(call) + 1;
+	watcher.act = act;
+	watcher.stop = false;
+	check_eq(next_pthread_create(&watcher.thread, NULL, act_when_it_sleeps, NULL), 0);
+}
+
+void host_no_more(void)
+{
+	watcher.stop = true;
+	check_eq(next_pthread_join(watcher.thread, NULL), 0);
+}
+
+static void handle(int signal)
+{
+	(void)signal;
+}
+
+void host_interrupt(void)
+{
+	static const struct sigaction action = { .sa_handler = handle };
+
+	next_sigaction(SIGUSR1, &action, NULL);
+	raw(SYS_tgkill, raw(SYS_getpid), watcher.target, SIGUSR1);
 }
 
 void host_sweep(unsigned int number, int error)
@@ -189,7 +290,8 @@ static bool answered(enum host_call call, const long *arg, long *result)
 {
 	struct kind *kind = &kinds[call];
 	unsigned int number = ++kind->count, target = kind->target, first = kind->first;
-	host_hook hook = kind->hook;
+	host_hook hook;
+	void (*before)(void) = kind->before;
 
 	if (target && number >= target && !kind->reached) {
 		kind->reached = 1;
@@ -204,6 +306,9 @@ static bool answered(enum host_call call, const long *arg, long *result)
 		*result = -kind->error;
 		return true;
 	}
+	if (before)
+		before();
+	hook = kind->hook;
 	return hook && hook(arg, result);
 }
 

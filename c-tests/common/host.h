@@ -57,12 +57,29 @@ typedef bool (*host_hook)(const long *arg, long *result);
 /* The calls of that kind from number `first` (1: the next one) on fail, `count` of them. */
 void host_fail(enum host_call call, unsigned int first, unsigned int count, int error);
 void host_hook_set(enum host_call call, host_hook hook);
+/* This answers all calls of that kind: a value, or a negative errno. */
+void host_answer(enum host_call call, long result);
+/* Runs before the host is asked, each time. */
+void host_before(enum host_call call, void (*act)(void));
+/* Whatever there is, poll() finds this of the first fd. */
+void host_poll_finds(short events);
+/* It has no PR_SET_SYSCALL_USER_DISPATCH. */
+void host_without_dispatch(void);
 /* All as it was, but for the counts. */
 void host_reset(void);
 
 unsigned int host_count(enum host_call call);
 /* Sleeps until there have been `target` calls of that kind; no wake-ups before. */
 void host_wait(enum host_call call, unsigned int target);
+
+/*
+ * Whenever this thread sleeps, from its next call of that kind on, another one acts; until host_no_more(). There is no
+ * event for that, so it looks again and again.
+ */
+void host_when_it_sleeps(enum host_call call, void (*act)(void));
+void host_no_more(void);
+/* For it: SIGUSR1, with a handler that does nothing, and without SA_RESTART. */
+void host_interrupt(void);
 
 /*
  * The `number`th call of any kind (but those that give things back) fails on this thread from now

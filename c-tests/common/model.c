@@ -74,6 +74,14 @@ void model_log_wait(unsigned int lines)
 	log_target = 0;
 }
 
+void model_log_wait_for(const char *text)
+{
+	unsigned int lines;
+
+	for (lines = log_lines; !strstr(model_log_text, text); lines = log_lines)
+		model_log_wait(lines + 1);
+}
+
 static volatile unsigned int fp_size;
 
 static void look_at_frame(int sig, siginfo_t *info, void *context)
@@ -133,6 +141,14 @@ struct stubguard_config model_config(void)
 		.fp_size = host_fp_size(),
 	};
 
+	return config;
+}
+
+struct stubguard_config model_in_a_hurry(struct stubguard_config config, int kick)
+{
+	config.watchdog_tick_ms = TICK_MS;
+	config.watchdog_budget_ms = BUDGET_MS;
+	config.kick_signal = kick;
 	return config;
 }
 
@@ -226,6 +242,12 @@ void mm_queue_map(struct mm_id *mm, unsigned long addr, unsigned long length, un
 			 .prot = prot },
 		.syscall = STUB_SYSCALL_MMAP,
 	};
+}
+
+void mm_queue_page(struct mm_id *mm, unsigned long addr, unsigned int frame, int prot)
+{
+	mm_set_pte(mm, addr, frame, prot);
+	mm_queue_map(mm, addr, PAGE, frame, prot);
 }
 
 void mm_queue_unmap(struct mm_id *mm, unsigned long addr, unsigned long length)
@@ -338,6 +360,44 @@ void mm_wait_told(struct mm_id *mm)
 	mm_wait_dead(mm);
 	if (!(stubguard_features() & STUBGUARD_F_RECEIVE_ENDS))
 		mm_reap(mm);
+}
+
+void mm_kill(struct mm_id *mm)
+{
+	raw(SYS_pidfd_send_signal, mm->pidfd, SIGKILL, 0, 0);
+	mm_wait_dead(mm);
+}
+
+void mm_kill_for_another(struct mm_id *mm, struct mm_id *other)
+{
+	struct {
+		uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls,
+			set_tid, set_tid_size;
+	} args = {
+		.exit_signal = SIGCHLD,
+		.set_tid = (uint64_t)(unsigned long)&mm->pid,
+		.set_tid_size = 1,
+	};
+
+	mm_kill(mm);
+	mm_reap(mm);
+	other->pid = (int)raw(SYS_clone3, &args, sizeof(args));
+	if (other->pid == 0)
+		mm_sleep();
+	if (other->pid == -EPERM || other->pid == -ENOSYS)
+		test_skip("this host does not let one choose a pid (errno %d)", -other->pid);
+	check_eq(other->pid, mm->pid);
+	mm_own(other);
+}
+
+/* Each look opens a pidfd, before anything else. */
+void mm_outlives(struct mm_id *mm, unsigned int looks)
+{
+	struct pollfd poll_fd = { .fd = mm->pidfd, .events = POLLIN };
+	unsigned int target = host_count(HOST_PIDFD_OPEN) + looks;
+
+	while (host_count(HOST_PIDFD_OPEN) < target)
+		check_eq(raw(SYS_poll, &poll_fd, 1, LOOKS * TICK_MS), 0);
 }
 
 /* What stub_exe does: all of it in the new process. Nothing of the C library but memory. */
@@ -475,13 +535,17 @@ void mm_start(struct mm_id *mm)
 	check_eq(stubguard_collect(mm->shared, &mm->own, 0), 0);
 	check_eq(mm->own.signal, SIGSYS);
 
-	mm_set_pte(mm, GUEST_CODE, FRAME_GUEST_CODE, PROT_READ | PROT_EXEC);
-	mm_set_pte(mm, GUEST_STACK, FRAME_GUEST_STACK, PROT_READ | PROT_WRITE);
-	mm_queue_map(mm, GUEST_CODE, PAGE, FRAME_GUEST_CODE, PROT_READ | PROT_EXEC);
-	mm_queue_map(mm, GUEST_STACK, PAGE, FRAME_GUEST_STACK, PROT_READ | PROT_WRITE);
+	mm_queue_page(mm, GUEST_CODE, FRAME_GUEST_CODE, PROT_READ | PROT_EXEC);
+	mm_queue_page(mm, GUEST_STACK, FRAME_GUEST_STACK, PROT_READ | PROT_WRITE);
 	check_eq(mm_sync(mm), 0);
 	check_eq(mm->own.err, 0);
 	mm->asked = 0;
+}
+
+void mm_sleep(void)
+{
+	for (;;)
+		raw(SYS_pause);
 }
 
 void mm_start_process(struct mm_id *mm, void (*main)(void))
@@ -630,12 +694,17 @@ int mm_sync(struct mm_id *mm)
 
 /* ---- the guest */
 
-unsigned long mm_gadget(struct mm_id *mm, unsigned int offset)
+void mm_frame_gadget(struct mm_id *mm, unsigned int frame, unsigned int offset)
 {
 	static const unsigned char gadget[] = { 0x0f, 0x05, 0xc3 };
 	size_t room = PAGE - offset;
 
-	memcpy(mm->ram + offset, gadget, room < sizeof(gadget) ? room : sizeof(gadget));
+	memcpy(mm->ram + frame * PAGE + offset, gadget, room < sizeof(gadget) ? room : sizeof(gadget));
+}
+
+unsigned long mm_gadget(struct mm_id *mm, unsigned int offset)
+{
+	mm_frame_gadget(mm, FRAME_STUB_CODE, offset);
 	return STUB_START + offset;
 }
 
@@ -703,6 +772,13 @@ void mm_guest(struct mm_id *mm, const char *what, unsigned long arg)
 
 	/* rax is what a report tells, and the number of a call. */
 	mm_call(mm, mm_guest_code(what), (long)arg, args);
+}
+
+void mm_run(struct mm_id *mm, const char *what, unsigned long arg)
+{
+	mm_guest(mm, what, arg);
+	mm_resume(mm);
+	check_eq(mm_wait(mm), 0);
 }
 
 int mm_guest_call(struct mm_id *mm)

@@ -119,11 +119,19 @@ struct stubguard_config model_config(void);
 void model_init(unsigned int flags);
 void model_init_config(const struct stubguard_config *config);
 
+/* A watchdog in a hurry: what a test waits for comes soon, and LOOKS are enough to be killed several times. */
+#define TICK_MS 10
+#define BUDGET_MS 60
+#define LOOKS 20
+struct stubguard_config model_in_a_hurry(struct stubguard_config config, int kick);
+
 /* What the log function got, line by line; the log function wakes model_log_wait(). */
 extern char model_log_text[8192];
 unsigned int model_log_count(int level);
 unsigned int model_log_lines(void);
 void model_log_wait(unsigned int lines);
+/* Sleeps until there is a line with that. */
+void model_log_wait_for(const char *text);
 
 /* Checks that stubguard_filter() keeps to its room, whatever that is; returns the length. */
 int model_filter_length(void);
@@ -137,11 +145,18 @@ void mm_start(struct mm_id *mm);
 void mm_spawn(struct mm_id *mm);
 /* A process of another kind with a listener: `main` runs in it. */
 void mm_start_process(struct mm_id *mm, void (*main)(void));
+/* For that: sleeps for ever. */
+void mm_sleep(void);
 /* Ends and reaps it; returns the wait status. Everything is closed but the listener if `keep`. */
 int mm_end(struct mm_id *mm);
 void mm_forget(struct mm_id *mm);
 int mm_reap(struct mm_id *mm);
 bool mm_is_dead(struct mm_id *mm);
+/* It is killed, but not reaped; or, in the other case, it is, and another process gets its pid, or the test is skipped. */
+void mm_kill(struct mm_id *mm);
+void mm_kill_for_another(struct mm_id *mm, struct mm_id *other);
+/* It lives while the watchdog looks so often. Nobody is charged for a monitor that runs: this sleeps. */
+void mm_outlives(struct mm_id *mm, unsigned int looks);
 /* Sleeps until the process is dead. */
 void mm_wait_dead(struct mm_id *mm);
 /* And until its listener tells: before Linux 6.11 it has to be reaped for that, as UML does at SIGCHLD. */
@@ -155,6 +170,8 @@ void mm_set_pte(struct mm_id *mm, unsigned long addr, unsigned long frame, int p
 void mm_clear_pte(struct mm_id *mm, unsigned long addr);
 void mm_queue_map(struct mm_id *mm, unsigned long addr, unsigned long length, unsigned long frame,
 		  int prot);
+/* A page that the page table grants. */
+void mm_queue_page(struct mm_id *mm, unsigned long addr, unsigned int frame, int prot);
 void mm_queue_unmap(struct mm_id *mm, unsigned long addr, unsigned long length);
 void mm_queue_wrprotect(struct mm_id *mm, unsigned long addr, unsigned long length);
 /* Has the stub work on what is queued; own.err tells. Returns what mm_wait() does. */
@@ -181,6 +198,8 @@ int mm_wait_report(struct mm_id *mm);
 
 /* `syscall; ret` at that offset of the stub's code page; returns the address. */
 unsigned long mm_gadget(struct mm_id *mm, unsigned int offset);
+/* The same, in another frame: as much of it as there is room for. */
+void mm_frame_gadget(struct mm_id *mm, unsigned int frame, unsigned int offset);
 
 /* Where the stub's signal handler is. */
 unsigned long mm_handler(void);
@@ -190,6 +209,8 @@ long long *mm_regs(struct mm_id *mm);
 /* The guest's next steps; mm_resume() makes it take them. */
 void mm_call(struct mm_id *mm, unsigned long ip, long nr, const unsigned long *args);
 void mm_guest(struct mm_id *mm, const char *what, unsigned long arg);
+/* The same, and what comes of it is reported. */
+void mm_run(struct mm_id *mm, const char *what, unsigned long arg);
 /* The value that the guest's call, or step, has had; the guest must have said so. */
 long mm_result(struct mm_id *mm);
 /* The number of the call by which it reported. */

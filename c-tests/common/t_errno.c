@@ -153,8 +153,7 @@ static struct window w;
 
 static void queue_one(void)
 {
-	mm_set_pte(&w.mm, GUEST_FREE, FRAME_FREE, PROT_READ);
-	mm_queue_map(&w.mm, GUEST_FREE, PAGE, FRAME_FREE, PROT_READ);
+	mm_queue_page(&w.mm, GUEST_FREE, FRAME_FREE, PROT_READ);
 }
 
 static void parked_stubs_keep_it(void)

@@ -19,12 +19,6 @@
 
 static struct mm_id mm;
 
-static void idle(void)
-{
-	for (;;)
-		raw(SYS_pause);
-}
-
 static void a_life(void)
 {
 	uint64_t identity = 0;
@@ -128,7 +122,7 @@ static void a_stub_without_a_listener_has_none(void)
 	check_eq(raw(SYS_pipe2, pipes, 0), 0);
 	pid = fork();
 	if (pid == 0)
-		idle();
+		mm_sleep();
 	refuses(pid, &identity, ENOTTY);
 	raw(SYS_kill, pid, SIGKILL);
 	check_eq(raw(SYS_wait4, pid, 0, 0, 0), pid);
@@ -137,7 +131,7 @@ static void a_stub_without_a_listener_has_none(void)
 	if (pid == 0) {
 		raw(SYS_close, 1);
 		raw(SYS_write, pipes[1], "", 1);
-		idle();
+		mm_sleep();
 	}
 	check_eq(raw(SYS_read, pipes[0], &byte, 1), 1);
 	refuses(pid, &identity, EBADF);
@@ -312,9 +306,7 @@ static void only_that_stub_is_killed(void)
 	check_eq(stubguard_kill_stub(getpid(), mm.identity), -ESRCH);
 	check_eq(stats().kills, 0);
 	check_eq(open_fds(), fds);
-	mm_guest(&mm, "report", 9);
-	mm_resume(&mm);
-	check_eq(mm_wait(&mm), 0);
+	mm_run(&mm, "report", 9);
 	check_eq(mm_result(&mm), 9);
 }
 
@@ -322,31 +314,14 @@ static void only_that_stub_is_killed(void)
 static void a_pid_that_came_back_is_not_hit(void)
 {
 	static struct mm_id other;
-	int pid, again;
-	struct {
-		uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls,
-			set_tid, set_tid_size;
-	} args = { .exit_signal = SIGCHLD };
 
 	model_init(0);
 	mm_start(&mm);
-	pid = mm.pid;
-	raw(SYS_pidfd_send_signal, mm.pidfd, SIGKILL, 0, 0);
-	mm_reap(&mm);
-	args.set_tid = (uint64_t)(unsigned long)&pid;
-	args.set_tid_size = 1;
-	again = (int)raw(SYS_clone3, &args, sizeof(args));
-	if (again == 0)
-		idle();
-	if (again == -EPERM || again == -ENOSYS)
-		test_skip("this host does not let one choose a pid (errno %d)", -again);
-	check_eq(again, pid);
-	other.pid = again;
-	other.pidfd = (int)raw(SYS_pidfd_open, again, 0);
-	check_eq(stubguard_kill_stub(pid, mm.identity), -ESRCH);
+	mm_kill_for_another(&mm, &other);
+	check_eq(stubguard_kill_stub(mm.pid, mm.identity), -ESRCH);
 	check(!mm_is_dead(&other));
 	/* A signal would have been delivered by now: this one comes behind it. */
-	raw(SYS_kill, again, SIGSTOP);
+	raw(SYS_kill, other.pid, SIGSTOP);
 	mm_wait_state(&other, 'T');
 }
 

@@ -31,6 +31,7 @@ static struct mm_id mm;
  */
 static void start(void)
 {
+	model_init(0);
 	mm_start(&mm);
 	mm_set_pte(&mm, FREE(0), FRAME_FREE + 0, RW);
 	mm_set_pte(&mm, FREE(1), FRAME_FREE + 1, RW);
@@ -150,38 +151,29 @@ static void check_denied(const struct row *row, long nr, struct stubguard_stats 
 	test_context_end();
 }
 
-static void mmap_is_denied_by_reason(void)
+static void are_denied(long nr, const struct row *rows, size_t count)
 {
 	struct stubguard_stats before;
 	unsigned long mappings;
 	size_t i;
 
-	model_init(0);
 	start_with_fd();
 	before = stats();
 	mappings = mm_mappings_hash(&mm);
-	for (i = 0; i < COUNT(mmaps); i++)
-		check_denied(&mmaps[i], SYS_mmap, &before, mappings);
+	for (i = 0; i < count; i++)
+		check_denied(&rows[i], nr, &before, mappings);
 }
+
+CASE(mmap_is_denied_by_reason, are_denied(SYS_mmap, mmaps, COUNT(mmaps)))
 
 static void munmap_is_denied_by_reason(void)
 {
-	struct stubguard_stats before;
-	unsigned long mappings;
-	size_t i;
-
-	model_init(0);
-	start_with_fd();
-	before = stats();
-	mappings = mm_mappings_hash(&mm);
-	for (i = 0; i < COUNT(munmaps); i++)
-		check_denied(&munmaps[i], SYS_munmap, &before, mappings);
+	are_denied(SYS_munmap, munmaps, COUNT(munmaps));
 	check_eq(mm.asked, 0);
 }
 
 static void a_range_that_reaches_the_stub_is_not_walked(void)
 {
-	model_init(0);
 	start_with_fd();
 	check_eq(mm_hijack(&mm, SYS_mmap, FREE(0), STUB_START + PAGE - FREE(0), RW, FIXED, MMAP_FD,
 			   FRAME(0)),
@@ -210,7 +202,6 @@ static void what_the_page_table_grants_is_mapped(void)
 	struct stubguard_stats before;
 	size_t i;
 
-	model_init(0);
 	start_with_fd();
 	for (i = 0; i < COUNT(rows); i++) {
 		const struct row *row = &rows[i];
@@ -225,15 +216,12 @@ static void what_the_page_table_grants_is_mapped(void)
 		check(mm_mapping(&mm, row->addr)[0]);
 	}
 	test_context_end();
-	mm_guest(&mm, "read", FREE(1));
-	mm_resume(&mm);
-	check_eq(mm_wait(&mm), 0);
+	mm_run(&mm, "read", FREE(1));
 	check_eq(mm_result(&mm), frame_mark(FRAME_FREE + 1));
 }
 
 static void every_page_is_asked_for(void)
 {
-	model_init(0);
 	start_with_fd();
 	mm.asked = 0;
 	check_eq(mm_hijack(&mm, SYS_mmap, FREE(0), 2 * PAGE, PROT_READ, FIXED, MMAP_FD, FRAME(0)),
@@ -249,7 +237,6 @@ static void every_page_is_asked_for(void)
 
 static void a_guest_may_unmap_what_is_its_own(void)
 {
-	model_init(0);
 	start_with_fd();
 	check_eq(mm_hijack(&mm, SYS_mmap, FREE(0), 2 * PAGE, PROT_READ, FIXED, MMAP_FD, FRAME(0)),
 		 FREE(0));
@@ -264,7 +251,6 @@ static void a_batch_meets_a_page_table_that_has_changed(void)
 {
 	uint64_t before;
 
-	model_init(0);
 	start();
 	mm_queue_map(&mm, FREE(0), PAGE, FRAME_FREE, RW);
 	mm_queue_map(&mm, FREE(1), PAGE, FRAME_FREE + 1, RW);
@@ -297,7 +283,6 @@ static void only_the_batchs_own_calls_are_passed_over(void)
 	};
 	size_t i;
 
-	model_init(0);
 	start();
 	mm_clear_pte(&mm, FREE(0));
 	for (i = 0; i < COUNT(rows); i++) {
@@ -319,7 +304,6 @@ static void only_the_batchs_own_calls_are_passed_over(void)
 
 static void a_batch_that_cannot_be_the_monitors_fails(void)
 {
-	model_init(0);
 	start();
 	mm_queue_map(&mm, FREE(0), 2 * PAGE, FRAME_FREE, RW);
 	/* A hijacked stub has changed it meanwhile. */
@@ -333,13 +317,6 @@ static void a_batch_that_cannot_be_the_monitors_fails(void)
 
 static struct seccomp_notif notification;
 static struct seccomp_notif_resp response;
-
-static bool there_is_one(const long *arg, long *result)
-{
-	((struct pollfd *)arg[0])->revents = POLLIN;
-	*result = 1;
-	return true;
-}
 
 static bool take_it(const long *arg, long *result)
 {
@@ -363,7 +340,7 @@ static void serve_made_up(int nr, unsigned int arch, unsigned long ip, const str
 			  { row->addr, row->length, row->prot, row->flags, row->fd, row->offset } },
 	};
 	memset(&response, 0xff, sizeof(response));
-	host_hook_set(HOST_POLL, there_is_one);
+	host_poll_finds(POLLIN);
 	host_hook_set(HOST_RECV, take_it);
 	host_hook_set(HOST_SEND, take_answer);
 	check_eq(seccomp_notify_serve(&mm, mm.listener, 0), 1);
@@ -396,7 +373,6 @@ static void what_no_filter_lets_through_is_denied_all_the_same(void)
 	uint64_t before;
 	size_t i;
 
-	model_init(0);
 	start();
 	for (i = 0; i < COUNT(rows); i++) {
 		test_context("row %zu", i);
@@ -411,7 +387,6 @@ static void what_no_filter_lets_through_is_denied_all_the_same(void)
 
 static void a_stub_that_has_kept_the_fd_ends_with_its_next_batch(void)
 {
-	model_init(0);
 	start_with_fd();
 	/* Then the monitor's fd gets another number: neither policy nor filter take it. */
 	mm_queue_map(&mm, FREE(0), PAGE, FRAME_FREE, RW);

@@ -23,27 +23,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define TICK_MS 10
-#define BUDGET_MS 60
-/* Enough to be killed several times. */
-#define LOOKS 20
-
 static struct mm_id mm, other;
-
-static struct stubguard_config config_of(unsigned int flags, int kick)
-{
-	struct stubguard_config config = model_config();
-
-	config.flags = flags;
-	config.watchdog_tick_ms = TICK_MS;
-	config.watchdog_budget_ms = BUDGET_MS;
-	config.kick_signal = kick;
-	return config;
-}
 
 static void init(int kick)
 {
-	struct stubguard_config config = config_of(0, kick);
+	struct stubguard_config config = model_in_a_hurry(model_config(), kick);
 
 	model_init_config(&config);
 }
@@ -55,25 +39,27 @@ static void start(void)
 	mm_start(&mm);
 }
 
+static void start_sleeper(void)
+{
+	start();
+	mm_make_sleeper(&mm);
+}
+
+static void stop(struct mm_id *who)
+{
+	raw(SYS_kill, who->pid, SIGSTOP);
+	mm_wait_state(who, 'T');
+}
+
 /* Each look opens a pidfd, before anything else. */
 static void wait_looks(unsigned int looks)
 {
 	host_wait(HOST_PIDFD_OPEN, host_count(HOST_PIDFD_OPEN) + looks);
 }
 
-/* The same, but it must be alive all the time. Nobody is charged for a monitor that runs: sleep. */
-static void wait_looks_at(struct mm_id *who, unsigned int looks)
-{
-	struct pollfd poll_fd = { .fd = who->pidfd, .events = POLLIN };
-	unsigned int target = host_count(HOST_PIDFD_OPEN) + looks;
-
-	while (host_count(HOST_PIDFD_OPEN) < target)
-		check_eq(raw(SYS_poll, &poll_fd, 1, LOOKS * TICK_MS), 0);
-}
-
 static void is_left_alone(struct mm_id *who)
 {
-	wait_looks_at(who, LOOKS);
+	mm_outlives(who, LOOKS);
 	check(!mm_is_dead(who));
 	check_eq(stats().kills, 0);
 	check_eq(seccomp_wd_progress(0), 0);
@@ -81,15 +67,13 @@ static void is_left_alone(struct mm_id *who)
 
 static void is_killed(struct mm_id *who)
 {
-	unsigned int lines;
 	char text[64];
 
 	mm_wait_dead(who);
 	check_eq(WTERMSIG(mm_reap(who)), SIGKILL);
 	snprintf(text, sizeof(text), "killed stub %d,", who->pid);
 	/* First the kill, then the line. */
-	for (lines = model_log_lines(); !strstr(model_log_text, text); lines = model_log_lines())
-		model_log_wait(lines + 1);
+	model_log_wait_for(text);
 	check_op(stats().kills, >=, 1);
 	check_op(stats().stalls, >=, 1);
 }
@@ -103,8 +87,7 @@ static void enter(int cpu, struct mm_id *who)
 
 static void a_sleeper_with_signals_blocked(void)
 {
-	start();
-	mm_make_sleeper(&mm);
+	start_sleeper();
 	/* It is not to be woken by the tick: that is what it is about. */
 	raw(SYS_kill, mm.pid, SIGALRM);
 	mm_wait_state(&mm, 'S');
@@ -145,8 +128,7 @@ static void saying_so_again_is_no_progress(void)
 	struct pollfd poll_fd = { .events = POLLIN };
 	int ret;
 
-	start();
-	mm_make_sleeper(&mm);
+	start_sleeper();
 	poll_fd.fd = mm.pidfd;
 	do {
 		ret = seccomp_wd_enter(0, mm.pid, mm.identity);
@@ -179,18 +161,16 @@ static void *second_cpu(void *stub)
 
 static void each_cpu_has_its_own(void)
 {
-	start();
-	mm_make_sleeper(&mm);
+	start_sleeper();
 	mm_start(&other);
 	mm_make_spinner(&other);
 	/* CPU 0 waits for one that is stopped, CPU 1 for one that spins. */
-	raw(SYS_kill, mm.pid, SIGSTOP);
-	mm_wait_state(&mm, 'T');
+	stop(&mm);
 	enter(0, &mm);
 	check_eq(pthread_create(&cpu_thread, NULL, second_cpu, &other), 0);
 	pthread_join(cpu_thread, NULL);
 	check(cpu_entered);
-	wait_looks_at(&mm, LOOKS);
+	mm_outlives(&mm, LOOKS);
 	check_eq(seccomp_wd_progress(0), 0);
 	check_eq(seccomp_wd_exit(1), -EINVAL);
 }
@@ -199,10 +179,8 @@ static void each_cpu_has_its_own(void)
 
 static void a_stopped_stub(void)
 {
-	start();
-	mm_make_sleeper(&mm);
-	raw(SYS_kill, mm.pid, SIGSTOP);
-	mm_wait_state(&mm, 'T');
+	start_sleeper();
+	stop(&mm);
 	enter(0, &mm);
 	is_left_alone(&mm);
 	/* Its time while it was stopped is not charged later, but what comes then is. */
@@ -312,14 +290,14 @@ static void freezer(const char *text)
 	check(write_file(path, text));
 }
 
-static void freeze(struct mm_id *who)
+static void freeze_it(void)
 {
 	char path[300], text[32];
 
 	if (!find_cgroup((int)raw(SYS_getpid)) || raw(SYS_mkdir, cgroup, 0755) < 0)
 		test_skip("no cgroup v2 hierarchy that can be written");
 	snprintf(path, sizeof(path), "%s/cgroup.procs", cgroup);
-	snprintf(text, sizeof(text), "%d", who->pid);
+	snprintf(text, sizeof(text), "%d", mm.pid);
 	if (!write_file(path, text))
 		test_skip("a process cannot be moved to a cgroup");
 	snprintf(path, sizeof(path), "%s/cgroup.freeze", cgroup);
@@ -328,44 +306,28 @@ static void freeze(struct mm_id *who)
 	wait_frozen();
 }
 
-static void a_frozen_stub_that_slept(void)
+static void a_frozen_stub(void (*make)(struct mm_id *))
 {
 	start();
-	mm_make_sleeper(&mm);
-	freeze(&mm);
+	make(&mm);
+	freeze_it();
 	enter(0, &mm);
 	is_left_alone(&mm);
 	freezer("0");
 	is_killed(&mm);
 }
 
-static void a_frozen_stub_that_ran(void)
-{
-	start();
-	mm_make_spinner(&mm);
-	freeze(&mm);
-	enter(0, &mm);
-	is_left_alone(&mm);
-	freezer("0");
-	is_killed(&mm);
-}
+CASE(a_frozen_stub_that_slept, a_frozen_stub(mm_make_sleeper))
+CASE(a_frozen_stub_that_ran, a_frozen_stub(mm_make_spinner))
 
 /* hole 11: the freezer takes a stub out of its suspended call, and it makes the same again */
-static bool freeze_before(const long *arg, long *result)
-{
-	(void)arg;
-	(void)result;
-	freeze(&mm);
-	return false;
-}
-
 static void a_freezer_withdraws_a_call_and_it_comes_again(void)
 {
 	host_fail(HOST_FLAG, 1, 1, EINVAL);
 	init(0);
 	mm_start(&mm);
 	mm_hijack_start_mmap(&mm);
-	host_hook_set(HOST_SEND, freeze_before);
+	host_before(HOST_SEND, freeze_it);
 	check_op(seccomp_notify_serve(&mm, mm.listener, 0), >=, 0);
 	host_reset();
 	check_eq(stats().resynchronised, 1);
@@ -416,12 +378,6 @@ static bool say(const long *arg, long *result)
 	return true;
 }
 
-static void sleep_for_ever(void)
-{
-	for (;;)
-		raw(SYS_pause);
-}
-
 static void what_the_host_says_decides(void)
 {
 	static const struct {
@@ -462,7 +418,7 @@ static void what_the_host_says_decides(void)
 		host_says.monitor_state = rows[i].monitor;
 		host_says.cpu_step = rows[i].cpu_step;
 		host_says.wchan = rows[i].wchan;
-		mm_start_process(&mm, sleep_for_ever);
+		mm_start_process(&mm, mm_sleep);
 		kills = stats().kills;
 		/* The thread looks at what is said from now on. */
 		check_eq(start_seccomp_watchdog(), 0);
@@ -473,7 +429,7 @@ static void what_the_host_says_decides(void)
 			check_eq(stop_seccomp_watchdog(), 0);
 			mm_forget(&mm);
 		} else {
-			wait_looks_at(&mm, LOOKS);
+			mm_outlives(&mm, LOOKS);
 			check_eq(stats().kills, kills);
 			check_eq(seccomp_wd_exit(0), 0);
 			check_eq(stop_seccomp_watchdog(), 0);
@@ -493,8 +449,7 @@ static void a_stub_that_cannot_be_looked_at_is_left_alone(void)
 	};
 	size_t i;
 
-	start();
-	mm_make_sleeper(&mm);
+	start_sleeper();
 	for (i = 0; i < COUNT(rows); i++) {
 		test_context("%s gives %d", host_call_name(rows[i].call), rows[i].error);
 		host_fail(rows[i].call, 1, 1000000, rows[i].error);
@@ -516,14 +471,10 @@ static bool no_kill(const long *arg, long *result)
 
 static void a_kill_that_fails_is_told(void)
 {
-	unsigned int lines;
-
-	start();
-	mm_make_sleeper(&mm);
+	start_sleeper();
 	host_hook_set(HOST_PIDFD_SIGNAL, no_kill);
 	enter(0, &mm);
-	for (lines = model_log_lines(); !strstr(model_log_text, "cannot kill stub"); lines = model_log_lines())
-		model_log_wait(lines + 1);
+	model_log_wait_for("cannot kill stub");
 	check(!mm_is_dead(&mm));
 	check_eq(stats().kills, 0);
 	/* The monitor's, who ends it. */
@@ -537,8 +488,7 @@ static void a_monitor_that_runs_has_its_report_perhaps(void)
 {
 	unsigned int looks;
 
-	start();
-	mm_make_sleeper(&mm);
+	start_sleeper();
 	enter(0, &mm);
 	looks = host_count(HOST_PIDFD_OPEN) + LOOKS;
 	while (host_count(HOST_PIDFD_OPEN) < looks)
@@ -551,16 +501,13 @@ static void a_monitor_that_runs_has_its_report_perhaps(void)
 
 static _Atomic unsigned int look_begins, look_goes_on;
 
-static bool hold_look(const long *arg, long *result)
+static void hold_look(void)
 {
-	(void)arg;
-	(void)result;
 	look_begins = 1;
 	raw(SYS_futex, &look_begins, FUTEX_WAKE, 1);
 	while (!look_goes_on)
 		raw(SYS_futex, &look_goes_on, FUTEX_WAIT, 0, 0);
 	look_goes_on = 0;
-	return false;
 }
 
 /* The stub reports while the watchdog is held. */
@@ -578,10 +525,9 @@ static void a_stub_that_reports_is_never_killed(void)
 {
 	int i;
 
-	start();
-	mm_make_sleeper(&mm);
+	start_sleeper();
 	enter(0, &mm);
-	host_hook_set(HOST_PIDFD_OPEN, hold_look);
+	host_before(HOST_PIDFD_OPEN, hold_look);
 	/* Between each two looks there is one report. */
 	for (i = 0; i < LOOKS; i++) {
 		report_in_a_look();
@@ -606,26 +552,26 @@ static bool note_tick(const long *arg, long *result)
 }
 
 /* A second one in a tick: the look was the last, and the stub is to be killed. */
-static bool hold_kill(const long *arg, long *result)
+static void hold_kill(void)
 {
 	bool look = ticked;
 
 	ticked = false;
-	return look ? false : hold_look(arg, result);
+	if (!look)
+		hold_look();
 }
 
 static void a_report_at_the_last_moment(void)
 {
 	int i;
 
-	start();
-	mm_make_sleeper(&mm);
+	start_sleeper();
 	host_hook_set(HOST_READ, note_tick);
-	host_hook_set(HOST_PIDFD_OPEN, hold_kill);
+	host_before(HOST_PIDFD_OPEN, hold_kill);
 	enter(0, &mm);
 	for (i = 0; i < 3; i++) {
 		report_in_a_look();
-		wait_looks_at(&mm, 2);
+		mm_outlives(&mm, 2);
 		check(!mm_is_dead(&mm));
 		check_eq(stats().kills, 0);
 	}
@@ -636,8 +582,7 @@ static void nobody_is_watched_after_the_wait(void)
 {
 	unsigned int looks;
 
-	start();
-	mm_make_sleeper(&mm);
+	start_sleeper();
 	enter(0, &mm);
 	wait_looks(1);
 	check_eq(seccomp_wd_exit(0), 0);
@@ -655,17 +600,9 @@ static void nobody_is_watched_after_the_wait(void)
 
 static void a_process_with_another_identity_is_not_hit(void)
 {
-	start();
-	mm_make_sleeper(&mm);
+	start_sleeper();
 	check_eq(seccomp_wd_enter(0, mm.pid, mm.identity + 1), 0);
 	is_left_alone(&mm);
-}
-
-static bool no_entry(const long *arg, long *result)
-{
-	(void)arg;
-	*result = -ENOENT;
-	return true;
 }
 
 static void a_rehearsal_kills_that_process_and_counts_nothing(void)
@@ -675,7 +612,7 @@ static void a_rehearsal_kills_that_process_and_counts_nothing(void)
 	check_eq(stubguard_watchdog_rehearse(0, mm.identity), -EINVAL);
 	check_eq(stubguard_watchdog_rehearse(mm.pid, mm.identity + 1), -ESRCH);
 	/* A watchdog that cannot look would not kill. */
-	host_hook_set(HOST_OPENAT, no_entry);
+	host_answer(HOST_OPENAT, -ENOENT);
 	check_eq(stubguard_watchdog_rehearse(mm.pid, mm.identity), -ENOENT);
 	host_reset();
 	check(!mm_is_dead(&mm));
@@ -688,29 +625,10 @@ static void a_rehearsal_kills_that_process_and_counts_nothing(void)
 
 static void a_pid_that_came_back_is_not_hit(void)
 {
-	int pid, again;
-	struct {
-		uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls,
-			set_tid, set_tid_size;
-	} args = { .exit_signal = SIGCHLD };
-
-	start();
-	mm_make_sleeper(&mm);
+	start_sleeper();
 	enter(0, &mm);
 	wait_looks(2);
-	pid = mm.pid;
-	raw(SYS_pidfd_send_signal, mm.pidfd, SIGKILL, 0, 0);
-	mm_reap(&mm);
-	args.set_tid = (uint64_t)(unsigned long)&pid;
-	args.set_tid_size = 1;
-	again = (int)raw(SYS_clone3, &args, sizeof(args));
-	if (again == 0)
-		sleep_for_ever();
-	if (again == -EPERM || again == -ENOSYS)
-		test_skip("this host does not let one choose a pid (errno %d)", -again);
-	check_eq(again, pid);
-	other.pid = again;
-	other.pidfd = (int)raw(SYS_pidfd_open, again, 0);
+	mm_kill_for_another(&mm, &other);
 	is_left_alone(&other);
 }
 
@@ -719,8 +637,7 @@ static void a_stub_that_has_died_by_itself(void)
 	start();
 	enter(0, &mm);
 	wait_looks(1);
-	raw(SYS_pidfd_send_signal, mm.pidfd, SIGKILL, 0, 0);
-	mm_wait_dead(&mm);
+	mm_kill(&mm);
 	/* Not reaped, then reaped. */
 	wait_looks(LOOKS);
 	mm_reap(&mm);
@@ -731,25 +648,20 @@ static void a_stub_that_has_died_by_itself(void)
 
 /* ---- hole 7: the kick */
 
-static bool there_is_one(const long *arg, long *result)
+static void a_kick_frees_a_monitor(void (*handler)(int))
 {
-	((struct pollfd *)arg[0])->revents = POLLIN;
-	*result = 1;
-	return true;
-}
+	struct sigaction action = { .sa_handler = handler };
 
-static void a_kick_frees_a_monitor(void)
-{
+	check_eq(sigaction(SIGRTMIN + 5, &action, NULL), 0);
 	init(SIGRTMIN + 5);
 	check_eq(start_seccomp_watchdog(), 0);
 	mm_start(&mm);
 	mm_make_sleeper(&mm);
 	/* It must be alive, else RECV returns by itself. */
-	raw(SYS_kill, mm.pid, SIGSTOP);
-	mm_wait_state(&mm, 'T');
+	stop(&mm);
 	enter(0, &mm);
 	/* Poll lies, so RECV blocks for real. */
-	host_hook_set(HOST_POLL, there_is_one);
+	host_poll_finds(POLLIN);
 	check_eq(seccomp_notify_serve(&mm, mm.listener, 0), -EINTR);
 	check_eq(seccomp_notify_drain(&mm, mm.listener), -EINTR);
 	check_eq(serve_batch(&mm, 3), -EINTR);
@@ -758,28 +670,14 @@ static void a_kick_frees_a_monitor(void)
 	check_eq(seccomp_wd_exit(0), 0);
 }
 
-static void a_kick_frees_a_monitor_from_a_receive_that_blocks(void)
-{
-	a_kick_frees_a_monitor();
-}
-
+CASE(a_kick_frees_a_monitor_from_a_receive_that_blocks, a_kick_frees_a_monitor(SIG_DFL))
 /* As a shell's `trap ''` leaves it to what it starts: that has no owner. */
-static void a_kick_signal_that_was_ignored_is_taken(void)
-{
-	struct sigaction action = { .sa_handler = SIG_IGN };
-
-	check_eq(sigaction(SIGRTMIN + 5, &action, NULL), 0);
-	a_kick_frees_a_monitor();
-}
+CASE(a_kick_signal_that_was_ignored_is_taken, a_kick_frees_a_monitor(SIG_IGN))
 
 static void a_kick_hits_nobody_else(void)
 {
-	init(0);
-	check_eq(start_seccomp_watchdog(), 0);
-	mm_start(&mm);
-	mm_make_sleeper(&mm);
-	raw(SYS_kill, mm.pid, SIGSTOP);
-	mm_wait_state(&mm, 'T');
+	start_sleeper();
+	stop(&mm);
 	enter(0, &mm);
 	wait_looks(LOOKS);
 	/* None was asked for. */
@@ -855,8 +753,7 @@ static void it_starts_and_stops(void)
 
 static void it_stops_in_the_middle_of_a_wait(void)
 {
-	start();
-	mm_make_sleeper(&mm);
+	start_sleeper();
 	enter(0, &mm);
 	wait_looks(1);
 	check_eq(stop_seccomp_watchdog(), 0);
@@ -965,8 +862,9 @@ static void a_signal_to_its_timer_is_no_loss(void)
 
 static void in_time_travel_there_is_none(void)
 {
-	struct stubguard_config config = config_of(STUBGUARD_TIME_TRAVEL, 0);
+	struct stubguard_config config = model_in_a_hurry(model_config(), 0);
 
+	config.flags = STUBGUARD_TIME_TRAVEL;
 	model_init_config(&config);
 	check_eq(start_seccomp_watchdog(), -EOPNOTSUPP);
 	check_eq(stop_seccomp_watchdog(), -EALREADY);
@@ -1049,13 +947,10 @@ static void waits_cost_no_system_calls(void)
 
 static _Atomic int watchdog_tid;
 
-static bool note_tid(const long *arg, long *result)
+static void note_tid(void)
 {
-	(void)arg;
-	(void)result;
 	/* Of the calls that its filter has none tells the number; the C library's memory does. */
 	watchdog_tid = gettid();
-	return false;
 }
 
 static void its_thread_is_confined(void)
@@ -1065,7 +960,7 @@ static void its_thread_is_confined(void)
 
 	init(0);
 	/* Before it has its filter. */
-	host_hook_set(HOST_PRCTL, note_tid);
+	host_before(HOST_PRCTL, note_tid);
 	check_eq(start_seccomp_watchdog(), 0);
 	host_wait(HOST_READ, host_count(HOST_READ) + 1);
 	host_reset();

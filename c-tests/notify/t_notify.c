@@ -5,25 +5,26 @@
 #include "model.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/seccomp.h>
 #include <poll.h>
-#include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
 static struct mm_id mm;
 
-/* A stub whose call notifies, and waits for its answer. */
-static void start_suspended(void)
+static void start(void)
 {
 	model_init(0);
 	mm_start(&mm);
+}
+
+/* A stub whose call notifies, and waits for its answer. */
+static void start_suspended(void)
+{
+	start();
 	mm_hijack_start_mmap(&mm);
 }
 
@@ -48,21 +49,23 @@ static void withdraw(void)
 		raw(SYS_sched_yield);
 }
 
-static bool withdraw_before(const long *arg, long *result)
+static void die(void)
 {
-	(void)arg;
-	(void)result;
-	withdraw();
-	return false;
-}
-
-static bool die_before(const long *arg, long *result)
-{
-	(void)arg;
-	(void)result;
 	raw(SYS_kill, mm.pid, SIGKILL);
 	mm_wait_told(&mm);
-	return false;
+}
+
+static void alarm_it(void)
+{
+	raw(SYS_kill, mm.pid, SIGALRM);
+}
+
+/* All that a monitor does with a listener, and what each comes to. */
+static void all_give(int listener, int expected)
+{
+	check_eq(seccomp_notify_serve(&mm, listener, 0), expected);
+	check_eq(seccomp_notify_drain(&mm, listener), expected);
+	check_eq(seccomp_serve_stub_syscalls(&mm, listener, &mm.own, 1, 1), expected);
 }
 
 /* ---- the plain cases */
@@ -88,8 +91,7 @@ static void nothing_to_answer_is_waited_for_no_longer_than_said(void)
 {
 	unsigned int polls;
 
-	model_init(0);
-	mm_start(&mm);
+	start();
 	polls = host_count(HOST_POLL);
 	check_eq(seccomp_notify_serve(&mm, mm.listener, 0), 0);
 	check_eq(seccomp_notify_serve(&mm, mm.listener, 1), 0);
@@ -111,8 +113,7 @@ static bool note_timeout(const long *arg, long *result)
 
 static void timeouts_are_bounded(void)
 {
-	model_init(0);
-	mm_start(&mm);
+	start();
 	host_hook_set(HOST_POLL, note_timeout);
 	check_eq(seccomp_notify_serve(&mm, mm.listener, 1000), 0);
 	check_eq(timeout, 1000);
@@ -131,14 +132,19 @@ static void timeouts_are_bounded(void)
 
 /* ---- holes 5 and 6: a batch that is not what was expected */
 
+/* A batch of calls that unmap a free page. */
+static void queue(int calls)
+{
+	while (calls--)
+		mm_queue_unmap(&mm, GUEST_FREE, PAGE);
+	mm.own.restart_wait = 1;
+}
+
 static void a_batch_that_ends_early_holds_nobody_up(void)
 {
-	model_init(0);
-	mm_start(&mm);
+	start();
 	mm_queue_unmap(&mm, STUB_START, PAGE);
-	mm_queue_unmap(&mm, GUEST_FREE, PAGE);
-	mm_queue_unmap(&mm, GUEST_FREE, PAGE);
-	mm.own.restart_wait = 1;
+	queue(2);
 	mm_resume(&mm);
 	/* The first is denied, which ends it. */
 	while (mm.shared->futex != FUTEX_IN_KERN)
@@ -150,10 +156,8 @@ static void a_batch_that_ends_early_holds_nobody_up(void)
 
 static void a_batch_that_never_starts_holds_nobody_up(void)
 {
-	model_init(0);
-	mm_start(&mm);
-	mm_queue_unmap(&mm, GUEST_FREE, PAGE);
-	mm.own.restart_wait = 1;
+	start();
+	queue(1);
 	check_eq(stubguard_publish(mm.shared, &mm.own, 1), 0);
 	/* The stub is not woken. */
 	check_eq(serve_batch(&mm, 1), 0);
@@ -161,12 +165,9 @@ static void a_batch_that_never_starts_holds_nobody_up(void)
 
 static void a_stub_that_dies_in_its_batch(void)
 {
-	model_init(0);
-	mm_start(&mm);
-	mm_queue_unmap(&mm, GUEST_FREE, PAGE);
-	mm_queue_unmap(&mm, GUEST_FREE, PAGE);
-	mm.own.restart_wait = 1;
-	host_hook_set(HOST_SEND, die_before);
+	start();
+	queue(2);
+	host_before(HOST_SEND, die);
 	mm_resume(&mm);
 	while (serve_batch(&mm, 2) != -ESRCH)
 		;
@@ -175,10 +176,8 @@ static void a_stub_that_dies_in_its_batch(void)
 
 static void the_number_of_calls_is_the_monitors(void)
 {
-	model_init(0);
-	mm_start(&mm);
-	mm_queue_unmap(&mm, GUEST_FREE, PAGE);
-	mm.own.restart_wait = 1;
+	start();
+	queue(1);
 	mm_resume(&mm);
 	/* The guest's word is nothing to it. */
 	mm.shared->syscall_data_len = 0x7fffffff;
@@ -199,8 +198,7 @@ static void stray_calls_and_batches_do_not_get_mixed_up(void)
 {
 	int i;
 
-	model_init(0);
-	mm_start(&mm);
+	start();
 	for (i = 0; i < 5; i++) {
 		check_eq(mm_hijack(&mm, SYS_mmap, GUEST_FREE, PAGE, PROT_READ,
 				   MAP_SHARED | MAP_FIXED, MMAP_FD, 0),
@@ -216,8 +214,7 @@ static void a_withdrawn_stray_call_does_not_break_the_next_batch(void)
 {
 	int i;
 
-	model_init(0);
-	mm_start(&mm);
+	start();
 	for (i = 0; i < 5; i++) {
 		mm_hijack_start_mmap(&mm);
 		withdraw();
@@ -232,81 +229,22 @@ static void a_withdrawn_stray_call_does_not_break_the_next_batch(void)
 
 /* ---- RECV */
 
-static void handler(int sig)
-{
-	(void)sig;
-}
-
-static struct {
-	pthread_t thread;
-	int target;
-	atomic_bool stop;
-} interrupter;
-
-/* Again and again: the target may have slept somewhere else. */
-static void *interrupt_when_it_sleeps(void *argument)
-{
-	char path[64], buffer[512], *end;
-	long len, fd;
-
-	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", interrupter.target);
-	while (!interrupter.stop) {
-		fd = raw(SYS_open, path, O_RDONLY, 0);
-		len = raw(SYS_read, fd, buffer, sizeof(buffer) - 1);
-		raw(SYS_close, fd);
-		buffer[len > 0 ? len : 0] = '\0';
-		end = strrchr(buffer, ')');
-		if (end && end[2] == 'S')
-			raw(SYS_tgkill, raw(SYS_getpid), interrupter.target, SIGUSR1);
-		raw(SYS_sched_yield);
-	}
-	return argument;
-}
-
-static void start_interrupter(void)
-{
-	/* Without SA_RESTART. */
-	struct sigaction action = { .sa_handler = handler };
-
-	check_eq(sigaction(SIGUSR1, &action, NULL), 0);
-	interrupter.target = (int)raw(SYS_gettid);
-	interrupter.stop = false;
-	check_eq(pthread_create(&interrupter.thread, NULL, interrupt_when_it_sleeps, NULL), 0);
-}
-
-static void stop_interrupter(void)
-{
-	interrupter.stop = true;
-	check_eq(pthread_join(interrupter.thread, NULL), 0);
-}
-
 static void a_signal_while_it_waits(void)
 {
-	model_init(0);
-	mm_start(&mm);
-	start_interrupter();
+	start();
+	host_when_it_sleeps(HOST_POLL, host_interrupt);
 	check_eq(seccomp_notify_serve(&mm, mm.listener, 1000), -EINTR);
-	stop_interrupter();
-}
-
-static bool there_is_one(const long *arg, long *result)
-{
-	((struct pollfd *)arg[0])->revents = POLLIN;
-	*result = 1;
-	return true;
+	host_no_more();
 }
 
 static void a_signal_in_a_receive_that_blocks(void)
 {
-	model_init(0);
-	mm_start(&mm);
+	start();
 	/* Poll lies, so RECV blocks for real. */
-	host_hook_set(HOST_POLL, there_is_one);
-	start_interrupter();
-	check_eq(seccomp_notify_serve(&mm, mm.listener, 0), -EINTR);
-	check_eq(seccomp_notify_drain(&mm, mm.listener), -EINTR);
-	check_eq(serve_batch(&mm, 2), -EINTR);
-	stop_interrupter();
+	host_poll_finds(POLLIN);
+	host_when_it_sleeps(HOST_RECV, host_interrupt);
+	all_give(mm.listener, -EINTR);
+	host_no_more();
 }
 
 /* hole 7 */
@@ -316,7 +254,7 @@ static void withdrawn_between_poll_and_receive(void)
 
 	start_suspended();
 	before = stats().resynchronised;
-	host_hook_set(HOST_RECV, withdraw_before);
+	host_before(HOST_RECV, withdraw);
 	check_eq(seccomp_notify_serve(&mm, mm.listener, 0), 0);
 	check_eq(stats().resynchronised, before + 1);
 	host_reset();
@@ -331,19 +269,19 @@ static void withdrawn_between_poll_and_receive(void)
 static void withdrawn_in_a_batch_and_in_a_drain(void)
 {
 	start_suspended();
-	host_hook_set(HOST_RECV, withdraw_before);
+	host_before(HOST_RECV, withdraw);
 	check_eq(serve_batch(&mm, 1), 0);
 	host_reset();
 	check_eq(mm_wait(&mm), 0);
 	mm_hijack_start_mmap(&mm);
-	host_hook_set(HOST_RECV, withdraw_before);
+	host_before(HOST_RECV, withdraw);
 	check_eq(seccomp_notify_drain(&mm, mm.listener), 0);
 }
 
 static void dead_between_poll_and_receive(void)
 {
 	start_suspended();
-	host_hook_set(HOST_RECV, die_before);
+	host_before(HOST_RECV, die);
 	check_eq(seccomp_notify_serve(&mm, mm.listener, 0), -ESRCH);
 }
 
@@ -353,21 +291,11 @@ static void dead_before(void)
 
 	start_suspended();
 	before = host_count(HOST_RECV);
-	raw(SYS_kill, mm.pid, SIGKILL);
-	mm_wait_told(&mm);
-	check_eq(seccomp_notify_serve(&mm, mm.listener, 0), -ESRCH);
+	die();
+	all_give(mm.listener, -ESRCH);
 	check_eq(seccomp_notify_serve(&mm, mm.listener, 1000), -ESRCH);
-	check_eq(seccomp_notify_drain(&mm, mm.listener), -ESRCH);
-	check_eq(serve_batch(&mm, 5), -ESRCH);
 	check_eq(host_count(HOST_RECV), before);
 	check_eq(put_stub_listener(mm.listener), 0);
-}
-
-static bool only_hangup(const long *arg, long *result)
-{
-	((struct pollfd *)arg[0])->revents = POLLHUP;
-	*result = 1;
-	return true;
 }
 
 static void what_receive_may_answer(void)
@@ -379,9 +307,7 @@ static void what_receive_may_answer(void)
 	for (i = 0; i < COUNT(errors); i++) {
 		test_context("RECV gives %d", errors[i]);
 		host_fail(HOST_RECV, 1, 3, errors[i]);
-		check_eq(seccomp_notify_serve(&mm, mm.listener, 0), -errors[i]);
-		check_eq(seccomp_notify_drain(&mm, mm.listener), -errors[i]);
-		check_eq(serve_batch(&mm, 1), -errors[i]);
+		all_give(mm.listener, -errors[i]);
 	}
 	test_context("RECV gives ENOENT");
 	host_fail(HOST_RECV, 1, 1, ENOENT);
@@ -390,7 +316,7 @@ static void what_receive_may_answer(void)
 	host_fail(HOST_RECV, 1, 1, ENOENT);
 	host_hook_set(HOST_POLL, NULL);
 	check_eq(seccomp_notify_serve(&mm, mm.listener, 0), 0);
-	host_hook_set(HOST_POLL, only_hangup);
+	host_poll_finds(POLLHUP);
 	check_eq(seccomp_notify_serve(&mm, mm.listener, 0), -ESRCH);
 	host_reset();
 	test_context_end();
@@ -410,30 +336,19 @@ static void what_poll_may_answer(void)
 	for (i = 0; i < COUNT(errors); i++) {
 		test_context("poll gives %d", errors[i]);
 		host_fail(HOST_POLL, 1, 3, errors[i]);
-		check_eq(seccomp_notify_serve(&mm, mm.listener, 0), -errors[i]);
-		check_eq(seccomp_notify_drain(&mm, mm.listener), -errors[i]);
-		check_eq(serve_batch(&mm, 1), -errors[i]);
+		all_give(mm.listener, -errors[i]);
 	}
 	test_context_end();
 	check_eq(host_count(HOST_RECV), before);
 	check_eq(seccomp_notify_serve(&mm, mm.listener, 0), 1);
 }
 
-static bool listener_is_busy(const long *arg, long *result)
-{
-	((struct pollfd *)arg[0])->revents = POLLERR;
-	*result = 1;
-	return true;
-}
-
 /* The host gives up the wait for the filter's lock when a signal comes: POLLERR is no death */
 static void a_listener_that_is_busy_is_not_dead(void)
 {
 	start_suspended();
-	host_hook_set(HOST_POLL, listener_is_busy);
-	check_eq(seccomp_notify_serve(&mm, mm.listener, 0), -EINTR);
-	check_eq(seccomp_notify_drain(&mm, mm.listener), -EINTR);
-	check_eq(serve_batch(&mm, 1), -EINTR);
+	host_poll_finds(POLLERR);
+	all_give(mm.listener, -EINTR);
 	host_reset();
 	check_eq(seccomp_notify_serve(&mm, mm.listener, 0), 1);
 }
@@ -441,15 +356,17 @@ static void a_listener_that_is_busy_is_not_dead(void)
 /* hole 12 */
 static unsigned int buffers_seen;
 
+static void is_zero(const unsigned char *byte, size_t size)
+{
+	while (size--)
+		check_eq(byte[size], 0);
+}
+
 static bool buffer_is_zero(const long *arg, long *result)
 {
-	const unsigned char *byte = (const unsigned char *)arg[2];
-	size_t i;
-
 	(void)result;
 	buffers_seen++;
-	for (i = 0; i < sizeof(struct seccomp_notif); i++)
-		check_eq(byte[i], 0);
+	is_zero((const unsigned char *)arg[2], sizeof(struct seccomp_notif));
 	return false;
 }
 
@@ -457,8 +374,7 @@ static void the_buffer_is_zero_each_time(void)
 {
 	int i;
 
-	model_init(0);
-	mm_start(&mm);
+	start();
 	host_hook_set(HOST_RECV, buffer_is_zero);
 	for (i = 0; i < 10; i++)
 		mm_queue_unmap(&mm, GUEST_FREE, PAGE);
@@ -483,10 +399,8 @@ static bool later_sizes(const long *arg, long *result)
 static bool later_receive(const long *arg, long *result)
 {
 	unsigned char *byte = (unsigned char *)arg[2];
-	size_t i;
 
-	for (i = 0; i < LATER; i++)
-		check_eq(byte[i], 0);
+	is_zero(byte, LATER);
 	*result = raw(SYS_ioctl, arg[0], arg[1], byte);
 	memset(byte + sizeof(struct seccomp_notif), 0xee, LATER - sizeof(struct seccomp_notif));
 	return true;
@@ -494,13 +408,10 @@ static bool later_receive(const long *arg, long *result)
 
 static bool later_send(const long *arg, long *result)
 {
-	const unsigned char *byte = (const unsigned char *)arg[2];
-	size_t i;
-
 	(void)result;
 	later_seen++;
-	for (i = sizeof(struct seccomp_notif_resp); i < LATER_ANSWER; i++)
-		check_eq(byte[i], 0);
+	is_zero((const unsigned char *)arg[2] + sizeof(struct seccomp_notif_resp),
+		LATER_ANSWER - sizeof(struct seccomp_notif_resp));
 	return false;
 }
 
@@ -525,7 +436,7 @@ static void withdrawn_before_the_answer(void)
 	start_suspended_on_an_older_host();
 	resynchronised = stats().resynchronised;
 	served = stats().served;
-	host_hook_set(HOST_SEND, withdraw_before);
+	host_before(HOST_SEND, withdraw);
 	/* No death: nobody is killed, and the monitor is told of no error. */
 	check_op(seccomp_notify_serve(&mm, mm.listener, 0), >=, 0);
 	host_reset();
@@ -538,14 +449,6 @@ static void withdrawn_before_the_answer(void)
 	check_eq(mm_hijack(&mm, SYS_mmap, 0), -EPERM);
 }
 
-static bool alarm_before(const long *arg, long *result)
-{
-	(void)arg;
-	(void)result;
-	raw(SYS_kill, mm.pid, SIGALRM);
-	return false;
-}
-
 static void a_received_call_is_not_disturbed_by_signals(void)
 {
 	uint64_t resynchronised;
@@ -554,7 +457,7 @@ static void a_received_call_is_not_disturbed_by_signals(void)
 	if (!(stubguard_features() & STUBGUARD_F_WAIT_KILLABLE))
 		test_skip("this host has no WAIT_KILLABLE_RECV");
 	resynchronised = stats().resynchronised;
-	host_hook_set(HOST_SEND, alarm_before);
+	host_before(HOST_SEND, alarm_it);
 	check_eq(seccomp_notify_serve(&mm, mm.listener, 0), 1);
 	host_reset();
 	check_eq(stats().resynchronised, resynchronised);
@@ -567,7 +470,7 @@ static void a_received_call_is_not_disturbed_by_signals(void)
 static void dead_before_the_answer(void)
 {
 	start_suspended();
-	host_hook_set(HOST_SEND, die_before);
+	host_before(HOST_SEND, die);
 	check_op(seccomp_notify_serve(&mm, mm.listener, 0), >=, 0);
 	check_eq(seccomp_notify_serve(&mm, mm.listener, 0), -ESRCH);
 }
@@ -622,23 +525,15 @@ static bool make_one_up(const long *arg, long *result)
 	return true;
 }
 
-static bool take_answer(const long *arg, long *result)
-{
-	(void)arg;
-	*result = 0;
-	return true;
-}
-
 static void a_storm_does_not_keep_the_monitor(void)
 {
 	int drained;
 
-	model_init(0);
-	mm_start(&mm);
+	start();
 	made_up = 0;
-	host_hook_set(HOST_POLL, there_is_one);
+	host_poll_finds(POLLIN);
 	host_hook_set(HOST_RECV, make_one_up);
-	host_hook_set(HOST_SEND, take_answer);
+	host_answer(HOST_SEND, 0);
 	drained = seccomp_notify_drain(&mm, mm.listener);
 	check_op(drained, >=, 1);
 	check_op(drained, <=, 16);
@@ -649,11 +544,10 @@ static void a_storm_does_not_keep_the_monitor(void)
 
 static void an_error_after_some_is_told_by_the_next(void)
 {
-	model_init(0);
-	mm_start(&mm);
-	host_hook_set(HOST_POLL, there_is_one);
+	start();
+	host_poll_finds(POLLIN);
 	host_hook_set(HOST_RECV, make_one_up);
-	host_hook_set(HOST_SEND, take_answer);
+	host_answer(HOST_SEND, 0);
 	host_fail(HOST_RECV, 3, 2, EINVAL);
 	check_eq(seccomp_notify_drain(&mm, mm.listener), 2);
 	check_eq(seccomp_notify_drain(&mm, mm.listener), -EINVAL);
@@ -668,19 +562,12 @@ static void not_a_listener(void)
 {
 	int fds[2];
 
-	model_init(0);
-	mm_start(&mm);
+	start();
 	check_eq(raw(SYS_pipe2, fds, 0), 0);
 	check_eq(raw(SYS_write, fds[1], "x", 1), 1);
-	check_eq(seccomp_notify_serve(&mm, fds[0], 0), -ENOTTY);
-	check_eq(seccomp_notify_drain(&mm, fds[0]), -ENOTTY);
-	check_eq(seccomp_serve_stub_syscalls(&mm, fds[0], &mm.own, 1, 1), -ENOTTY);
-	check_eq(seccomp_notify_serve(&mm, -1, 0), -EBADF);
-	check_eq(seccomp_notify_drain(&mm, -1), -EBADF);
-	check_eq(seccomp_serve_stub_syscalls(&mm, -1, &mm.own, 1, 1), -EBADF);
-	check_eq(seccomp_notify_serve(&mm, 12345, 0), -EBADF);
-	check_eq(seccomp_notify_drain(&mm, 12345), -EBADF);
-	check_eq(seccomp_serve_stub_syscalls(&mm, 12345, &mm.own, 1, 1), -EBADF);
+	all_give(fds[0], -ENOTTY);
+	all_give(-1, -EBADF);
+	all_give(12345, -EBADF);
 	check_eq(seccomp_notify_serve(NULL, mm.listener, 0), -EINVAL);
 	check_eq(seccomp_notify_drain(NULL, mm.listener), -EINVAL);
 	check_eq(seccomp_serve_stub_syscalls(NULL, mm.listener, &mm.own, 1, 1), -EINVAL);

@@ -43,8 +43,7 @@ static void call_that_is_not(void)
 
 static void batch_of_three(void)
 {
-	mm_set_pte(&mm, GUEST_FREE, FRAME_FREE, PROT_READ);
-	mm_queue_map(&mm, GUEST_FREE, PAGE, FRAME_FREE, PROT_READ);
+	mm_queue_page(&mm, GUEST_FREE, FRAME_FREE, PROT_READ);
 	mm_queue_map(&mm, NOT_GRANTED, PAGE, FRAME_FREE + 1, PROT_READ);
 	mm_queue_unmap(&mm, GUEST_FREE + PAGE, PAGE);
 	mm.own.restart_wait = 1;
@@ -92,9 +91,7 @@ static unsigned int tried, ended;
 
 static void is_sound(void)
 {
-	mm_guest(&mm, "report", 5);
-	mm_resume(&mm);
-	check_eq(mm_wait(&mm), 0);
+	mm_run(&mm, "report", 5);
 	check_eq(mm_result(&mm), 5);
 }
 
@@ -156,17 +153,11 @@ static void each_refusal(const struct deed *deed)
 	check_op(ended, >=, HOST_ERRORS - 1);
 }
 
-#define SWEEP(name, index)							\
-	static void name(void)							\
-	{									\
-		each_refusal(&deeds[index]);					\
-	}
-
-SWEEP(to_answer_what_is_granted, 0)
-SWEEP(to_answer_what_is_denied, 1)
-SWEEP(to_drain_what_is_granted, 2)
-SWEEP(to_drain_what_is_denied, 3)
-SWEEP(to_serve_a_batch, 4)
+CASE(to_answer_what_is_granted, each_refusal(&deeds[0]))
+CASE(to_answer_what_is_denied, each_refusal(&deeds[1]))
+CASE(to_drain_what_is_granted, each_refusal(&deeds[2]))
+CASE(to_drain_what_is_denied, each_refusal(&deeds[3]))
+CASE(to_serve_a_batch, each_refusal(&deeds[4]))
 
 static const struct test tests[] = {
 	TEST(to_answer_what_is_granted),

@@ -34,6 +34,12 @@ static struct stub_data real_report, own_before;
 static struct stub_data own;
 static struct stub_data shared __attribute__((aligned(4096)));
 
+static void fresh(void)
+{
+	shared = real_report;
+	own = own_before;
+}
+
 static void start(void)
 {
 	model_init(0);
@@ -45,12 +51,7 @@ static void start(void)
 	real_report = *mm.shared;
 	own_before = mm.own;
 	check_eq(own_before.restart_wait, 0);
-}
-
-static void fresh(void)
-{
-	shared = real_report;
-	own = own_before;
+	fresh();
 }
 
 static unsigned long *fpregs(struct stub_data *data)
@@ -138,7 +139,6 @@ static void collects(int calls, int expected)
 static void a_real_report_is_taken_over(void)
 {
 	start();
-	fresh();
 	collects(0, 0);
 	check_eq(own.signal, SIGSYS);
 	check_eq(own.si_offset, real_report.si_offset);
@@ -361,7 +361,6 @@ static void floating_point_state_without_extension(void)
 static void the_rest_is_not_read(void)
 {
 	start();
-	fresh();
 	memset(shared.syscall_data, 0xff, sizeof(shared.syscall_data));
 	memset(&shared.arch_data, 0xff, sizeof(shared.arch_data));
 	shared.restart_wait = -1;
@@ -379,7 +378,6 @@ static void the_rest_is_not_read(void)
 static void a_frame_is_taken_over_after_a_resume_only(void)
 {
 	start();
-	fresh();
 	memset(shared.sigstack, 0xff, sizeof(shared.sigstack));
 	shared.si_offset = 1;
 	shared.mctx_offset = 0xffff;
@@ -527,7 +525,6 @@ static void a_racing_guest_never_gets_through(void)
 	int ret;
 
 	start();
-	fresh();
 	racing = true;
 	check_eq(pthread_create(&thread, NULL, race, &shared), 0);
 	/* Until both have been met: the other thread may not get a CPU for long. */
@@ -632,7 +629,6 @@ static void nothing_is_loaded_twice(void)
 	size_t at, frame = 0;
 
 	start();
-	fresh();
 	watch(&shared, false);
 	check_eq(stubguard_collect(watched.base, &own, CALLS), 0);
 	own_is_sound(CALLS, true);
@@ -667,7 +663,6 @@ static void nothing_is_loaded_twice(void)
 static void what_is_checked_is_what_is_stored(void)
 {
 	start();
-	fresh();
 	watch(&shared, true);
 	check_eq(stubguard_collect(watched.base, &own, CALLS), 0);
 	own_is_sound(CALLS, true);
@@ -689,7 +684,6 @@ static void a_publication_loads_nothing(void)
 	size_t at, stores = 0;
 
 	start();
-	fresh();
 	watch(&shared, false);
 	check_eq(stubguard_publish(watched.base, &own, CALLS), 0);
 	for (at = 0; at < 2 * PAGE; at++) {
@@ -707,7 +701,6 @@ static void a_publication_is_all_that_the_stub_needs(void)
 	unsigned int frame;
 
 	start();
-	fresh();
 	memset(&shared, 0x55, sizeof(shared));
 	memset(own.syscall_data, 0x66, sizeof(own.syscall_data));
 	own.arch_data = (struct stub_data_arch){ 3, 0x1111, 0x2222 };
@@ -732,7 +725,6 @@ static void a_stub_that_is_not_to_resume_keeps_its_frame(void)
 	size_t i;
 
 	start();
-	fresh();
 	memset(&shared, 0x55, sizeof(shared));
 	own.restart_wait = 1;
 	/* Nor is there need for one. */
@@ -752,7 +744,6 @@ static void bad_arguments_change_nothing(void)
 	size_t i;
 
 	start();
-	fresh();
 	memset(&shared, 0x55, sizeof(shared));
 	shared_before = shared;
 	check_eq(stubguard_publish(NULL, &own, 0), -EINVAL);
@@ -788,7 +779,6 @@ static void bad_arguments_change_nothing(void)
 static void more_calls_than_there_are_cannot_have_been_published(void)
 {
 	start();
-	fresh();
 	shared.err = -EPERM;
 	shared.syscall_data_len = INT_MAX - 1;
 	check(stubguard_collect(&shared, &own, INT_MAX) < 0);

@@ -21,9 +21,7 @@ static void start(void)
 
 static void report_once(const char *what, unsigned long arg)
 {
-	mm_guest(&mm, what, arg);
-	mm_resume(&mm);
-	check_eq(mm_wait(&mm), 0);
+	mm_run(&mm, what, arg);
 }
 
 static void a_guest_calls_the_kernel_and_goes_on(void)
@@ -73,8 +71,7 @@ static void a_batch_maps_and_unmaps(void)
 static void a_batch_can_come_with_a_resume(void)
 {
 	start();
-	mm_set_pte(&mm, GUEST_FREE, FRAME_FREE, PROT_READ);
-	mm_queue_map(&mm, GUEST_FREE, PAGE, FRAME_FREE, PROT_READ);
+	mm_queue_page(&mm, GUEST_FREE, FRAME_FREE, PROT_READ);
 	mm_guest(&mm, "read", GUEST_FREE);
 	mm_resume(&mm);
 	/* It does not wait for long; on a busy machine the stub takes its time. */
@@ -104,8 +101,7 @@ static void many_rounds(void)
 	for (i = 0; i < 200; i++) {
 		unsigned int frame = FRAME_FREE + i % 8;
 
-		mm_set_pte(&mm, GUEST_FREE, frame, PROT_READ);
-		mm_queue_map(&mm, GUEST_FREE, PAGE, frame, PROT_READ);
+		mm_queue_page(&mm, GUEST_FREE, frame, PROT_READ);
 		check_eq(mm_sync(&mm), 0);
 		report_once("read", GUEST_FREE);
 		check_eq(mm_result(&mm), frame_mark(frame));
@@ -121,8 +117,7 @@ static void signals_are_reported(void)
 	check_eq(mm.own.signal, SIGILL);
 
 	/* The host maps it, but there is nothing */
-	mm_set_pte(&mm, GUEST_FREE, FRAMES + 1, PROT_READ);
-	mm_queue_map(&mm, GUEST_FREE, PAGE, FRAMES + 1, PROT_READ);
+	mm_queue_page(&mm, GUEST_FREE, FRAMES + 1, PROT_READ);
 	check_eq(mm_sync(&mm), 0);
 	report_once("read", GUEST_FREE);
 	check_eq(mm.own.signal, SIGBUS);

@@ -52,16 +52,8 @@ static void all_are_refused_with(int expected)
 	check(!memcmp(&copy, &w, sizeof(w)));
 }
 
-static void before_the_start(void)
-{
-	all_are_refused_with(-ENODEV);
-}
-
-static void in_notify_mode(void)
-{
-	model_init(STUBGUARD_REQUIRE);
-	all_are_refused_with(-EOPNOTSUPP);
-}
+CASE(before_the_start, all_are_refused_with(-ENODEV))
+CASE(in_notify_mode, model_init(STUBGUARD_REQUIRE); all_are_refused_with(-EOPNOTSUPP))
 
 static void notify_mode_is_as_it_was(void)
 {
@@ -244,8 +236,7 @@ static void a_request_is_copied(void)
 	struct stubguard_resume how;
 
 	start();
-	mm_set_pte(&w.mm, GUEST_FREE, FRAME_FREE, PROT_READ);
-	mm_queue_map(&w.mm, GUEST_FREE, PAGE, FRAME_FREE, PROT_READ);
+	mm_queue_page(&w.mm, GUEST_FREE, FRAME_FREE, PROT_READ);
 	window_guest(&w, "read", GUEST_FREE);
 	memcpy(registers, &w.regs, sizeof(registers));
 	memcpy(fp, w.fp, sizeof(fp));
@@ -310,18 +301,11 @@ static void the_filters_length_is_told_and_bounded(void)
 }
 
 /* The filter of a host without FSGSBASE is another, and fits too. */
-static bool no_fsgsbase(const long *arg, long *result)
-{
-	(void)arg;
-	*result = 0;
-	return true;
-}
-
 static void the_longest_filter(void)
 {
 	struct sock_filter filter[STUBGUARD_FILTER_MAX];
 
-	host_hook_set(HOST_GETAUXVAL, no_fsgsbase);
+	host_answer(HOST_GETAUXVAL, 0);
 	window_init(STUBGUARD_REQUIRE);
 	check_op(stubguard_filter(filter, STUBGUARD_FILTER_MAX), >, 30);
 }

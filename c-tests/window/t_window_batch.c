@@ -25,16 +25,9 @@ static void start(void)
 	window_start(&w);
 }
 
-static void reads(unsigned long addr, unsigned int frame)
+static void faults(const char *what, unsigned long addr)
 {
-	window_guest(&w, "read", addr);
-	check_eq(window_run(&w), 0);
-	check_eq(window_result(&w), (long)frame_mark(frame));
-}
-
-static void faults(unsigned long addr)
-{
-	window_guest(&w, "read", addr);
+	window_guest(&w, what, addr);
 	check_eq(window_run(&w), 0);
 	check_eq(w.event.signal, SIGSEGV);
 	check_eq(w.event.address, addr);
@@ -60,7 +53,7 @@ static void it_maps_and_unmaps(void)
 	/* One notification, however many calls. */
 	check_eq(after.served, before.served + 1);
 	check_eq(w.mm.asked, 2);
-	reads(GUEST_FREE, FRAME_FREE + 1);
+	window_reads(&w, GUEST_FREE, FRAME_FREE + 1);
 	window_guest(&w, "write", GUEST_FREE + PAGE);
 	check_eq(window_run(&w), 0);
 	check_eq(window_result(&w), 0);
@@ -70,7 +63,7 @@ static void it_maps_and_unmaps(void)
 
 	mm_queue_unmap(&w.mm, GUEST_FREE, 2 * PAGE);
 	check_eq(window_sync(&w), 0);
-	faults(GUEST_FREE);
+	faults("read", GUEST_FREE);
 	check(!mm_mapping(&w.mm, GUEST_FREE)[0]);
 	window_is_limited(&w);
 }
@@ -82,9 +75,7 @@ static void it_takes_the_right_to_write(void)
 
 	start();
 	for (i = 0; i < 4; i++) {
-		mm_set_pte(&w.mm, GUEST_FREE + i * PAGE, FRAME_FREE + 7 - i, WRITE | PROT_EXEC);
-		mm_queue_map(&w.mm, GUEST_FREE + i * PAGE, PAGE, FRAME_FREE + 7 - i,
-			     WRITE | PROT_EXEC);
+		mm_queue_page(&w.mm, GUEST_FREE + i * PAGE, FRAME_FREE + 7 - i, WRITE | PROT_EXEC);
 	}
 	check_eq(window_sync(&w), 0);
 	check(strstr(mm_mapping(&w.mm, GUEST_FREE), " rwxs "));
@@ -100,11 +91,8 @@ static void it_takes_the_right_to_write(void)
 	check_eq(w.mm.asked, 0);
 	for (i = 0; i < 3; i++) {
 		check(strstr(mm_mapping(&w.mm, GUEST_FREE + i * PAGE), " r-xs "));
-		reads(GUEST_FREE + i * PAGE, FRAME_FREE + 7 - i);
-		window_guest(&w, "write", GUEST_FREE + i * PAGE);
-		check_eq(window_run(&w), 0);
-		check_eq(w.event.signal, SIGSEGV);
-		check_eq(w.event.address, GUEST_FREE + i * PAGE);
+		window_reads(&w, GUEST_FREE + i * PAGE, FRAME_FREE + 7 - i);
+		faults("write", GUEST_FREE + i * PAGE);
 	}
 	check(strstr(mm_mapping(&w.mm, GUEST_FREE + 3 * PAGE), " rwxs "));
 
@@ -128,12 +116,11 @@ static void what_has_no_rights_is_not_there(void)
 
 	start();
 	window_map(&w, GUEST_FREE, FRAME_FREE, WRITE);
-	mm_set_pte(&w.mm, GUEST_FREE, FRAME_FREE, PROT_NONE);
-	mm_queue_map(&w.mm, GUEST_FREE, PAGE, FRAME_FREE, PROT_NONE);
+	mm_queue_page(&w.mm, GUEST_FREE, FRAME_FREE, PROT_NONE);
 	lifted = host_count(HOST_PRLIMIT);
 	check_eq(window_sync(&w), 0);
 	check(!mm_mapping(&w.mm, GUEST_FREE)[0]);
-	faults(GUEST_FREE);
+	faults("read", GUEST_FREE);
 	check_eq(host_count(HOST_PRLIMIT), lifted);
 }
 
@@ -142,13 +129,12 @@ static void it_comes_with_the_guest(void)
 	unsigned int sends;
 
 	start();
-	mm_set_pte(&w.mm, GUEST_FREE, FRAME_FREE, READ);
-	mm_queue_map(&w.mm, GUEST_FREE, PAGE, FRAME_FREE, READ);
+	mm_queue_page(&w.mm, GUEST_FREE, FRAME_FREE, READ);
 	sends = host_count(HOST_SEND);
-	reads(GUEST_FREE, FRAME_FREE);
+	window_reads(&w, GUEST_FREE, FRAME_FREE);
 	check_eq(host_count(HOST_SEND), sends + 1);
 	mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
-	faults(GUEST_FREE);
+	faults("read", GUEST_FREE);
 }
 
 static void two_host_calls_however_long_it_is(void)
@@ -180,7 +166,7 @@ static void two_host_calls_however_long_it_is(void)
 	check_eq(w.event.error, 0);
 	check_eq(w.mm.asked, PTES - 2);
 	for (i = 0; i < PTES - 2; i++)
-		reads(GUEST_FREE + i * PAGE, FRAME_FREE + i % 8);
+		window_reads(&w, GUEST_FREE + i * PAGE, FRAME_FREE + i % 8);
 	window_is_limited(&w);
 }
 
@@ -283,8 +269,7 @@ static void what_was_done_is_counted_in_the_monitors_calls(void)
 static void offsets_beyond_the_file(void)
 {
 	start();
-	mm_set_pte(&w.mm, GUEST_FREE, FRAMES + 1, READ);
-	mm_queue_map(&w.mm, GUEST_FREE, PAGE, FRAMES + 1, READ);
+	mm_queue_page(&w.mm, GUEST_FREE, FRAMES + 1, READ);
 	/* The host maps it, but there is nothing: SIGBUS, the guest's. */
 	check_eq(window_sync(&w), 0);
 	window_is_sound(&w);
@@ -326,7 +311,7 @@ static void it_is_asked_for_each_page(void)
 	check_eq(question(3)->addr, GUEST_FREE + PAGE);
 	check_eq(question(3)->prot, WRITE);
 	for (i = 0; i < 3; i++)
-		reads(GUEST_FREE + i * PAGE, FRAME_FREE + i);
+		window_reads(&w, GUEST_FREE + i * PAGE, FRAME_FREE + i);
 }
 
 /* One page of three that was unmapped or write-protected meanwhile, or is another frame now. */
@@ -370,7 +355,7 @@ static void what_is_not_granted_is_left_out(void)
 				else
 					check(!mapping[0]);
 				if (mapping[0])
-					reads(GUEST_FREE + i * PAGE, FRAME_FREE + i);
+					window_reads(&w, GUEST_FREE + i * PAGE, FRAME_FREE + i);
 			}
 		}
 	}
@@ -386,7 +371,7 @@ static void what_is_left_out_stays_as_it_was(void)
 	mm_clear_pte(&w.mm, GUEST_FREE);
 	mm_queue_map(&w.mm, GUEST_FREE, PAGE, FRAME_FREE, READ);
 	check_eq(window_sync(&w), 0);
-	reads(GUEST_FREE, FRAME_FREE + 7);
+	window_reads(&w, GUEST_FREE, FRAME_FREE + 7);
 }
 
 static void a_batch_of_which_nothing_is_granted(void)
@@ -424,7 +409,7 @@ static void more_splits_than_there_is_room_for(void)
 		mm_queue_map(&w.mm, GUEST_FREE, 12 * PAGE, FRAME_FREE, READ);
 	check_eq(window_sync(&w), 0);
 	for (i = 0; i < 12; i += 2)
-		reads(GUEST_FREE + i * PAGE, FRAME_FREE + i);
+		window_reads(&w, GUEST_FREE + i * PAGE, FRAME_FREE + i);
 	check(!mm_mapping(&w.mm, GUEST_FREE + PAGE)[0]);
 	for (i = 0; i < 19; i++)
 		mm_queue_map(&w.mm, GUEST_FREE, 12 * PAGE, FRAME_FREE, READ);
@@ -516,9 +501,7 @@ static void what_no_monitor_queues(void)
 		check_eq(host_count(HOST_PRLIMIT), lifted);
 		w.mm.calls = 0;
 		check(!mm_mapping(&w.mm, GUEST_FREE)[0]);
-		window_is_lost(&w);
-		check_eq(WTERMSIG(window_kill(&w)), SIGKILL);
-		mm_forget(&w.mm);
+		window_is_given_up(&w);
 	}
 	test_context_end();
 }
@@ -527,9 +510,9 @@ static void up_to_the_stub_it_is_the_guests(void)
 {
 	start();
 	window_map(&w, STUB_START - PAGE, FRAME_FREE, READ);
-	reads(STUB_START - PAGE, FRAME_FREE);
+	window_reads(&w, STUB_START - PAGE, FRAME_FREE);
 	window_map(&w, 0x10000, FRAME_FREE + 1, READ);
-	reads(0x10000, FRAME_FREE + 1);
+	window_reads(&w, 0x10000, FRAME_FREE + 1);
 	mm_queue_unmap(&w.mm, 0, STUB_START);
 	check_eq(window_sync(&w), 0);
 	check(!mm_mapping(&w.mm, STUB_START - PAGE)[0]);

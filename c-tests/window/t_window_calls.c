@@ -68,17 +68,21 @@ static int fetch(void)
 	return window_fetch(&w);
 }
 
+/* These registers are as prepare() left them. */
+static void are_marked(const unsigned int *indices, size_t count)
+{
+	while (count--)
+		check_eq(((uint64_t *)&w.regs)[indices[count]], MARK(indices[count]));
+}
+
 /* What the host has captured of a prepared call */
 static void is_known_of_the_call(unsigned long nr)
 {
+	static const unsigned int arguments[] = { 14, 13, 12, 7, 9, 8 };
+
 	check_eq(w.regs.rax, nr);
 	check_eq(w.regs.rip, RIP_BEHIND);
-	check_eq(w.regs.rdi, MARK(14));
-	check_eq(w.regs.rsi, MARK(13));
-	check_eq(w.regs.rdx, MARK(12));
-	check_eq(w.regs.r10, MARK(7));
-	check_eq(w.regs.r8, MARK(9));
-	check_eq(w.regs.r9, MARK(8));
+	are_marked(arguments, COUNT(arguments));
 }
 
 static void what_the_host_has_captured_is_known(void)
@@ -118,6 +122,7 @@ static unsigned int received(void)
 /* By the frame of its next call. */
 static void goes_on_with(long result)
 {
+	static const unsigned int kept[] = { 0, 1, 2, 3, 4, 5, 7, 8, 9, 12, 13 };
 	unsigned int sends = host_count(HOST_SEND), receives = received(), i;
 
 	check_eq(answer(result), 0);
@@ -126,17 +131,8 @@ static void goes_on_with(long result)
 	check_eq(received(), receives + 1);
 	check_eq(window_result(&w), result);
 	check_eq(w.event.notified, 0);
-	check_eq(w.regs.r15, MARK(0));
-	check_eq(w.regs.r14, MARK(1));
-	check_eq(w.regs.r13, MARK(2));
-	check_eq(w.regs.r12, MARK(3));
-	check_eq(w.regs.rbp, MARK(4));
-	check_eq(w.regs.rbx, MARK(5));
-	check_eq(w.regs.r10, MARK(7));
-	check_eq(w.regs.r9, MARK(8));
-	check_eq(w.regs.r8, MARK(9));
-	check_eq(w.regs.rdx, MARK(12));
-	check_eq(w.regs.rsi, MARK(13));
+	/* r15 to rbx; r10, r9, r8; rdx, rsi */
+	are_marked(kept, COUNT(kept));
 	check_eq(w.regs.rsp, GUEST_STACK + PAGE - 64);
 	check_eq(w.regs.eflags, FLAGS);
 	check_eq(w.regs.cs, 0x33);
@@ -211,32 +207,23 @@ static void fetching_leaves_what_a_trap_leaves(void)
 
 static void fetching_leaves_alone_what_the_call_is(void)
 {
+	/* rip, rax, rdi, rsi, rdx, r10, r8, r9 */
+	static const unsigned int of_the_call[] = { 16, 10, 14, 13, 12, 7, 9, 8 };
+	uint64_t *words = (uint64_t *)&w.regs;
+	size_t i;
+
 	start();
 	notified_call(SYS_read);
-	w.regs.rip = 1;
-	w.regs.rax = 2;
-	w.regs.rdi = 3;
-	w.regs.rsi = 4;
-	w.regs.rdx = 5;
-	w.regs.r10 = 6;
-	w.regs.r8 = 7;
-	w.regs.r9 = 8;
+	for (i = 0; i < COUNT(of_the_call); i++)
+		words[of_the_call[i]] = i + 1;
 	check_eq(fetch(), 0);
-	check_eq(w.regs.rip, 1);
-	check_eq(w.regs.rax, 2);
-	check_eq(w.regs.rdi, 3);
-	check_eq(w.regs.rsi, 4);
-	check_eq(w.regs.rdx, 5);
-	check_eq(w.regs.r10, 6);
-	check_eq(w.regs.r8, 7);
-	check_eq(w.regs.r9, 8);
+	for (i = 0; i < COUNT(of_the_call); i++)
+		check_eq(words[of_the_call[i]], i + 1);
 	check_eq(w.regs.rbx, MARK(5));
 	check_eq(w.regs.rsp, GUEST_STACK + PAGE - 64);
 	/* It is parked: a batch, then a guest. */
 	window_map(&w, GUEST_FREE, FRAME_FREE, PROT_READ);
-	window_guest(&w, "read", GUEST_FREE);
-	check_eq(window_run(&w), 0);
-	check_eq(window_result(&w), (long)frame_mark(FRAME_FREE));
+	window_reads(&w, GUEST_FREE, FRAME_FREE);
 }
 
 /* Nothing is there to be fetched: no host call, and the record stays as it was. */
@@ -361,26 +348,18 @@ static void a_guest_that_selects_for_itself(void)
 
 static void a_guest_that_selects_what_there_is_not(void)
 {
-	int status;
-
 	start();
 	selects(7);
 	check_eq(window_run(&w), -ESRCH);
 	window_is_lost(&w);
-	status = window_kill(&w);
-	check(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS);
-}
-
-static void signal_stub(int signal)
-{
-	check_eq(raw(SYS_kill, w.mm.pid, signal), 0);
+	check_eq(WTERMSIG(window_kill(&w)), SIGSYS);
 }
 
 static void a_signal_in_a_call_comes_behind_it(void)
 {
 	start();
 	notified_call(SYS_read);
-	signal_stub(SIGALRM);
+	window_tick(&w);
 	check_eq(answer(77), 0);
 	check_eq(window_wait(&w), 0);
 	check_eq(w.event.signal, SIGALRM);
@@ -413,7 +392,7 @@ static void a_signal_before_the_monitor_has_the_call_restarts_it(void)
 		prepare(SYS_read);
 		check_eq(window_resume(&w), 0);
 		mm_wait_notification(&w.mm);
-		signal_stub(SIGALRM);
+		window_tick(&w);
 		/* The host withdraws the call before it takes the signal. */
 		wait_until_taken(SIGALRM);
 		check_eq(window_wait(&w), 0);
@@ -443,7 +422,7 @@ static void fetching_beside_other_signals(void)
 		test_context("row %zu", i);
 		notified_call(SYS_read);
 		for (k = 0; k < 2 && signals[i][k]; k++)
-			signal_stub(signals[i][k]);
+			check_eq(raw(SYS_kill, w.mm.pid, signals[i][k]), 0);
 		memset(w.fp, 0, 512);
 		sends = host_count(HOST_SEND);
 		receives = host_count(HOST_RECV);
@@ -472,37 +451,28 @@ static void fetching_beside_other_signals(void)
 
 static void die(void)
 {
-	signal_stub(SIGKILL);
-	mm_wait_dead(&w.mm);
+	mm_kill(&w.mm);
 }
 
-static void a_stub_that_dies_in_a_call(void)
+static int answer_one(void)
+{
+	return answer(1);
+}
+
+/* Whatever is tried first: it fails, and so does all that follows. */
+static void a_stub_that_is_dead(int (*first)(void))
 {
 	start();
 	notified_call(SYS_read);
 	die();
-	check_eq(answer(1), -ESRCH);
+	check_eq(first(), -ESRCH);
 	window_is_lost(&w);
 	check_eq(fetch(), -ESRCH);
-}
-
-static void a_stub_that_dies_before_it_is_fetched(void)
-{
-	start();
-	notified_call(SYS_read);
-	die();
-	check_eq(fetch(), -ESRCH);
-	window_is_lost(&w);
 	check_eq(answer(1), -ESRCH);
 }
 
-static bool die_before(const long *arg, long *result)
-{
-	(void)arg;
-	(void)result;
-	die();
-	return false;
-}
+CASE(a_stub_that_dies_in_a_call, a_stub_that_is_dead(answer_one))
+CASE(a_stub_that_dies_before_it_is_fetched, a_stub_that_is_dead(fetch))
 
 static void a_stub_that_dies_while_it_is_fetched(void)
 {
@@ -517,7 +487,7 @@ static void a_stub_that_dies_while_it_is_fetched(void)
 		window_start(&w);
 		notified_call(SYS_read);
 		fds = open_fds();
-		host_hook_set(calls[i], die_before);
+		host_before(calls[i], die);
 		check_eq(fetch(), -ESRCH);
 		host_reset();
 		check_eq(open_fds(), fds);
@@ -530,12 +500,6 @@ static void a_stub_that_dies_while_it_is_fetched(void)
 }
 
 static struct mm_id other;
-
-static void sleep_for_ever(void)
-{
-	for (;;)
-		raw(SYS_pause);
-}
 
 /* The stub is dead, reaped, and its number is another process's. */
 static bool another_has_its_pid(const long *arg, long *result)
@@ -551,7 +515,7 @@ static void a_pid_that_came_back_is_not_signalled(void)
 	unsigned int signals;
 
 	start();
-	mm_start_process(&other, sleep_for_ever);
+	mm_start_process(&other, mm_sleep);
 	notified_call(SYS_read);
 	signals = host_count(HOST_PIDFD_SIGNAL);
 	host_hook_set(HOST_PIDFD_OPEN, another_has_its_pid);
@@ -601,7 +565,6 @@ static void what_the_host_may_answer_to_a_fetch(void)
 static void from_the_stubs_page_they_kill(void)
 {
 	static const long numbers[] = { SYS_read, SYS_getpid, SYS_futex, SYS_openat, 470 };
-	int status;
 	size_t i;
 
 	window_init_calls(STUBGUARD_REQUIRE);
@@ -611,8 +574,7 @@ static void from_the_stubs_page_they_kill(void)
 		window_call_at(&w, STUB_START + GADGET, numbers[i], 0, 0, 0);
 		check_eq(window_run(&w), -ESRCH);
 		window_is_lost(&w);
-		status = window_kill(&w);
-		check(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS);
+		check_eq(WTERMSIG(window_kill(&w)), SIGSYS);
 	}
 }
 
@@ -623,12 +585,6 @@ static void without_a_guests_end_all_calls_trap(void)
 	call(SYS_read);
 	check_eq(w.event.notified, 0);
 	there_is_nothing_to_fetch();
-}
-
-static bool no_dispatch(const long *arg, long *result)
-{
-	*result = -EINVAL;
-	return arg[0] == 59 /* PR_SET_SYSCALL_USER_DISPATCH */;
 }
 
 static void they_all_trap(unsigned int lacks)
@@ -649,17 +605,8 @@ static void they_all_trap(unsigned int lacks)
 	window_is_sound(&w);
 }
 
-static void on_a_host_without_dispatch_they_all_trap(void)
-{
-	host_hook_set(HOST_PRCTL, no_dispatch);
-	they_all_trap(STUBGUARD_F_DISPATCH);
-}
-
-static void on_a_host_without_wait_killable_they_all_trap(void)
-{
-	host_fail(HOST_FLAG, 1, 1, EINVAL);
-	they_all_trap(STUBGUARD_F_WAIT_KILLABLE);
-}
+CASE(on_a_host_without_dispatch_they_all_trap, host_without_dispatch(); they_all_trap(STUBGUARD_F_DISPATCH))
+CASE(on_a_host_without_wait_killable_they_all_trap, host_fail(HOST_FLAG, 1, 1, EINVAL); they_all_trap(STUBGUARD_F_WAIT_KILLABLE))
 
 static const struct test tests[] = {
 	TEST(what_the_host_has_captured_is_known),

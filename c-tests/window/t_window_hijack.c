@@ -270,7 +270,7 @@ static void a_32_bit_call_does_not_get_through(void)
 {
 	static const unsigned char gadget[] = { 0xcd, 0x80, 0xc3 };
 	static const long numbers[] = { SYS_mmap, SYS_munmap, PARK_NR, 90, 91, 192 };
-	int status, ret;
+	int ret;
 	size_t i;
 
 	init();
@@ -284,9 +284,7 @@ static void a_32_bit_call_does_not_get_through(void)
 		if (ret == -EPROTO)
 			test_skip("this host has no 32-bit calls");
 		check_eq(ret, -ESRCH);
-		status = mm_reap(&w.mm);
-		check(WIFSIGNALED(status));
-		check_eq(WTERMSIG(status), SIGSYS);
+		check_eq(WTERMSIG(mm_reap(&w.mm)), SIGSYS);
 	}
 }
 
@@ -315,32 +313,17 @@ static void it_maps_nothing_by_the_memorys_fd(void)
 
 static void it_unblocks_what_is_not_blocked(void)
 {
-	int ret;
-
 	start();
-	/* From there it is resumed with what the monitor has written: round and round. */
+	/* From there it is resumed with what the monitor has written. */
 	window_call_at(&w, site(SYS_rt_sigprocmask, 0), SYS_rt_sigprocmask, 2, mask(), 0, 8);
-	check_eq(window_resume(&w), 0);
-	check_eq(raw(SYS_kill, w.mm.pid, SIGALRM), 0);
-	/* Behind the call it is a resume to be done again, at it it is where no guest may be. */
-	ret = window_wait(&w);
-	check(ret == -EPROTO || (ret == 0 && w.event.again == 1));
-	window_is_limited(&w);
-	if (ret == 0)
-		window_is_sound(&w);
-	else
-		window_is_lost(&w);
+	window_goes_round(&w);
 }
 
 /* ---- calls that are the guest's own */
 
 static void guest_gadget(unsigned long page, unsigned int offset, unsigned int frame)
 {
-	static const unsigned char gadget[] = { 0x0f, 0x05, 0xc3 };
-	size_t room = PAGE - offset;
-
-	memcpy((char *)mm_frame(&w.mm, frame) + offset, gadget,
-	       room < sizeof(gadget) ? room : sizeof(gadget));
+	mm_frame_gadget(&w.mm, frame, offset);
 	window_map(&w, page, frame, PROT_READ | PROT_EXEC);
 }
 
@@ -408,9 +391,7 @@ static void breaks_the_protocol(void)
 	check_eq(window_wait(&w), -EPROTO);
 	window_is_limited(&w);
 	check(!mm_mapping(&w.mm, GUEST_FREE)[0]);
-	window_is_lost(&w);
-	check_eq(WTERMSIG(window_kill(&w)), SIGKILL);
-	mm_forget(&w.mm);
+	window_is_given_up(&w);
 }
 
 static void a_batch_of_its_own_maps_nothing(void)
@@ -666,26 +647,13 @@ static void forge(struct seccomp_notif *notification)
 		notification->data.instruction_pointer = place_of(forged->ip);
 }
 
-/* One step of the table at the head of the library's monitor: it is counted, said, and final. */
+/* One step of the table at the head of the library's monitor. */
 static void is_a_breach(const struct forged *row)
 {
-	struct stubguard_stats before = stats();
-	unsigned int warnings = model_log_count(STUBGUARD_LOG_WARNING);
-	size_t said = strlen(model_log_text);
-	char text[64];
-
 	test_context("%s", row->what);
 	forged = row;
 	window_alter(forge);
-	check_eq(window_wait(&w), -EPROTO);
-	host_reset();
-	check_eq(stats().breaches, before.breaches + 1);
-	check_eq(model_log_count(STUBGUARD_LOG_WARNING), warnings + 1);
-	snprintf(text, sizeof(text), "a stub broke the protocol (%s)\n", row->reason);
-	check(strstr(model_log_text + said, text) != NULL);
-	window_is_lost(&w);
-	check_eq(WTERMSIG(window_kill(&w)), SIGKILL);
-	mm_forget(&w.mm);
+	window_is_a_breach(&w, row->reason);
 	test_context_end();
 }
 

@@ -11,9 +11,6 @@
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <poll.h>
-#include <pthread.h>
-#include <stdatomic.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -37,18 +34,28 @@ static void start_on_an_older_host(void)
 	check_eq(stubguard_features() & STUBGUARD_F_WAIT_KILLABLE, 0);
 }
 
-static void kill_it(void)
+static void die(void)
 {
-	raw(SYS_pidfd_send_signal, w.mm.pidfd, SIGKILL, 0, 0);
-	mm_wait_dead(&w.mm);
+	mm_kill(&w.mm);
 }
 
-static bool die_before(const long *arg, long *result)
+static void spins(void)
 {
-	(void)arg;
-	(void)result;
-	kill_it();
-	return false;
+	start();
+	window_spin(&w);
+}
+
+/* It has to report this. */
+static void reports(unsigned long value)
+{
+	window_guest(&w, "report", value);
+	check_eq(window_resume(&w), 0);
+}
+
+static void has_reported(unsigned long value)
+{
+	check_eq(window_wait(&w), 0);
+	check_eq(window_result(&w), (long)value);
 }
 
 /* By which call the monitor waits for a park: an older host is polled first. */
@@ -68,13 +75,10 @@ static void stop_and_go_on(void)
 	mm_wait_notification(&w.mm);
 }
 
-static bool withdraw_before(const long *arg, long *result)
+static void withdraw(void)
 {
-	(void)arg;
-	(void)result;
 	host_reset();
 	stop_and_go_on();
-	return false;
 }
 
 static void withdrawn_before_it_is_answered(void)
@@ -86,7 +90,7 @@ static void withdrawn_before_it_is_answered(void)
 	for (i = 0; i < 5; i++) {
 		before = stats();
 		window_guest(&w, "report", i);
-		host_hook_set(HOST_SEND, withdraw_before);
+		host_before(HOST_SEND, withdraw);
 		check_eq(window_resume(&w), 0);
 		check_eq(stats().served, before.served);
 		check_eq(window_wait(&w), 0);
@@ -100,19 +104,15 @@ static void withdrawn_before_it_is_answered(void)
 static void withdrawn_with_a_batch(void)
 {
 	start_on_an_older_host();
-	mm_set_pte(&w.mm, GUEST_FREE, FRAME_FREE, PROT_READ);
-	mm_queue_map(&w.mm, GUEST_FREE, PAGE, FRAME_FREE, PROT_READ);
-	host_hook_set(HOST_SEND, withdraw_before);
+	mm_queue_page(&w.mm, GUEST_FREE, FRAME_FREE, PROT_READ);
+	host_before(HOST_SEND, withdraw);
 	check_eq(window_sync(&w), 0);
 	window_is_limited(&w);
-	window_guest(&w, "read", GUEST_FREE);
-	check_eq(window_run(&w), 0);
-	check_eq(window_result(&w), (long)frame_mark(FRAME_FREE));
+	window_reads(&w, GUEST_FREE, FRAME_FREE);
 	/* The next batch has the limit lifted for itself. */
-	mm_set_pte(&w.mm, GUEST_FREE, FRAME_FREE + 1, PROT_READ);
-	mm_queue_map(&w.mm, GUEST_FREE, PAGE, FRAME_FREE + 1, PROT_READ);
+	mm_queue_page(&w.mm, GUEST_FREE, FRAME_FREE + 1, PROT_READ);
 	window_guest(&w, "read", GUEST_FREE);
-	host_hook_set(HOST_SEND, withdraw_before);
+	host_before(HOST_SEND, withdraw);
 	check_eq(window_run(&w), 0);
 	check_eq(window_result(&w), (long)frame_mark(FRAME_FREE + 1));
 	window_is_limited(&w);
@@ -122,11 +122,10 @@ static void withdrawn_twice(void)
 {
 	start_on_an_older_host();
 	window_guest(&w, "report", 8);
-	host_hook_set(HOST_SEND, withdraw_before);
+	host_before(HOST_SEND, withdraw);
 	check_eq(window_resume(&w), 0);
-	host_hook_set(HOST_SEND, withdraw_before);
-	check_eq(window_wait(&w), 0);
-	check_eq(window_result(&w), 8);
+	host_before(HOST_SEND, withdraw);
+	has_reported(8);
 	check_eq(stats().resynchronised, 2);
 	check_eq(stats().breaches, 0);
 }
@@ -144,7 +143,7 @@ static void other_signals_withdraw_nothing(void)
 {
 	start_on_an_older_host();
 	/* They are blocked while it is parked. */
-	check_eq(raw(SYS_kill, w.mm.pid, SIGALRM), 0);
+	window_tick(&w);
 	check_eq(raw(SYS_kill, w.mm.pid, SIGSEGV), 0);
 	mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
 	check_eq(window_sync(&w), 0);
@@ -177,13 +176,10 @@ static void an_answer_that_the_host_loses(void)
 		check_eq(window_run(&w), 0);
 		check_eq(window_result(&w), i);
 		/* with a batch alone; */
-		mm_set_pte(&w.mm, GUEST_FREE, FRAME_FREE + i, PROT_READ);
-		mm_queue_map(&w.mm, GUEST_FREE, PAGE, FRAME_FREE + i, PROT_READ);
+		mm_queue_page(&w.mm, GUEST_FREE, FRAME_FREE + i, PROT_READ);
 		host_hook_set(HOST_SEND, lose_answer);
 		check_eq(window_sync(&w), 0);
-		window_guest(&w, "read", GUEST_FREE);
-		check_eq(window_run(&w), 0);
-		check_eq(window_result(&w), (long)frame_mark(FRAME_FREE + i));
+		window_reads(&w, GUEST_FREE, FRAME_FREE + i);
 		/* behind a batch's park, which looks like the next batch's. */
 		mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
 		check_eq(window_sync(&w), 0);
@@ -230,7 +226,6 @@ static void set_ticket(struct seccomp_notif *notification)
 static void a_ticket_of_no_resume(void)
 {
 	static const long off[] = { -2, 1, 2, 1000 };
-	uint64_t breaches;
 	size_t i;
 
 	window_init(STUBGUARD_REQUIRE);
@@ -241,13 +236,7 @@ static void a_ticket_of_no_resume(void)
 		check_eq(window_resume(&w), 0);
 		ticket = window_ticket(&w) + (unsigned long)off[i];
 		window_alter(set_ticket);
-		breaches = stats().breaches;
-		check_eq(window_wait(&w), -EPROTO);
-		check_eq(stats().breaches, breaches + 1);
-		check(strstr(model_log_text, "(park)") != NULL);
-		window_is_lost(&w);
-		check_eq(WTERMSIG(window_kill(&w)), SIGKILL);
-		mm_forget(&w.mm);
+		window_is_a_breach(&w, "park");
 	}
 }
 
@@ -259,10 +248,10 @@ static void a_park_that_comes_again_says_the_same(void)
 	check_eq(window_run(&w), 0);
 	check_eq(window_result(&w), 3);
 	/* A signal's park; then a batch's. */
-	host_hook_set(HOST_SEND, withdraw_before);
+	host_before(HOST_SEND, withdraw);
 	mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
 	check_eq(window_sync(&w), 0);
-	host_hook_set(HOST_SEND, withdraw_before);
+	host_before(HOST_SEND, withdraw);
 	mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
 	check_eq(window_sync(&w), 0);
 	window_is_sound(&w);
@@ -303,9 +292,7 @@ static void what_send_may_answer(void)
 		check_eq(window_resume(&w), -errors[i]);
 		host_reset();
 		check_eq(stats().served, served);
-		window_is_lost(&w);
-		check_eq(WTERMSIG(window_kill(&w)), SIGKILL);
-		mm_forget(&w.mm);
+		window_is_given_up(&w);
 	}
 }
 
@@ -325,17 +312,8 @@ static void what_receive_may_answer(void)
 		host_fail(HOST_RECV, 1, 1, errors[i]);
 		check_eq(window_wait(&w), -errors[i]);
 		host_reset();
-		window_is_lost(&w);
-		check_eq(WTERMSIG(window_kill(&w)), SIGKILL);
-		mm_forget(&w.mm);
+		window_is_given_up(&w);
 	}
-}
-
-static bool only_hangup(const long *arg, long *result)
-{
-	((struct pollfd *)arg[0])->revents = POLLHUP;
-	*result = 1;
-	return true;
 }
 
 static void receive_finds_nothing(void)
@@ -343,50 +321,38 @@ static void receive_finds_nothing(void)
 	uint64_t before;
 
 	start();
-	window_guest(&w, "report", 1);
-	check_eq(window_resume(&w), 0);
+	reports(1);
 	before = stats().resynchronised;
 	host_fail(HOST_RECV, 1, 2, ENOENT);
 	/* Withdrawn: it comes again. */
 	check_eq(window_wait_once(&w), -EINTR);
 	check_eq(window_wait_once(&w), -EINTR);
 	check_eq(stats().resynchronised, before + 2);
-	check_eq(window_wait(&w), 0);
-	check_eq(window_result(&w), 1);
+	has_reported(1);
 	/* Or nobody is left who could. */
 	check_eq(window_resume(&w), 0);
 	host_fail(HOST_RECV, 1, 1, ENOENT);
-	host_hook_set(HOST_POLL, only_hangup);
+	host_poll_finds(POLLHUP);
 	check_eq(window_wait_once(&w), -ESRCH);
 	host_reset();
 	window_is_lost(&w);
 }
 
-static bool hangup_while_busy(const long *arg, long *result)
-{
-	((struct pollfd *)arg[0])->revents = POLLERR;
-	*result = 1;
-	return true;
-}
-
 static void the_listener_is_busy(void)
 {
 	start();
-	window_guest(&w, "report", 1);
-	check_eq(window_resume(&w), 0);
+	reports(1);
 	host_fail(HOST_RECV, 1, 1, ENOENT);
-	host_hook_set(HOST_POLL, hangup_while_busy);
+	host_poll_finds(POLLERR);
 	check_eq(window_wait_once(&w), -EINTR);
 	host_reset();
-	check_eq(window_wait(&w), 0);
-	check_eq(window_result(&w), 1);
+	has_reported(1);
 }
 
 static void receive_is_interrupted(void)
 {
 	start();
-	window_guest(&w, "report", 2);
-	check_eq(window_resume(&w), 0);
+	reports(2);
 	host_fail(HOST_RECV, 1, 3, EINTR);
 	check_eq(window_wait_once(&w), -EINTR);
 	check_eq(window_wait_once(&w), -EINTR);
@@ -396,98 +362,30 @@ static void receive_is_interrupted(void)
 	check_eq(stats().resynchronised, 0);
 }
 
-static void handler(int sig)
-{
-	(void)sig;
-}
-
-static struct {
-	pthread_t thread;
-	int target;
-	unsigned int waits;
-	void (*act)(void);
-	atomic_bool stop;
-} watcher;
-
-/* When the monitor sleeps: acts, again and again until it is told to stop. */
-static void *act_when_it_sleeps(void *argument)
-{
-	char path[64], buffer[512], *end;
-	long len, fd;
-
-	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", watcher.target);
-	while (!watcher.stop) {
-		raw(SYS_sched_yield);
-		if (host_count(waits_by()) < watcher.waits)
-			continue;
-		fd = raw(SYS_open, path, O_RDONLY, 0);
-		len = raw(SYS_read, fd, buffer, sizeof(buffer) - 1);
-		raw(SYS_close, fd);
-		buffer[len > 0 ? len : 0] = '\0';
-		end = strrchr(buffer, ')');
-		if (end && end[2] == 'S')
-			watcher.act();
-	}
-	return argument;
-}
-
-static void when_it_sleeps(void (*act)(void))
-{
-	watcher.target = (int)raw(SYS_gettid);
-	watcher.waits = host_count(waits_by()) + 1;
-	watcher.act = act;
-	watcher.stop = false;
-	check_eq(pthread_create(&watcher.thread, NULL, act_when_it_sleeps, NULL), 0);
-}
-
-static void no_more(void)
-{
-	watcher.stop = true;
-	check_eq(pthread_join(watcher.thread, NULL), 0);
-}
-
-static void interrupt(void)
-{
-	raw(SYS_tgkill, raw(SYS_getpid), watcher.target, SIGUSR1);
-}
-
-/* A guest that goes on until it is signalled. */
-static void spin(void)
-{
-	window_guest(&w, "spin", GUEST_STACK);
-	check_eq(window_resume(&w), 0);
-}
-
 static void a_signal_while_it_waits(void)
 {
-	/* Without SA_RESTART. */
-	struct sigaction action = { .sa_handler = handler };
-
-	start();
-	check_eq(sigaction(SIGUSR1, &action, NULL), 0);
-	spin();
-	when_it_sleeps(interrupt);
+	spins();
+	host_when_it_sleeps(waits_by(), host_interrupt);
 	check_eq(window_wait_once(&w), -EINTR);
 	check_eq(window_wait_once(&w), -EINTR);
-	no_more();
-	check_eq(raw(SYS_kill, w.mm.pid, SIGALRM), 0);
+	host_no_more();
+	window_tick(&w);
 	check_eq(window_wait(&w), 0);
 	check_eq(w.event.signal, SIGALRM);
 	window_is_sound(&w);
 }
 
-static void tick_the_stub(void)
+static void tick(void)
 {
-	raw(SYS_kill, w.mm.pid, SIGALRM);
+	window_tick(&w);
 }
 
 static void the_tick_ends_a_wait(void)
 {
-	start();
-	spin();
-	when_it_sleeps(tick_the_stub);
+	spins();
+	host_when_it_sleeps(waits_by(), tick);
 	check_eq(window_wait(&w), 0);
-	no_more();
+	host_no_more();
 	check_eq(w.event.signal, SIGALRM);
 }
 
@@ -496,7 +394,7 @@ static void the_tick_ends_a_wait(void)
 static void dies_before_the_resume(void)
 {
 	start();
-	kill_it();
+	die();
 	window_guest(&w, "report", 1);
 	check_eq(window_resume(&w), -ESRCH);
 	window_is_lost(&w);
@@ -507,7 +405,7 @@ static void dies_before_the_resume_with_a_batch(void)
 	int ret;
 
 	start();
-	kill_it();
+	die();
 	mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
 	ret = window_resume_batch(&w);
 	w.mm.calls = 0;
@@ -519,7 +417,7 @@ static void dies_when_it_is_answered(void)
 {
 	start();
 	window_guest(&w, "report", 1);
-	host_hook_set(HOST_SEND, die_before);
+	host_before(HOST_SEND, die);
 	check_eq(window_resume(&w), -ESRCH);
 	host_reset();
 	window_is_lost(&w);
@@ -527,9 +425,8 @@ static void dies_when_it_is_answered(void)
 
 static void dies_before_it_is_waited_for(void)
 {
-	start();
-	spin();
-	kill_it();
+	spins();
+	die();
 	check_eq(window_wait(&w), -ESRCH);
 	window_is_lost(&w);
 	check_eq(stats().breaches, 0);
@@ -537,9 +434,8 @@ static void dies_before_it_is_waited_for(void)
 
 static void dies_before_the_receive(void)
 {
-	start();
-	spin();
-	host_hook_set(waits_by(), die_before);
+	spins();
+	host_before(waits_by(), die);
 	check_eq(window_wait(&w), -ESRCH);
 	host_reset();
 	window_is_lost(&w);
@@ -547,11 +443,10 @@ static void dies_before_the_receive(void)
 
 static void dies_while_it_is_waited_for(void)
 {
-	start();
-	spin();
-	when_it_sleeps(kill_it);
+	spins();
+	host_when_it_sleeps(waits_by(), die);
 	check_eq(window_wait(&w), -ESRCH);
-	no_more();
+	host_no_more();
 	window_is_lost(&w);
 }
 
@@ -570,19 +465,17 @@ static void dies_by_its_own_guest(void)
 static bool die_after(const long *arg, long *result)
 {
 	*result = raw(SYS_ioctl, arg[0], arg[1], arg[2]);
-	kill_it();
+	die();
 	return true;
 }
 
 static void dies_after_its_report(void)
 {
 	start();
-	window_guest(&w, "report", 4);
-	check_eq(window_resume(&w), 0);
+	reports(4);
 	host_hook_set(HOST_RECV, die_after);
 	/* What it has said is there. */
-	check_eq(window_wait(&w), 0);
-	check_eq(window_result(&w), 4);
+	has_reported(4);
 	host_reset();
 	check_eq(window_resume(&w), -ESRCH);
 	window_is_lost(&w);
@@ -592,9 +485,9 @@ static void is_withdrawn_and_dies(void)
 {
 	start_on_an_older_host();
 	window_guest(&w, "report", 1);
-	host_hook_set(HOST_SEND, withdraw_before);
+	host_before(HOST_SEND, withdraw);
 	check_eq(window_resume(&w), 0);
-	kill_it();
+	die();
 	check_eq(window_wait(&w), -ESRCH);
 	window_is_lost(&w);
 }
@@ -614,18 +507,25 @@ static bool tells_of_the_reaped(const long *arg, long *result)
 	return true;
 }
 
+static void init_where_receive_does_not_end(void)
+{
+	/* The probe's own. */
+	host_fail(HOST_RECV, 1, 1, EIO);
+	window_init(STUBGUARD_REQUIRE);
+	check_eq(stubguard_features() & STUBGUARD_F_RECEIVE_ENDS, 0);
+}
+
 /* UML reaps at SIGCHLD, which it holds off while it synchronises page tables. */
 static void a_death_that_the_listener_does_not_tell(void)
 {
-	host_fail(HOST_RECV, 1, 1, EIO);
-	window_init(STUBGUARD_REQUIRE);
+	init_where_receive_does_not_end();
 	host_hook_set(HOST_POLL, tells_of_the_reaped);
 
 	window_start(&w);
 	check_eq(stubguard_stub_lives(&w.stub), 1);
 	mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
 	check_eq(window_resume_batch(&w), 0);
-	kill_it();
+	die();
 	check_eq(window_wait(&w), -ESRCH);
 	window_is_lost(&w);
 	check_eq(stubguard_stub_lives(&w.stub), 0);
@@ -634,7 +534,7 @@ static void a_death_that_the_listener_does_not_tell(void)
 
 	/* Parked */
 	window_start(&w);
-	kill_it();
+	die();
 	window_guest(&w, "report", 1);
 	check_eq(window_resume(&w), -ESRCH);
 	window_is_lost(&w);
@@ -643,11 +543,11 @@ static void a_death_that_the_listener_does_not_tell(void)
 
 	/* A timer ends each wait. */
 	window_start(&w);
-	spin();
+	window_spin(&w);
 	host_reset();
 	host_fail(HOST_POLL, 1, 1000, EINTR);
 	check_eq(window_wait_once(&w), -EINTR);
-	kill_it();
+	die();
 	check_eq(window_wait_once(&w), -ESRCH);
 }
 
@@ -655,10 +555,7 @@ static void a_host_where_receive_does_not_end(void)
 {
 	unsigned int polls, i;
 
-	/* The probe's own. */
-	host_fail(HOST_RECV, 1, 1, EIO);
-	window_init(STUBGUARD_REQUIRE);
-	check_eq(stubguard_features() & STUBGUARD_F_RECEIVE_ENDS, 0);
+	init_where_receive_does_not_end();
 	check(strstr(model_log_text, "lacks") != NULL);
 	window_start(&w);
 	for (i = 0; i < 5; i++) {
@@ -667,13 +564,13 @@ static void a_host_where_receive_does_not_end(void)
 		check_op(host_count(HOST_POLL), >, polls);
 	}
 	/* So it never blocks where a death would not be told. */
-	spin();
+	window_spin(&w);
 	check_eq(window_wait_once(&w), -EINTR);
-	check_eq(raw(SYS_kill, w.mm.pid, SIGALRM), 0);
+	window_tick(&w);
 	check_eq(window_wait(&w), 0);
 	check_eq(w.event.signal, SIGALRM);
-	spin();
-	kill_it();
+	window_spin(&w);
+	die();
 	polls = host_count(HOST_RECV);
 	check_eq(window_wait(&w), -ESRCH);
 	check_eq(host_count(HOST_RECV), polls);
@@ -693,11 +590,10 @@ static void its_polls_are_bounded(void)
 	static const int errors[] = { EINVAL, ENOMEM, EFAULT };
 	size_t i;
 
-	host_fail(HOST_RECV, 1, 1, EIO);
-	window_init(STUBGUARD_REQUIRE);
+	init_where_receive_does_not_end();
 	window_start(&w);
 	host_hook_set(HOST_POLL, never_more_than);
-	spin();
+	window_spin(&w);
 	check_eq(window_wait_once(&w), -EINTR);
 	host_fail(HOST_POLL, 1, 1, EINTR);
 	check_eq(window_wait_once(&w), -EINTR);
@@ -705,7 +601,7 @@ static void its_polls_are_bounded(void)
 	for (i = 0; i < COUNT(errors); i++) {
 		test_context("poll gives %d", errors[i]);
 		window_start(&w);
-		spin();
+		window_spin(&w);
 		host_fail(HOST_POLL, 1, 1, errors[i]);
 		check_eq(window_wait_once(&w), -errors[i]);
 		host_reset();
@@ -718,24 +614,15 @@ static void its_polls_are_bounded(void)
 static void withdrawn_between_poll_and_receive(void)
 {
 	start();
-	window_guest(&w, "report", 7);
-	check_eq(window_resume(&w), 0);
+	reports(7);
 	host_fail(HOST_RECV, 1, 1, ENOENT);
 	check_eq(window_wait_once(&w), -EINTR);
-	check_eq(window_wait(&w), 0);
-	check_eq(window_result(&w), 7);
-}
-
-static bool no_fsgsbase(const long *arg, long *result)
-{
-	(void)arg;
-	*result = 0;
-	return true;
+	has_reported(7);
 }
 
 static void init_without_fsgsbase(void)
 {
-	host_hook_set(HOST_GETAUXVAL, no_fsgsbase);
+	host_answer(HOST_GETAUXVAL, 0);
 	window_init(STUBGUARD_REQUIRE);
 	check_eq(stubguard_features() & STUBGUARD_F_FSGSBASE, 0);
 }
@@ -753,7 +640,7 @@ static void a_host_without_fsgsbase(void)
 		w.regs.fs_base = GUEST_FREE + (i & 1) * PAGE;
 		w.regs.gs_base = GUEST_FREE + (i >> 1 & 1) * PAGE;
 		if (i & 4)
-			check_eq(raw(SYS_kill, w.mm.pid, SIGALRM), 0);
+			window_tick(&w);
 		window_guest(&w, "read fs", 0);
 		check_eq(window_run(&w), 0);
 		if (i & 4) {
@@ -794,7 +681,7 @@ static void the_sites_of_such_a_host(void)
 		check_eq(window_resume(&w), 0);
 		if (rows[i].allowed) {
 			/* And on to the guest, which is there: round and round. */
-			check_eq(raw(SYS_kill, w.mm.pid, SIGALRM), 0);
+			window_tick(&w);
 			ret = window_wait(&w);
 			check(ret == -EPROTO || (ret == 0 && w.event.again));
 			check_eq(WTERMSIG(window_kill(&w)), SIGKILL);

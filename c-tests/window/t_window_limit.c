@@ -59,8 +59,7 @@ static unsigned long own_limit(void)
 
 static void queue_one(void)
 {
-	mm_set_pte(&w.mm, GUEST_FREE, FRAME_FREE, PROT_READ);
-	mm_queue_map(&w.mm, GUEST_FREE, PAGE, FRAME_FREE, PROT_READ);
+	mm_queue_page(&w.mm, GUEST_FREE, FRAME_FREE, PROT_READ);
 }
 
 /* ---- when it is lifted */
@@ -121,9 +120,7 @@ static void it_is_lifted_for_nothing_else(void)
 static void a_new_one_gets_it_by_its_first_resume(void)
 {
 	init();
-	window_spawn(&w);
-	check_eq(window_attach(&w), 0);
-	check_eq(window_wait(&w), 0);
+	window_park(&w);
 	check_eq(window_limit(&w), own_limit());
 	mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
 	check_eq(window_sync(&w), 0);
@@ -133,9 +130,7 @@ static void a_new_one_gets_it_by_its_first_resume(void)
 static void a_new_one_gets_it_without_a_batch(void)
 {
 	init();
-	window_spawn(&w);
-	check_eq(window_attach(&w), 0);
-	check_eq(window_wait(&w), 0);
+	window_park(&w);
 	w.fp[512] = 3;
 	w.regs.rip = GUEST_CODE;
 	w.regs.eflags = 0x202;
@@ -162,9 +157,7 @@ static void a_stub_in_the_pool_is_limited(void)
 static void so_is_one_that_never_had_a_guest(void)
 {
 	init();
-	window_spawn(&w);
-	check_eq(window_attach(&w), 0);
-	check_eq(window_wait(&w), 0);
+	window_park(&w);
 	check_eq(stubguard_stub_put(&w.stub, &w.mm, 0), 0);
 	window_is_limited(&w);
 	check_eq(stubguard_stub_take(&w.stub), 1);
@@ -194,9 +187,7 @@ static void a_limit_that_cannot_be_lifted(void)
 		check_eq(host_count(HOST_SEND), sends);
 		window_is_limited(&w);
 		check(!mm_mapping(&w.mm, GUEST_FREE)[0]);
-		window_is_lost(&w);
-		check_eq(WTERMSIG(window_kill(&w)), SIGKILL);
-		mm_forget(&w.mm);
+		window_is_given_up(&w);
 	}
 }
 
@@ -253,9 +244,7 @@ static void a_limit_that_is_only_said_to_be_lifted(void)
 	window_is_limited(&w);
 	queue_one();
 	check_eq(window_sync(&w), 0);
-	window_guest(&w, "read", GUEST_FREE);
-	check_eq(window_run(&w), 0);
-	check_eq(window_result(&w), (long)frame_mark(FRAME_FREE));
+	window_reads(&w, GUEST_FREE, FRAME_FREE);
 }
 
 /* A monitor with limits of its own: a stub has 0 below the hard one, and gets the soft one for a batch. */
@@ -276,32 +265,16 @@ static void under_limits_of_the_monitors_own(unsigned long soft, unsigned long h
 	check_eq(lifted_to.rlim_cur, soft);
 	check_eq(lifted_to.rlim_max, hard);
 	window_is_limited(&w);
-	window_guest(&w, "read", GUEST_FREE);
-	check_eq(window_run(&w), 0);
-	check_eq(window_result(&w), (long)frame_mark(FRAME_FREE));
+	window_reads(&w, GUEST_FREE, FRAME_FREE);
 	/* The next stub of that guest, too. */
-	check_eq(stubguard_stub_put(&w.stub, &w.mm, 0), 0);
-	check_eq(stubguard_stub_take(&w.stub), 1);
-	w.mm.pte_count = 0;
-	window_set_up(&w);
+	window_renew(&w);
 	window_is_limited(&w);
 	window_is_sound(&w);
 }
 
-static void a_monitor_with_a_soft_limit(void)
-{
-	under_limits_of_the_monitors_own(1UL << 40, RLIM_INFINITY);
-}
-
-static void a_monitor_with_a_hard_limit(void)
-{
-	under_limits_of_the_monitors_own(1UL << 40, 1UL << 41);
-}
-
-static void a_monitor_with_one_limit(void)
-{
-	under_limits_of_the_monitors_own(1UL << 40, 1UL << 40);
-}
+CASE(a_monitor_with_a_soft_limit, under_limits_of_the_monitors_own(1UL << 40, RLIM_INFINITY))
+CASE(a_monitor_with_a_hard_limit, under_limits_of_the_monitors_own(1UL << 40, 1UL << 41))
+CASE(a_monitor_with_one_limit, under_limits_of_the_monitors_own(1UL << 40, 1UL << 40))
 
 /* Who is no root cannot raise it again, and need not. */
 static void a_monitor_without_privileges(void)
@@ -346,7 +319,7 @@ static void at_any_byte_of_the_code(void)
 		w.regs.r12 = STUB_DATA + offsetof(struct window_control, batch);
 		check_eq(window_resume(&w), 0);
 		/* Where it goes round and round. */
-		check_eq(raw(SYS_kill, w.mm.pid, SIGALRM), 0);
+		window_tick(&w);
 		has_gained_nothing();
 	}
 }
@@ -377,21 +350,11 @@ static void a_map_at_the_site(void)
 /* It can put the limit back, where it is. */
 static void it_limits_itself(void)
 {
-	int ret;
-
 	start();
 	window_call_at(&w, site(SYS_prlimit64), SYS_prlimit64, 0, RLIMIT_AS,
 		       STUB_START + code_length - 32, 0);
 	w.regs.rbx = 0;
-	check_eq(window_resume(&w), 0);
-	check_eq(raw(SYS_kill, w.mm.pid, SIGALRM), 0);
-	ret = window_wait(&w);
-	check(ret == -EPROTO || (ret == 0 && w.event.again == 1));
-	window_is_limited(&w);
-	if (ret == 0)
-		window_is_sound(&w);
-	else
-		window_is_lost(&w);
+	window_goes_round(&w);
 }
 
 static const struct test tests[] = {

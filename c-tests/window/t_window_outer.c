@@ -71,18 +71,13 @@ static void surround(unsigned int action, long nr, unsigned long at)
 /* Each action in a process of its own: a filter stays. */
 static void each(void (*run)(const struct outer *outer))
 {
-	int pid, status;
 	size_t i;
 
 	for (i = 0; i < COUNT(actions); i++) {
 		test_context("%s", actions[i].name);
-		pid = fork();
-		if (pid == 0) {
+		APART {
 			run(&actions[i]);
-			_exit(0);
 		}
-		check_eq(raw(SYS_wait4, pid, &status, 0, 0), pid);
-		check_eq(status, 0);
 	}
 	test_context_end();
 }
@@ -127,22 +122,13 @@ static void no_outer_action_concerns_a_guest(const struct outer *outer)
 	the_monitor_answers();
 }
 
-static void guests_calls_are_answered_by_the_monitor(void)
-{
-	each(no_outer_action_concerns_a_guest);
-}
-
-static bool no_dispatch(const long *arg, long *result)
-{
-	*result = -EINVAL;
-	return arg[0] == 59 /* PR_SET_SYSCALL_USER_DISPATCH */;
-}
+CASE(guests_calls_are_answered_by_the_monitor, each(no_outer_action_concerns_a_guest))
 
 /* Our TRAP, as the guests' only way: KILL alone outranks it. */
 static void by_the_filters(const struct outer *outer)
 {
 	surround(outer->action, GUESTS, EVERYWHERE);
-	host_hook_set(HOST_PRCTL, no_dispatch);
+	host_without_dispatch();
 	start();
 	check_eq(stubguard_features() & STUBGUARD_F_DISPATCH, 0);
 	if (kills(outer)) {
@@ -154,10 +140,7 @@ static void by_the_filters(const struct outer *outer)
 	}
 }
 
-static void without_dispatch_a_kill_outranks_our_trap(void)
-{
-	each(by_the_filters);
-}
+CASE(without_dispatch_a_kill_outranks_our_trap, each(by_the_filters))
 
 /* A guest that turns the dispatch off comes to the filters: no other answer, or its own end. */
 static void by_its_own_selector(const struct outer *outer)
@@ -181,10 +164,7 @@ static void by_its_own_selector(const struct outer *outer)
 	}
 }
 
-static void a_guest_that_selects_for_itself(void)
-{
-	each(by_its_own_selector);
-}
+CASE(a_guest_that_selects_for_itself, each(by_its_own_selector))
 
 /* ---- the stub's own calls */
 
@@ -209,20 +189,16 @@ static void around_the_park(const struct outer *outer)
 	}
 }
 
-static void the_park_is_outranked_by_errno_trap_and_kill(void)
-{
-	each(around_the_park);
-}
+CASE(the_park_is_outranked_by_errno_trap_and_kill, each(around_the_park))
 
 /* Our ALLOW: everything stands above it. LOG does what ALLOW does. */
 static void around_a_call_of_the_batch(const struct outer *outer)
 {
-	int ret, status;
+	int ret;
 
 	surround(outer->action, SYS_mprotect, STUB_START);
 	start();
-	mm_set_pte(&w.mm, GUEST_FREE, FRAME_FREE, PROT_READ | PROT_WRITE | PROT_EXEC);
-	mm_queue_map(&w.mm, GUEST_FREE, PAGE, FRAME_FREE, PROT_READ | PROT_WRITE | PROT_EXEC);
+	mm_queue_page(&w.mm, GUEST_FREE, FRAME_FREE, PROT_READ | PROT_WRITE | PROT_EXEC);
 	check_eq(window_sync(&w), 0);
 	mm_set_pte(&w.mm, GUEST_FREE, FRAME_FREE, PROT_READ | PROT_EXEC);
 	mm_queue_wrprotect(&w.mm, GUEST_FREE, PAGE);
@@ -243,17 +219,12 @@ static void around_a_call_of_the_batch(const struct outer *outer)
 	default:
 		check_eq(ret, -ESRCH);
 		window_is_lost(&w);
-		status = mm_reap(&w.mm);
-		check(WIFSIGNALED(status));
-		check_eq(WTERMSIG(status), SIGSYS);
+		check_eq(WTERMSIG(mm_reap(&w.mm)), SIGSYS);
 		mm_forget(&w.mm);
 	}
 }
 
-static void a_call_of_the_batch_is_outranked_by_all(void)
-{
-	each(around_a_call_of_the_batch);
-}
+CASE(a_call_of_the_batch_is_outranked_by_all, each(around_a_call_of_the_batch))
 
 /* Our KILL: nothing stands above it, and KILL_THREAD is a process's end, too, if it has one thread. */
 static void around_a_call_that_kills(const struct outer *outer)
@@ -274,10 +245,7 @@ static void around_a_call_that_kills(const struct outer *outer)
 	}
 }
 
-static void a_call_from_the_page_kills_whatever_is_around(void)
-{
-	each(around_a_call_that_kills);
-}
+CASE(a_call_from_the_page_kills_whatever_is_around, each(around_a_call_that_kills))
 
 static const struct test tests[] = {
 	TEST(guests_calls_are_answered_by_the_monitor),

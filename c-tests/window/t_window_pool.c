@@ -147,16 +147,11 @@ static void its_mappings_and_the_next_guests(void)
 {
 	start();
 	take_over();
-	mm_set_pte(&w.mm, GUEST_FREE, FRAME_FREE, PROT_READ);
-	mm_queue_map(&w.mm, GUEST_FREE, PAGE, FRAME_FREE, PROT_READ);
+	mm_queue_page(&w.mm, GUEST_FREE, FRAME_FREE, PROT_READ);
 	window_set_up(&w);
-	window_guest(&w, "read", GUEST_FREE);
-	check_eq(window_run(&w), 0);
-	check_eq(window_result(&w), (long)frame_mark(FRAME_FREE));
+	window_reads(&w, GUEST_FREE, FRAME_FREE);
 	/* They are not unmapped again. */
-	window_guest(&w, "read", GUEST_FREE);
-	check_eq(window_run(&w), 0);
-	check_eq(window_result(&w), (long)frame_mark(FRAME_FREE));
+	window_reads(&w, GUEST_FREE, FRAME_FREE);
 }
 
 static void as_many_calls_as_ever(void)
@@ -188,6 +183,14 @@ static void its_data_pages(void)
 	window_is_sound(&w);
 }
 
+static void faults_at_zero(const char *what)
+{
+	window_guest(&w, what, 0);
+	check_eq(window_run(&w), 0);
+	check_eq(w.event.signal, SIGSEGV);
+	check_eq(w.event.address, 0);
+}
+
 static void its_bases(void)
 {
 	/* wrfsbase %rdi; wrgsbase %rdi */
@@ -211,14 +214,8 @@ static void its_bases(void)
 		/* A base that no guest may have does not keep the old one. */
 		w.regs.fs_base = w.regs.gs_base = how & 2 ? STUB_START : 0;
 		window_map(&w, GUEST_FREE, FRAME_FREE, PROT_READ);
-		window_guest(&w, "read fs", 0);
-		check_eq(window_run(&w), 0);
-		check_eq(w.event.signal, SIGSEGV);
-		check_eq(w.event.address, 0);
-		window_guest(&w, "read gs", 0);
-		check_eq(window_run(&w), 0);
-		check_eq(w.event.signal, SIGSEGV);
-		check_eq(w.event.address, 0);
+		faults_at_zero("read fs");
+		faults_at_zero("read gs");
 		w.regs.fs_base = w.regs.gs_base = 0;
 	}
 }
@@ -267,13 +264,13 @@ static void its_tick(void)
 {
 	start();
 	/* The guest's, which is nobody's now. */
-	check_eq(raw(SYS_kill, w.mm.pid, SIGALRM), 0);
+	window_tick(&w);
 	take_over();
 	window_set_up(&w);
 	window_is_sound(&w);
 	/* One that comes while it is kept is the next guest's: a resume that is done again. */
 	check_eq(put(&w), 0);
-	check_eq(raw(SYS_kill, w.mm.pid, SIGALRM), 0);
+	window_tick(&w);
 	check_eq(stubguard_stub_take(&w.stub), 1);
 	w.mm.pte_count = 0;
 	window_set_up(&w);
@@ -287,8 +284,7 @@ static void its_tick(void)
 static void one_that_is_not_there_any_more(void)
 {
 	start();
-	raw(SYS_pidfd_send_signal, w.mm.pidfd, SIGKILL, 0, 0);
-	mm_wait_dead(&w.mm);
+	mm_kill(&w.mm);
 	check_op(put(&w), <, 0);
 	check_eq(stubguard_stub_take(&w.stub), 0);
 	window_is_lost(&w);
@@ -400,20 +396,25 @@ static void none_are_wanted(void)
 
 /* ---- its death */
 
+/* In the pool, and reaped or not. */
+static void dies_while_it_is_kept(bool reaped)
+{
+	window_start(&w);
+	check_eq(stubguard_stub_lives(&w.stub), 1);
+	check_eq(put(&w), 0);
+	mm_kill(&w.mm);
+	if (reaped)
+		check_eq(WTERMSIG(mm_reap(&w.mm)), SIGKILL);
+	check_eq(stubguard_stub_take(&w.stub), 1);
+}
+
 static void one_that_dies_while_it_is_kept(void)
 {
 	unsigned int reaped;
 
 	init(STUBGUARD_POOL_MAX);
 	for (reaped = 0; reaped < 2; reaped++) {
-		window_start(&w);
-		check_eq(stubguard_stub_lives(&w.stub), 1);
-		check_eq(put(&w), 0);
-		raw(SYS_pidfd_send_signal, w.mm.pidfd, SIGKILL, 0, 0);
-		mm_wait_dead(&w.mm);
-		if (reaped)
-			check_eq(WTERMSIG(mm_reap(&w.mm)), SIGKILL);
-		check_eq(stubguard_stub_take(&w.stub), 1);
+		dies_while_it_is_kept(reaped);
 		check_eq(stubguard_stub_lives(&w.stub), 0);
 		window_guest(&w, "report", 1);
 		check_op(window_resume(&w), <, 0);
@@ -451,13 +452,7 @@ static void one_that_is_not_needed_and_dead(void)
 
 	init(STUBGUARD_POOL_MAX);
 	for (reaped = 0; reaped < 2; reaped++) {
-		window_start(&w);
-		check_eq(put(&w), 0);
-		check_eq(stubguard_stub_take(&w.stub), 1);
-		raw(SYS_pidfd_send_signal, w.mm.pidfd, SIGKILL, 0, 0);
-		mm_wait_dead(&w.mm);
-		if (reaped)
-			check_eq(WTERMSIG(mm_reap(&w.mm)), SIGKILL);
+		dies_while_it_is_kept(reaped);
 		check_ended(reaped ? -ESRCH : 0);
 	}
 }
@@ -540,16 +535,8 @@ static void all_are_refused_with(int expected)
 	check_eq(stubguard_stub_end(&stub), expected);
 }
 
-static void before_the_start(void)
-{
-	all_are_refused_with(-ENODEV);
-}
-
-static void in_notify_mode(void)
-{
-	model_init(0);
-	all_are_refused_with(-EOPNOTSUPP);
-}
+CASE(before_the_start, all_are_refused_with(-ENODEV))
+CASE(in_notify_mode, model_init(0); all_are_refused_with(-EOPNOTSUPP))
 
 static const struct test tests[] = {
 	TEST(a_stub_is_kept_and_taken),

@@ -21,11 +21,6 @@ static void start(void)
 	window_start(&w);
 }
 
-static void tick(void)
-{
-	check_eq(raw(SYS_kill, w.mm.pid, SIGALRM), 0);
-}
-
 /* It has not run, and nothing has been written. */
 static void has_to_be_done_again(int signal)
 {
@@ -50,7 +45,7 @@ static void a_tick_before_the_resume(void)
 	start();
 	for (i = 0; i < 20; i++) {
 		test_context("round %u", i);
-		tick();
+		window_tick(&w);
 		window_guest(&w, "report", i);
 		check_eq(window_resume(&w), 0);
 		has_to_be_done_again(SIGALRM);
@@ -65,9 +60,9 @@ static void a_tick_before_the_resume(void)
 static void many_ticks_are_one(void)
 {
 	start();
-	tick();
-	tick();
-	tick();
+	window_tick(&w);
+	window_tick(&w);
+	window_tick(&w);
 	window_guest(&w, "report", 5);
 	check_eq(window_resume(&w), 0);
 	has_to_be_done_again(SIGALRM);
@@ -82,7 +77,7 @@ static void again_and_again(void)
 	start();
 	window_guest(&w, "report", 6);
 	for (i = 0; i < 5; i++) {
-		tick();
+		window_tick(&w);
 		check_eq(window_resume(&w), 0);
 		has_to_be_done_again(SIGALRM);
 	}
@@ -94,9 +89,8 @@ static void again_and_again(void)
 static void the_batch_is_not_done_again(void)
 {
 	start();
-	mm_set_pte(&w.mm, GUEST_FREE, FRAME_FREE, PROT_READ);
-	mm_queue_map(&w.mm, GUEST_FREE, PAGE, FRAME_FREE, PROT_READ);
-	tick();
+	mm_queue_page(&w.mm, GUEST_FREE, FRAME_FREE, PROT_READ);
+	window_tick(&w);
 	window_guest(&w, "read", GUEST_FREE);
 	check_eq(window_resume(&w), 0);
 	w.mm.calls = 0;
@@ -107,22 +101,20 @@ static void the_batch_is_not_done_again(void)
 	check_eq(window_result(&w), (long)frame_mark(FRAME_FREE));
 	/* And a batch may come with the second try. */
 	mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
-	tick();
+	window_tick(&w);
 	window_guest(&w, "report", 2);
 	check_eq(window_resume(&w), 0);
 	w.mm.calls = 0;
 	has_to_be_done_again(SIGALRM);
 	mm_queue_map(&w.mm, GUEST_FREE, PAGE, FRAME_FREE, PROT_READ);
-	window_guest(&w, "read", GUEST_FREE);
-	check_eq(window_run(&w), 0);
-	check_eq(window_result(&w), (long)frame_mark(FRAME_FREE));
+	window_reads(&w, GUEST_FREE, FRAME_FREE);
 }
 
 /* A batch alone unblocks nothing: what is pending stays so. */
 static void a_batch_is_not_disturbed(void)
 {
 	start();
-	tick();
+	window_tick(&w);
 	mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
 	check_eq(window_sync(&w), 0);
 	mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
@@ -145,7 +137,7 @@ static void bases_are_right_after_it(void)
 		w.regs.fs_base = GUEST_FREE + (i & 1) * PAGE;
 		w.regs.gs_base = GUEST_FREE + !(i & 1) * PAGE;
 		window_guest(&w, i & 2 ? "read fs" : "read gs", 0);
-		tick();
+		window_tick(&w);
 		check_eq(window_resume(&w), 0);
 		has_to_be_done_again(SIGALRM);
 		/* Another task's turn, perhaps. */
@@ -176,7 +168,7 @@ static void registers_and_flags_are_right_after_it(void)
 		w.fp[160 + i] = (unsigned char)i;
 	w.fp[512] = 3;
 	memcpy(given, words, sizeof(given));
-	tick();
+	window_tick(&w);
 	check_eq(window_resume(&w), 0);
 	has_to_be_done_again(SIGALRM);
 	check_eq(window_run(&w), 0);
@@ -199,7 +191,7 @@ static void a_step_is_one_instruction_even_so(void)
 	window_guest(&w, "nops", 0);
 	at = w.regs.rip;
 	w.step = 1;
-	tick();
+	window_tick(&w);
 	check_eq(window_resume(&w), 0);
 	has_to_be_done_again(SIGALRM);
 	check_eq(window_run(&w), 0);
@@ -216,7 +208,7 @@ static void at_each_place_on_the_way(void)
 	for (i = 0; i < 2000; i++) {
 		window_guest(&w, "report", i);
 		check_eq(window_resume(&w), 0);
-		tick();
+		window_tick(&w);
 		check_eq(window_wait(&w), 0);
 		if (w.event.again) {
 			check_eq(w.event.signal, SIGALRM);

@@ -109,8 +109,7 @@ static void a_batch_with_the_guest(void)
 {
 	start();
 	is_in_a_call();
-	mm_set_pte(&w.mm, GUEST_FREE, FRAME_FREE, PROT_READ);
-	mm_queue_map(&w.mm, GUEST_FREE, PAGE, FRAME_FREE, PROT_READ);
+	mm_queue_page(&w.mm, GUEST_FREE, FRAME_FREE, PROT_READ);
 	w.regs.rax = 78;
 	check_eq(window_run(&w), 0);
 	check_eq(fetches(), 1);
@@ -124,8 +123,7 @@ static void a_batch_alone(void)
 {
 	start();
 	is_in_a_call();
-	mm_set_pte(&w.mm, GUEST_FREE, FRAME_FREE, PROT_READ);
-	mm_queue_map(&w.mm, GUEST_FREE, PAGE, FRAME_FREE, PROT_READ);
+	mm_queue_page(&w.mm, GUEST_FREE, FRAME_FREE, PROT_READ);
 	check_eq(window_sync(&w), 0);
 	check_eq(fetches(), 1);
 	is_in_no_call();
@@ -192,11 +190,16 @@ static void after_a_fetch(void)
 	check_eq(w.regs.rbx, RBX);
 }
 
-static void a_new_stub_is_waited_for(void)
+static void start_attached(void)
 {
 	window_init_calls(STUBGUARD_REQUIRE);
 	window_spawn(&w);
 	check_eq(window_attach(&w), 0);
+}
+
+static void a_new_stub_is_waited_for(void)
+{
+	start_attached();
 	mm_gadget(&w.mm, GADGET);
 	window_set_up(&w);
 	window_is_sound(&w);
@@ -207,9 +210,7 @@ static void a_new_stub_that_takes_its_time(void)
 {
 	struct stubguard_stub before;
 
-	window_init_calls(STUBGUARD_REQUIRE);
-	window_spawn(&w);
-	check_eq(window_attach(&w), 0);
+	start_attached();
 	mm_gadget(&w.mm, GADGET);
 	w.mm.calls = 0;
 	mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
@@ -228,11 +229,8 @@ static void a_new_stub_that_takes_its_time(void)
 
 static void a_new_stub_that_dies(void)
 {
-	window_init_calls(STUBGUARD_REQUIRE);
-	window_spawn(&w);
-	check_eq(window_attach(&w), 0);
-	raw(SYS_pidfd_send_signal, w.mm.pidfd, SIGKILL, 0, 0);
-	mm_wait_dead(&w.mm);
+	start_attached();
+	mm_kill(&w.mm);
 	mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
 	check_eq(window_resume_batch(&w), -ESRCH);
 	w.mm.calls = 0;
@@ -267,11 +265,6 @@ static void who_is_watched_or_shared_makes_frames(void)
 	check_eq(notifies(0), 1);
 }
 
-static void queue_one(void)
-{
-	mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
-}
-
 /* A fetch costs more than a frame: calls that lead to a batch make one, until one does not. */
 static void calls_that_lead_to_a_batch_make_frames(void)
 {
@@ -279,19 +272,19 @@ static void calls_that_lead_to_a_batch_make_frames(void)
 
 	start();
 	check_eq(notifies(0), 1);
-	queue_one();
+	mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
 	before = fetches();
 	check_eq(notifies(0), 0);
 	check_eq(fetches(), before + 1);
 	for (i = 0; i < 3; i++) {
-		queue_one();
+		mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
 		check_eq(notifies(0), 0);
 	}
 	check_eq(fetches(), before + 1);
 	/* The last one did not. */
 	check_eq(notifies(0), 1);
 	/* Nor does a batch of another's count, which comes by itself. */
-	queue_one();
+	mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
 	check_eq(window_sync(&w), 0);
 	check_eq(notifies(0), 1);
 }
@@ -306,7 +299,7 @@ static void a_kept_stub_has_forgotten(void)
 	window_init_config(&config);
 	window_start(&w);
 	check_eq(notifies(0), 1);
-	queue_one();
+	mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
 	check_eq(notifies(0), 0);
 	check_eq(stubguard_stub_put(&w.stub, &w.mm, 0), 0);
 	check_eq(stubguard_stub_take(&w.stub), 1);

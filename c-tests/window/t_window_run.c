@@ -522,8 +522,7 @@ static void a_single_step(void)
 	check(!(w.regs.eflags & 0x100));
 	/* With a batch in between the first instruction still is the guest's. */
 	window_guest(&w, "nops", 0);
-	mm_set_pte(&w.mm, GUEST_FREE, FRAME_FREE, PROT_READ);
-	mm_queue_map(&w.mm, GUEST_FREE, PAGE, FRAME_FREE, PROT_READ);
+	mm_queue_page(&w.mm, GUEST_FREE, FRAME_FREE, PROT_READ);
 	w.regs.fs_base = GUEST_FREE;
 	w.step = 1;
 	check_eq(window_run(&w), 0);
@@ -587,46 +586,45 @@ static void a_bus_error(void)
 	window_is_sound(&w);
 }
 
-static void wait_for_rounds(void)
+/* A guest that runs by now. */
+static void spins(void)
 {
 	volatile unsigned long *rounds = mm_frame(&w.mm, FRAME_GUEST_STACK);
 
+	window_spin(&w);
 	while (!*rounds)
 		raw(SYS_sched_yield);
+}
+
+static void is_ticked(void)
+{
+	window_tick(&w);
+	check_eq(window_wait(&w), 0);
+	check_eq(w.event.signal, SIGALRM);
 }
 
 static void a_timer_signal(void)
 {
 	start();
-	window_guest(&w, "spin", GUEST_STACK);
-	check_eq(window_resume(&w), 0);
-	wait_for_rounds();
-	check_eq(raw(SYS_kill, w.mm.pid, SIGALRM), 0);
-	check_eq(window_wait(&w), 0);
-	check_eq(w.event.signal, SIGALRM);
+	spins();
+	is_ticked();
 	check_eq(w.event.again, 0);
 	check_eq(w.info.si_signo, SIGALRM);
 	check_op(w.regs.rip, >=, mm_guest_code("spin"));
 	check_op(w.regs.rip, <, mm_guest_code("spin") + 16);
 	/* And it goes on where it was. */
 	check_eq(window_resume(&w), 0);
-	check_eq(raw(SYS_kill, w.mm.pid, SIGALRM), 0);
-	check_eq(window_wait(&w), 0);
-	check_eq(w.event.signal, SIGALRM);
+	is_ticked();
 	window_is_sound(&w);
 }
 
 static void a_running_guest_has_the_memory_and_cannot_map_it(void)
 {
 	start();
-	mm_set_pte(&w.mm, GUEST_FREE, FRAME_FREE, PROT_READ);
-	mm_queue_map(&w.mm, GUEST_FREE, PAGE, FRAME_FREE, PROT_READ);
-	window_guest(&w, "spin", GUEST_STACK);
-	check_eq(window_resume(&w), 0);
-	wait_for_rounds();
+	mm_queue_page(&w.mm, GUEST_FREE, FRAME_FREE, PROT_READ);
+	spins();
 	window_is_limited(&w);
-	check_eq(raw(SYS_kill, w.mm.pid, SIGALRM), 0);
-	check_eq(window_wait(&w), 0);
+	is_ticked();
 	window_is_limited(&w);
 }
 
@@ -638,8 +636,7 @@ static void many_rounds(void)
 	for (i = 0; i < 300; i++) {
 		unsigned int frame = FRAME_FREE + i % 8;
 
-		mm_set_pte(&w.mm, GUEST_FREE, frame, PROT_READ);
-		mm_queue_map(&w.mm, GUEST_FREE, PAGE, frame, PROT_READ);
+		mm_queue_page(&w.mm, GUEST_FREE, frame, PROT_READ);
 		w.regs.fs_base = GUEST_FREE + 8 * (i % 5);
 		if (i % 3 == 0)
 			check_eq(window_sync(&w), 0);
@@ -745,8 +742,7 @@ static void a_handler_may_call_again(void)
 	check_eq(sigaction(SIGVTALRM, &action, NULL), 0);
 	check_eq(raw(SYS_setitimer, ITIMER_VIRTUAL, &often, 0), 0);
 	for (round = 0; handled < 20; round++) {
-		mm_set_pte(&w.mm, GUEST_FREE, FRAME_FREE + round % 8, PROT_READ);
-		mm_queue_map(&w.mm, GUEST_FREE, PAGE, FRAME_FREE + round % 8, PROT_READ);
+		mm_queue_page(&w.mm, GUEST_FREE, FRAME_FREE + round % 8, PROT_READ);
 		run("read", GUEST_FREE);
 		check_eq(window_result(&w), (long)frame_mark(FRAME_FREE + round % 8));
 	}

@@ -81,25 +81,20 @@ static void its_filter_lets_everything_else_through(void)
 
 static void a_listener_that_cannot_be_had(void)
 {
+	static const enum host_call calls[] = { HOST_FILTER, HOST_PRCTL };
 	static const int errors[] = { EBUSY, EINVAL, ENOMEM, EMFILE, EACCES };
-	int fds;
+	int fds, error;
 	size_t i;
 
 	window_init(STUBGUARD_REQUIRE);
 	fds = open_fds();
-	for (i = 0; i < COUNT(errors); i++) {
-		test_context("error %d", errors[i]);
-		host_fail(HOST_FILTER, 1, 1, errors[i]);
+	for (i = 0; i < COUNT(calls) * COUNT(errors); i++) {
+		error = errors[i / COUNT(calls)];
+		test_context("%s gives %d", host_call_name(calls[i % COUNT(calls)]), error);
+		host_fail(calls[i % COUNT(calls)], 1, 1, error);
 		window_spawn(&w);
 		host_reset();
-		check_eq(w.listened, -errors[i]);
-		check_eq(mm_reap(&w.mm), 0);
-		mm_forget(&w.mm);
-		check_eq(open_fds(), fds);
-		host_fail(HOST_PRCTL, 1, 1, errors[i]);
-		window_spawn(&w);
-		host_reset();
-		check_eq(w.listened, -errors[i]);
+		check_eq(w.listened, -error);
 		check_eq(mm_reap(&w.mm), 0);
 		mm_forget(&w.mm);
 		check_eq(open_fds(), fds);
@@ -125,34 +120,30 @@ static bool note_flags(const long *arg, long *result)
 	return true;
 }
 
+enum how { CALLS_NOTIFY, CALLS_TRAP, OLDER_HOST };
+
 /* Guests' calls must not be made twice; a stub that only parks can be frozen. */
-static void the_flags_of_the_first_filter(void)
+static void the_flags(enum how how)
 {
-	window_init_calls(STUBGUARD_REQUIRE);
+	bool wait_killable;
+
+	if (how == OLDER_HOST)
+		host_fail(HOST_FLAG, 1, 1, EINVAL);
+	if (how == CALLS_TRAP)
+		window_init(STUBGUARD_REQUIRE);
+	else
+		window_init_calls(STUBGUARD_REQUIRE);
+	wait_killable = stubguard_features() & STUBGUARD_F_WAIT_KILLABLE;
+	check(!(wait_killable && how == OLDER_HOST));
 	host_hook_set(HOST_FILTER, note_flags);
 	check_eq(stubguard_listen(), -EINVAL);
 	check_eq(listen_flags, SECCOMP_FILTER_FLAG_NEW_LISTENER |
-				       (stubguard_features() & STUBGUARD_F_WAIT_KILLABLE ? 1 << 5 :
-											   0));
+				       (wait_killable && how == CALLS_NOTIFY ? 1 << 5 : 0));
 }
 
-static void the_flags_if_calls_trap(void)
-{
-	window_init(STUBGUARD_REQUIRE);
-	host_hook_set(HOST_FILTER, note_flags);
-	check_eq(stubguard_listen(), -EINVAL);
-	check_eq(listen_flags, SECCOMP_FILTER_FLAG_NEW_LISTENER);
-}
-
-static void the_flags_on_an_older_host(void)
-{
-	host_fail(HOST_FLAG, 1, 1, EINVAL);
-	window_init_calls(STUBGUARD_REQUIRE);
-	check_eq(stubguard_features() & STUBGUARD_F_WAIT_KILLABLE, 0);
-	host_hook_set(HOST_FILTER, note_flags);
-	check_eq(stubguard_listen(), -EINVAL);
-	check_eq(listen_flags, SECCOMP_FILTER_FLAG_NEW_LISTENER);
-}
+CASE(the_flags_of_the_first_filter, the_flags(CALLS_NOTIFY))
+CASE(the_flags_if_calls_trap, the_flags(CALLS_TRAP))
+CASE(the_flags_on_an_older_host, the_flags(OLDER_HOST))
 
 static void the_code(void)
 {
@@ -362,8 +353,7 @@ static void a_stub_that_dies_before_it_parks(void)
 
 	spawn();
 	check_eq(window_attach(&w), 0);
-	raw(SYS_pidfd_send_signal, w.mm.pidfd, SIGKILL, 0, 0);
-	mm_wait_dead(&w.mm);
+	mm_kill(&w.mm);
 	ret = window_wait(&w);
 	check(ret == -ESRCH || ret == 0);
 	if (ret == 0) {
@@ -409,26 +399,6 @@ static void forge_the_first(struct window *stub)
 	__builtin_trap();
 }
 
-static const char *expected_reason;
-
-static void is_a_breach(void)
-{
-	uint64_t breaches = stats().breaches;
-	unsigned int warnings = model_log_count(STUBGUARD_LOG_WARNING);
-	size_t said = strlen(model_log_text);
-	char text[64];
-
-	check_eq(window_wait(&w), -EPROTO);
-	host_reset();
-	check_eq(stats().breaches, breaches + 1);
-	check_eq(model_log_count(STUBGUARD_LOG_WARNING), warnings + 1);
-	snprintf(text, sizeof(text), "a stub broke the protocol (%s)\n", expected_reason);
-	check(strstr(model_log_text + said, text) != NULL);
-	window_is_lost(&w);
-	check_eq(WTERMSIG(window_kill(&w)), SIGKILL);
-	mm_forget(&w.mm);
-}
-
 static void a_first_park_that_is_none(void)
 {
 	static const struct {
@@ -463,11 +433,10 @@ static void a_first_park_that_is_none(void)
 	for (i = 0; i < COUNT(rows); i++) {
 		test_context("row %zu", i);
 		memcpy(first_args, rows[i].args, sizeof(first_args));
-		expected_reason = rows[i].reason;
 		w.first = forge_the_first;
 		window_spawn(&w);
 		check_eq(window_attach(&w), 0);
-		is_a_breach();
+		window_is_a_breach(&w, rows[i].reason);
 	}
 }
 
@@ -531,12 +500,11 @@ static void a_first_frame_that_is_not_the_hosts(void)
 	for (i = 0; i < COUNT(rows); i++) {
 		change = rows[i];
 		test_context("%s", change.what);
-		expected_reason = change.reason;
 		w.first = NULL;
 		window_spawn(&w);
 		check_eq(window_attach(&w), 0);
 		window_alter(change_the_frame);
-		is_a_breach();
+		window_is_a_breach(&w, change.reason);
 	}
 }
 
@@ -551,8 +519,7 @@ static void a_configuration_that_is_not_the_hosts(void)
 	model_init_config(&config);
 	window_spawn(&w);
 	check_eq(window_attach(&w), 0);
-	expected_reason = "floating-point state";
-	is_a_breach();
+	window_is_a_breach(&w, "floating-point state");
 }
 
 static void all_that_is_there_goes_with_it(void)

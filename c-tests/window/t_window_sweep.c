@@ -45,8 +45,7 @@ static int resume(void)
 
 static int batch(void)
 {
-	mm_set_pte(&w.mm, GUEST_FREE, FRAME_FREE, PROT_READ);
-	mm_queue_map(&w.mm, GUEST_FREE, PAGE, FRAME_FREE, PROT_READ);
+	mm_queue_page(&w.mm, GUEST_FREE, FRAME_FREE, PROT_READ);
 	mm_queue_map(&w.mm, NOT_GRANTED, PAGE, FRAME_FREE + 1, PROT_READ);
 	return window_sync(&w);
 }
@@ -55,8 +54,7 @@ static int batch_and_guest(void)
 {
 	int ret;
 
-	mm_set_pte(&w.mm, GUEST_FREE, FRAME_FREE, PROT_READ);
-	mm_queue_map(&w.mm, GUEST_FREE, PAGE, FRAME_FREE, PROT_READ);
+	mm_queue_page(&w.mm, GUEST_FREE, FRAME_FREE, PROT_READ);
 	window_guest(&w, "read", GUEST_FREE);
 	ret = window_run(&w);
 	if (!ret)
@@ -179,19 +177,6 @@ static bool refuse(const struct deed *deed, unsigned int number, int error)
 	return host_swept() != NULL;
 }
 
-static void each_refusal(const struct deed *deed)
-{
-	unsigned int number;
-	size_t e;
-
-	for (e = 0; e < HOST_ERRORS; e++)
-		for (number = 1; refuse(deed, number, host_errors[e]); number++)
-			;
-	test_context_end();
-	check_op(tried, >=, 2 * HOST_ERRORS);
-	check_eq(stats().breaches, 0);
-}
-
 static void init(void)
 {
 	struct stubguard_config config = window_config();
@@ -202,20 +187,27 @@ static void init(void)
 	window_init_config(&config);
 }
 
-#define SWEEP(name, index)							\
-	static void name(void)							\
-	{									\
-		init();								\
-		each_refusal(&deeds[index]);					\
-	}
+static void each_refusal(const struct deed *deed)
+{
+	unsigned int number;
+	size_t e;
 
-SWEEP(to_attach, 0)
-SWEEP(to_resume, 1)
-SWEEP(to_run_a_batch, 2)
-SWEEP(to_run_a_batch_and_the_guest, 3)
-SWEEP(to_answer_a_call, 4)
-SWEEP(to_fetch, 5)
-SWEEP(to_keep, 6)
+	init();
+	for (e = 0; e < HOST_ERRORS; e++)
+		for (number = 1; refuse(deed, number, host_errors[e]); number++)
+			;
+	test_context_end();
+	check_op(tried, >=, 2 * HOST_ERRORS);
+	check_eq(stats().breaches, 0);
+}
+
+CASE(to_attach, each_refusal(&deeds[0]))
+CASE(to_resume, each_refusal(&deeds[1]))
+CASE(to_run_a_batch, each_refusal(&deeds[2]))
+CASE(to_run_a_batch_and_the_guest, each_refusal(&deeds[3]))
+CASE(to_answer_a_call, each_refusal(&deeds[4]))
+CASE(to_fetch, each_refusal(&deeds[5]))
+CASE(to_keep, each_refusal(&deeds[6]))
 
 static const struct test tests[] = {
 	TEST(to_attach),

@@ -179,6 +179,14 @@ int window_attach(struct window *w)
 	return ret;
 }
 
+void window_park(struct window *w)
+{
+	window_spawn(w);
+	check_op(w->listened, >=, 0);
+	check_eq(window_attach(w), 0);
+	check_eq(window_wait(w), 0);
+}
+
 void window_set_up(struct window *w)
 {
 	/* Nothing in use but what must have a value: the control words. */
@@ -190,10 +198,8 @@ void window_set_up(struct window *w)
 	w->regs.eflags = 0x202;
 	w->regs.cs = 0x33;
 	w->regs.ss = 0x2b;
-	mm_set_pte(&w->mm, GUEST_CODE, FRAME_GUEST_CODE, PROT_READ | PROT_EXEC);
-	mm_set_pte(&w->mm, GUEST_STACK, FRAME_GUEST_STACK, PROT_READ | PROT_WRITE);
-	mm_queue_map(&w->mm, GUEST_CODE, PAGE, FRAME_GUEST_CODE, PROT_READ | PROT_EXEC);
-	mm_queue_map(&w->mm, GUEST_STACK, PAGE, FRAME_GUEST_STACK, PROT_READ | PROT_WRITE);
+	mm_queue_page(&w->mm, GUEST_CODE, FRAME_GUEST_CODE, PROT_READ | PROT_EXEC);
+	mm_queue_page(&w->mm, GUEST_STACK, FRAME_GUEST_STACK, PROT_READ | PROT_WRITE);
 	check_eq(window_sync(w), 0);
 	w->mm.asked = 0;
 }
@@ -222,10 +228,7 @@ static void learn_frame(struct window *w)
 
 void window_start(struct window *w)
 {
-	window_spawn(w);
-	check_op(w->listened, >=, 0);
-	check_eq(window_attach(w), 0);
-	check_eq(window_wait(w), 0);
+	window_park(w);
 	check_eq(w->event.signal, SIGSYS);
 	learn_frame(w);
 	mm_gadget(&w->mm, GADGET);
@@ -342,10 +345,17 @@ int window_sync(struct window *w)
 	return ret ? ret : w->event.error;
 }
 
+void window_renew(struct window *w)
+{
+	check_eq(stubguard_stub_put(&w->stub, &w->mm, w->cpu), 0);
+	check_eq(stubguard_stub_take(&w->stub), 1);
+	w->mm.pte_count = 0;
+	window_set_up(w);
+}
+
 void window_map(struct window *w, unsigned long addr, unsigned int frame, int prot)
 {
-	mm_set_pte(&w->mm, addr, frame, prot);
-	mm_queue_map(&w->mm, addr, PAGE, frame, prot);
+	mm_queue_page(&w->mm, addr, frame, prot);
 	check_eq(window_sync(w), 0);
 }
 
@@ -410,6 +420,24 @@ long window_result(struct window *w)
 	return (long)w->regs.rdi;
 }
 
+void window_reads(struct window *w, unsigned long addr, unsigned int frame)
+{
+	window_guest(w, "read", addr);
+	check_eq(window_run(w), 0);
+	check_eq(window_result(w), (long)frame_mark(frame));
+}
+
+void window_spin(struct window *w)
+{
+	window_guest(w, "spin", GUEST_STACK);
+	check_eq(window_resume(w), 0);
+}
+
+void window_tick(struct window *w)
+{
+	check_eq(raw(SYS_kill, w->mm.pid, SIGALRM), 0);
+}
+
 struct stubguard_stub_info window_info(struct window *w)
 {
 	struct stubguard_stub_info info = { .size = sizeof(info) };
@@ -453,15 +481,50 @@ void window_is_lost(struct window *w)
 	check(!memcmp(&before, &w->stub, sizeof(before)));
 }
 
+void window_is_given_up(struct window *w)
+{
+	window_is_lost(w);
+	check_eq(WTERMSIG(window_kill(w)), SIGKILL);
+	mm_forget(&w->mm);
+}
+
+void window_is_a_breach(struct window *w, const char *reason)
+{
+	uint64_t breaches = stats().breaches;
+	unsigned int warnings = model_log_count(STUBGUARD_LOG_WARNING);
+	size_t said = strlen(model_log_text);
+	char text[64];
+
+	check_eq(window_wait(w), -EPROTO);
+	host_reset();
+	check_eq(stats().breaches, breaches + 1);
+	check_eq(model_log_count(STUBGUARD_LOG_WARNING), warnings + 1);
+	snprintf(text, sizeof(text), "a stub broke the protocol (%s)\n", reason);
+	check(strstr(model_log_text + said, text) != NULL);
+	window_is_given_up(w);
+}
+
+void window_goes_round(struct window *w)
+{
+	int ret;
+
+	check_eq(window_resume(w), 0);
+	window_tick(w);
+	/* A fault or a signal on the way to the guest is a resume to be done again; elsewhere no guest may be. */
+	ret = window_wait(w);
+	check(ret == -EPROTO || (ret == 0 && w->event.again == 1));
+	window_is_limited(w);
+	if (ret == 0)
+		window_is_sound(w);
+	else
+		window_is_lost(w);
+}
+
 void window_has_been_killed(struct window *w)
 {
-	int status;
-
 	check_eq(window_wait(w), -ESRCH);
 	window_is_lost(w);
-	status = mm_reap(&w->mm);
-	check(WIFSIGNALED(status));
-	check_eq(WTERMSIG(status), SIGSYS);
+	check_eq(WTERMSIG(mm_reap(&w->mm)), SIGSYS);
 	mm_forget(&w->mm);
 }
 

@@ -79,6 +79,8 @@ void window_start(struct window *w);
 /* Only the process, and its listener. */
 void window_spawn(struct window *w);
 int window_attach(struct window *w);
+/* And its first park: it has had no guest. */
+void window_park(struct window *w);
 /* A guest's first registers, and its pages. */
 void window_set_up(struct window *w);
 int window_end(struct window *w);
@@ -103,6 +105,9 @@ int window_run(struct window *w);
 /* What is queued, and no guest: 0, the call's error, or why the stub is lost. */
 int window_sync(struct window *w);
 
+/* Kept and taken again, by a guest with a page table of its own. */
+void window_renew(struct window *w);
+
 /* Grants it, and has it mapped. */
 void window_map(struct window *w, unsigned long addr, unsigned int frame, int prot);
 /* Grants a page that the host refuses to map, and queues it: no file is that long. */
@@ -122,6 +127,11 @@ void window_forge(struct window *w, const void *bytes, unsigned long size, unsig
 		  unsigned long target, unsigned long rax, const unsigned long *args);
 /* The value that the guest's step has had; the guest must have said so. */
 long window_result(struct window *w);
+/* A guest that reads there finds this frame. */
+void window_reads(struct window *w, unsigned long addr, unsigned int frame);
+/* A guest that goes on until it is signalled; and the signal. */
+void window_spin(struct window *w);
+void window_tick(struct window *w);
 /* What the library knows of it. */
 struct stubguard_stub_info window_info(struct window *w);
 /* The number of its last resume. */
@@ -132,6 +142,15 @@ bool window_is_broken(struct window *w);
 void window_is_sound(struct window *w);
 /* All further use is refused, for the library takes it for dead. */
 void window_is_lost(struct window *w);
+/* It is, and the monitor kills it and forgets it. */
+void window_is_given_up(struct window *w);
+/*
+ * What it waits for is a breach of the protocol, for that reason: it is counted, said, and final. Altered notifications
+ * are those of this wait.
+ */
+void window_is_a_breach(struct window *w, const char *reason);
+/* Somewhere in the stub's code it goes round and round: nothing comes of that but a resume that is done again, or a breach. */
+void window_goes_round(struct window *w);
 /* It is, as the host has killed it with SIGSYS, and is forgotten. */
 void window_has_been_killed(struct window *w);
 
