@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# The C harness: each t_*.c is built in both forms.
+# The C harness: each t_*.c is built in both forms. common/ has the harness itself and what holds in both modes.
 # CC, BUILD; C_TEST_JOBS: how many programs run at a time.
 
 C_TEST_SRC := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
+C_TEST_FOLDERS := $(addprefix $(C_TEST_SRC)/,common notify window)
 C_TEST_OUT := $(BUILD)/c-tests
-C_TEST_NAMES := $(basename $(notdir $(sort $(wildcard $(C_TEST_SRC)/t_*.c))))
+C_TEST_NAMES := $(sort $(basename $(notdir $(wildcard $(C_TEST_FOLDERS:=/t_*.c)))))
 C_TEST_PROGRAMS := $(foreach form,so static,$(addprefix $(C_TEST_OUT)/$(form)/,$(C_TEST_NAMES)))
 C_TEST_OBJECTS := $(addprefix $(C_TEST_OUT)/,harness.o host.o layout.o model.o stub_code.o window.o)
 C_TEST_JOBS ?= 2
@@ -14,7 +15,7 @@ C_TEST_SANITIZE ?=
 # Kernel objects have hidden visibility, and so have these. Fortified functions would not be the
 # ones that host.c defines.
 C_TEST_CFLAGS := -std=c11 -D_GNU_SOURCE -U_FORTIFY_SOURCE -O2 -g -Wall -Wextra -Werror \
-	-Wmissing-prototypes -Wstrict-prototypes -Wvla -fvisibility=hidden $(C_TEST_SANITIZE) -I$(BUILD)/include -I$(C_TEST_SRC)
+	-Wmissing-prototypes -Wstrict-prototypes -Wvla -fvisibility=hidden $(C_TEST_SANITIZE) -I$(BUILD)/include $(addprefix -I,$(C_TEST_FOLDERS))
 # It is copied to another address: nothing outside of it may be needed.
 C_TEST_STUB_CFLAGS := -ffreestanding -fno-stack-protector -fcf-protection=none -fno-asynchronous-unwind-tables
 
@@ -25,7 +26,9 @@ c-test: c-test-programs
 
 c-test-programs: $(C_TEST_PROGRAMS)
 
-$(C_TEST_OUT)/%.o: $(C_TEST_SRC)/%.c $(wildcard $(C_TEST_SRC)/*.h) $(BUILD)/include/stubguard.h $(C_TEST_SRC)/c-tests.mk
+vpath %.c $(C_TEST_FOLDERS)
+
+$(C_TEST_OUT)/%.o: %.c $(wildcard $(C_TEST_FOLDERS:=/*.h)) $(BUILD)/include/stubguard.h $(C_TEST_SRC)/c-tests.mk
 	$(call say,CC,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(C_TEST_CFLAGS) $(if $(filter stub_code,$*),$(C_TEST_STUB_CFLAGS)) -c -o $@ $<

@@ -75,7 +75,7 @@ for cc in gcc clang; do
 	for file in "${c[@]}"; do
 		flags=(-O2 -Wall -Wextra -Werror)
 		case $file in
-		c-tests/*) flags+=(-std=c11 -D_GNU_SOURCE -U_FORTIFY_SOURCE -Wmissing-prototypes -I include) ;;
+		c-tests/*) flags+=(-std=c11 -D_GNU_SOURCE -U_FORTIFY_SOURCE -Wmissing-prototypes -I include -I c-tests/common -I c-tests/window) ;;
 		uml/guests/*) flags+=(-D_GNU_SOURCE) ;;
 		esac
 		"$cc" "${flags[@]}" -S -o /dev/null "$file" 2>"$tmp/out" && continue

@@ -330,7 +330,7 @@ lock hosts
 for host in "${hosts[@]}"; do fetch_kernel "$host"; done
 run_dir=$(mktemp -d "$cache_dir/hosts.XXXXXX")
 step "guest programs" make -s -C "$uml_dir/guests" OUT="$top_dir/build/guests"
-[ "$harness" != all ] || harness=$(cd "$top_dir/c-tests" && printf '%s ' t_*.c | sed 's/\.c / /g')
+[ "$harness" != all ] || harness=$(cd "$top_dir/c-tests" && basename -s .c -a ./*/t_*.c | tr '\n' ' ')
 read -ra programs <<<"$harness"
 [ -z "$harness" ] || step "C harness" make -s -C "$top_dir" "${programs[@]/#/build/c-tests/static/}"
 make_root
