@@ -184,6 +184,10 @@ boot real stubguard=budget=4000 stubguard=tick=2000,pool=64
 guards window && r=0 || r=1
 result "$r" "a budget of just two ticks, and the largest pool: guarded"
 
+boot real uml_dir=/proc/none
+{ guards window && says "Failed to mkdir '/proc/none/'"; } && r=0 || r=1
+result "$r" "no folder can be made in uml_dir: UML says so, and works without"
+
 # Process 1 of a PID namespace, as in a container without an init: the host drops the signals that it sends itself.
 alone=(unshare --pid --fork --kill-child --mount-proc)
 [ "$(id -u)" -eq 0 ] || alone+=(--user --map-root-user)
