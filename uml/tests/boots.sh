@@ -54,10 +54,12 @@ works() { [ "$status" -eq 0 ] && says '^made 200 processes$' && ! says '^lost$';
 
 # guards MODE: works in that mode, and kills nobody.
 guards() { works && says "^mode $1\$" && says '^served [1-9]' && says '^kills 0$' && says '^breaches 0$'; }
-# refuses TEXT: does not start, and says why.
-refuses() { [ "$status" -ne 0 ] && says "$1" && says 'cannot guard userspace' && ! says '^made'; }
+# ends NUMBER: the guest ended without an exit status of its own, and the kernel with this one
+ends() { [ "$status" -eq 125 ] && says "\\(the kernel: $1\\)\$"; }
+# refuses TEXT: does not start, and says why. That is no panic.
+refuses() { ends 1 && says "$1" && says 'cannot guard userspace' && ! says 'Kernel panic' && ! says '^made'; }
 # refuses_call NAME ERRNO: the same, before anything else, as the host refuses that call.
-refuses_call() { [ "$status" -ne 0 ] && says "^stubguard: the host refuses $1 \\(errno $2\\), which UML needs for " && ! says 'Linux version' && ! says '^made'; }
+refuses_call() { ends 1 && says "^stubguard: the host refuses $1 \\(errno $2\\), which UML needs for " && ! says 'Linux version' && ! says '^made'; }
 off() { works && says '^mode off$' && says '^served 0$'; }
 
 boot real
@@ -181,6 +183,35 @@ done
 boot real stubguard=budget=4000 stubguard=tick=2000,pool=64
 guards window && r=0 || r=1
 result "$r" "a budget of just two ticks, and the largest pool: guarded"
+
+# The folder of boot.sh's umid belongs to another UML, until ours has looked who uses it.
+mkdir -p "$dir/uml_dir/guest"
+: >"$dir/uml_dir/guest/pid"
+boot real stubguard=budget=399,tick=200 "uml_dir=$dir/uml_dir"
+{ refuses "must be two ticks at least" && [ -e "$dir/uml_dir/guest/pid" ]; } && r=0 || r=1
+result "$r" "a refusal before UML has its folder: that of another UML stays"
+
+boot real uml_dir=/proc/none
+{ guards window && says "Failed to mkdir '/proc/none/'"; } && r=0 || r=1
+result "$r" "no folder can be made in uml_dir: UML says so, and works without"
+
+# Process 1 of a PID namespace, as in a container without an init: the host drops the signals that it sends itself.
+alone=(unshare --pid --fork --kill-child --mount-proc)
+[ "$(id -u)" -eq 0 ] || alone+=(--user --map-root-user)
+printf '#!/bin/sh\nexec %s %q "$@"\n' "${alone[*]}" "$(realpath "$linux")" >"$dir/process-1"
+printf '#!/bin/sh\necho the first process of the guest ends\n' >"$dir/init"
+chmod +x "$dir/process-1"
+as=("$linux")
+"${alone[@]}" true && as+=("$dir/process-1") || echo "# no PID namespace can be had here"
+for run in "${as[@]}"; do
+	linux=$run boot real
+	{ ends 134 && says '^the first process of the guest ends$' && says 'Kernel panic - not syncing: Attempted to kill init!'; } && r=0 || r=1
+	result "$r" "as ${run##*/}, a panic: says why, and ends as by SIGABRT"
+
+	linux=$run boot errno=1:62@1=14
+	refuses 'stubguard: rehearsal: interrupt a guest: kill gives errno 1' && r=0 || r=1
+	result "$r" "as ${run##*/}, no SIGALRM may be sent: refuses to start, and ends with status 1"
+done
 
 mkdir "$dir/many"
 (cd "$dir/many" && seq 250 | xargs touch)

@@ -96,7 +96,7 @@ table() {
 	lseek              named  named
 	madvise            runs   runs
 	memfd_create       runs   runs
-	mkdir              named  named
+	mkdir              runs   runs
 	mmap               start  start  (the.kernel:.139)
 	mprotect           start  start  cannot.apply.additional.memory.protection
 	munmap             named  named

@@ -106,7 +106,7 @@ done
 
 # Another clone: its glue has a file in the place of each folder of ours, and no such folder.
 mkdir -p "$dir/clone/uml"
-cp -a "$uml_dir"/{common.sh,guard-tree.sh,stubguard.patch,series,glue} "$dir/clone/uml/"
+cp -a "$uml_dir"/{common.sh,guard-tree.sh,stubguard.patch,versions,series,glue} "$dir/clone/uml/"
 while read -r folder; do
 	rm -r "$folder"
 	echo "/* $folder */" >"$folder.c"

@@ -6,6 +6,7 @@
 #define __STUB_GUARD_INTERNAL_H
 
 #include <linux/container_of.h>
+#include <linux/init.h>
 #include <linux/mm_types.h>
 
 #include <asm/mmu.h>
@@ -17,5 +18,7 @@ static inline struct mm_struct *mm_of(struct mm_id *id)
 
 	return container_of(context, struct mm_struct, context);
 }
+
+void __init stub_guard_refuse(int err, const char *where);
 
 #endif

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * The guard of seccomp stubs, kernel side: before the first guest, two stubs do all
- * that guests will need, by the same functions. If the host refuses something, the
- * kernel panics here.
+ * that guests will need, by the same functions. If the host refuses something, UML
+ * ends here.
  */
 
 #include <linux/gfp.h>
@@ -18,6 +18,7 @@
 #include <os.h>
 #include <skas.h>
 #include <stub-data.h>
+#include "internal.h"
 
 #define REHEARSAL_ADDR	0x10000000UL
 
@@ -163,8 +164,7 @@ static int __init stub_guard_rehearse(void)
 	err = rehearse(first_stub) ?: rehearse(second_stub);
 	__free_page(code_pages[0]);
 	if (err)
-		panic("stubguard: cannot guard userspace, err = %d (see docs/troubleshooting.md)\n",
-		      err);
+		stub_guard_refuse(err, "docs/troubleshooting.md");
 	return 0;
 }
 device_initcall_sync(stub_guard_rehearse);

@@ -60,7 +60,6 @@ static struct {
 	/* No signal, to this process group */
 	CALL_WITH(kill, 0, 0, UML, "the preemption of processes"),
 	CALL(lseek, UML, "files"),
-	CALL(mkdir, UML, "a folder of its own (uml_dir=)"),
 	CALL(mmap, UML, "memory"),
 	CALL(mprotect, UML, "memory"),
 	CALL(munmap, UML, "memory"),
