@@ -152,17 +152,17 @@ static int __init rehearse(int (*stub)(struct mm_struct *mm))
 /* When stubs can be started, which is from init_stub_exe_fd() on */
 static int __init stub_guard_rehearse(void)
 {
-	int err;
+	int err = -ENOMEM;
 
 	if (!stub_guard_on)
 		return 0;
 
 	code_pages[0] = alloc_page(GFP_KERNEL | __GFP_ZERO);
-	if (!code_pages[0])
-		return -ENOMEM;
-	memcpy(page_address(code_pages[0]), code, sizeof(code));
-	err = rehearse(first_stub) ?: rehearse(second_stub);
-	__free_page(code_pages[0]);
+	if (code_pages[0]) {
+		memcpy(page_address(code_pages[0]), code, sizeof(code));
+		err = rehearse(first_stub) ?: rehearse(second_stub);
+		__free_page(code_pages[0]);
+	}
 	if (err)
 		stub_guard_refuse(err, "docs/troubleshooting.md");
 	return 0;

@@ -40,7 +40,7 @@ static const struct stubguard_call *batch(struct mm_id *id)
 		      "the library takes fewer calls than are queued");
 	static_assert(ARRAY_SIZE(own->syscall_data) * sizeof(*calls) <=
 		      sizeof(own->sigstack),
-		      "the batch does not fit into the signal stack");
+		      "the calls do not fit into the signal stack");
 
 	for (i = 0; i < id->syscall_data_len; i++) {
 		const struct stub_syscall *sc = &own->syscall_data[i];
