@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! How a seccomp filter is written: a program for the host's BPF machine, put together front to back.
+//! Assembles a seccomp filter: a program for the host's BPF machine, written front to back.
 
 use crate::config::Config;
 use crate::{Errno, Result};
 use libc::sock_filter;
 
-/// `linux/bpf_common.h`
+/// Opcodes of `linux/bpf_common.h`.
 pub(crate) mod op {
     /// cbindgen:ignore
     pub const LD_W_ABS: u16 = 0x20;
@@ -56,26 +56,26 @@ pub(crate) mod at {
     /// cbindgen:ignore
     const ARGS: u32 = 16;
 
-    /// The lower half of an argument.
+    /// Offset of the low word of an argument.
     pub const fn arg_low(index: u32) -> u32 {
         ARGS.saturating_add(index.saturating_mul(8))
     }
 
-    /// The upper half.
+    /// Offset of the high word of an argument.
     pub const fn arg_high(index: u32) -> u32 {
         arg_low(index).saturating_add(4)
     }
 }
 
-/// A program that is put together front to back. Each stub compiles it anew, so it is kept short: all
-/// that kill share one instruction, the last.
+/// A program that is written front to back. Each stub compiles it anew, so it is short: all rules that kill
+/// jump to one instruction, the last.
 pub(crate) struct Program<'a> {
     pub(crate) out: &'a mut [sock_filter],
     pub(crate) len: usize,
 }
 
-/// `sock_filter.jt`, `jf`, of a jump to the last instruction, until that is written. No other jump is as
-/// long: programs have `STUBGUARD_FILTER_MAX` instructions at most.
+/// `sock_filter.jt` or `jf` of a jump to the last instruction, until that is written. No other jump is that
+/// long, as a program has at most `STUBGUARD_FILTER_MAX` instructions.
 pub(crate) const TO_KILL: u8 = u8::MAX;
 
 impl Program<'_> {
@@ -93,19 +93,19 @@ impl Program<'_> {
         self.emit(op::RET_K, action, 0, 0)
     }
 
-    /// Goes on if the loaded word is `value`, else returns `action`.
+    /// Continues if the loaded word is `value`, else returns `action`.
     pub(crate) fn require(&mut self, value: u32, action: u32) -> Result<()> {
         self.emit(op::JEQ_K, value, 1, 0)?;
         self.ret(action)
     }
 
-    /// Goes on if the word at `offset` is `value`, else kills.
+    /// Continues if the word at `offset` is `value`, else kills.
     pub(crate) fn require_at(&mut self, offset: u32, value: u32) -> Result<()> {
         self.load(offset)?;
         self.emit(op::JEQ_K, value, 0, TO_KILL)
     }
 
-    /// Makes the jump at `jump` (`op::JA`) one to what comes next.
+    /// Makes the jump at `jump` (`op::JA`) lead to the next instruction.
     pub(crate) fn land(&mut self, jump: usize) -> Result<()> {
         let skip = self.len.checked_sub(jump).and_then(|skip| skip.checked_sub(1)).ok_or(Errno::EINVAL)?;
         self.out.get_mut(jump).ok_or(Errno::ENOSPC)?.k = u32::try_from(skip).map_err(|_| Errno::ENOSPC)?;
@@ -118,7 +118,7 @@ impl Program<'_> {
         for (behind, instruction) in self.out.iter_mut().take(self.len).rev().enumerate() {
             for jump in [&mut instruction.jt, &mut instruction.jf] {
                 if *jump == TO_KILL {
-                    // It skips what is between it and the last one.
+                    // Skip the instructions between this one and the last.
                     *jump = u8::try_from(behind.saturating_sub(1)).map_err(|_| Errno::ENOSPC)?;
                 }
             }
@@ -126,14 +126,16 @@ impl Program<'_> {
         Ok(self.len)
     }
 
-    /// Goes on if all of an argument is `value`, else kills.
+    /// Continues if all 64 bits of an argument are `value`, else kills.
     pub(crate) fn require_arg(&mut self, index: u32, value: u64) -> Result<()> {
         self.require_at(at::arg_low(index), low(value))?;
         self.require_at(at::arg_high(index), high(value))
     }
 
-    /// Goes on if the call is from the stub's code page; returns `action` if it is from elsewhere near it; if
-    /// not even that, what `elsewhere` emits, with the upper half of the instruction's address loaded.
+    /// Continues if the call comes from the stub's code page.
+    ///
+    /// If the high word of the instruction's address is not the page's, runs what `elsewhere` emits, with
+    /// that word loaded. If only the low word is wrong, returns `action`.
     pub(crate) fn require_page(
         &mut self,
         config: &Config,
@@ -151,7 +153,7 @@ impl Program<'_> {
         self.require(low(config.stub_start), action)
     }
 
-    /// The rule for one call: if the loaded number is `nr`, what `rule` emits, ended by `action`.
+    /// Adds a rule for one call: if the loaded number is `nr`, what `rule` emits, then `action`.
     pub(crate) fn call(
         &mut self,
         nr: i64,
@@ -164,7 +166,7 @@ impl Program<'_> {
         })
     }
 
-    /// If the loaded word is `value`, what `rule` emits, which must end in an answer.
+    /// Adds a rule: if the loaded word is `value`, what `rule` emits. That must end in an answer.
     pub(crate) fn case(&mut self, value: u32, rule: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
         let jump = self.len;
         self.emit(op::JEQ_K, value, 0, 0)?;
@@ -176,7 +178,7 @@ impl Program<'_> {
     }
 }
 
-/// A conditional jump over so many instructions.
+/// Returns the jump offset that skips so many instructions.
 fn short(skip: usize) -> Result<u8> {
     u8::try_from(skip).ok().filter(|skip| *skip != TO_KILL).ok_or(Errno::ENOSPC)
 }

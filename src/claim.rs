@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A cell that belongs to whoever has claimed it; and one that is everybody's once it is full.
+//! Two cells: one belongs to whoever has claimed it, the other is readable for all once it is filled.
 //!
 //! | state | who may touch the value                                       |
 //! |-------|---------------------------------------------------------------|
@@ -7,9 +7,9 @@
 //! | BUSY  | the one call that has moved the state here, until it moves it on |
 //! | FULL  | nobody; there is one                                          |
 //!
-//! This is no lock: nobody waits. A call that finds the cell in another state fails at once, so a signal handler may
-//! make it, whatever the interrupted thread was doing. A call that never ends leaves the cell BUSY for ever: then the
-//! value is lost, and nobody touches it.
+//! This is not a lock: nobody waits. A call that finds the cell in another state fails at once. So a signal
+//! handler may make it, whatever the interrupted thread was doing. If a call never ends, the cell stays BUSY
+//! for ever: the value is lost, and nobody touches it.
 
 #![allow(unsafe_code)]
 
@@ -37,14 +37,14 @@ pub struct ClaimCell<T> {
 unsafe impl<T: Send> Sync for ClaimCell<T> {}
 
 impl<T> ClaimCell<T> {
-    /// An empty one.
+    /// Makes an empty cell.
     #[cfg(not(loom))]
     #[must_use]
     pub const fn new() -> Self {
         Self { state: AtomicU8::new(EMPTY), value: UnsafeCell::new(None) }
     }
 
-    /// An empty one.
+    /// Makes an empty cell.
     #[cfg(loom)]
     #[must_use]
     pub fn new() -> Self {
@@ -56,7 +56,8 @@ impl<T> ClaimCell<T> {
         self.state.load(Ordering::Relaxed) == EMPTY
     }
 
-    /// Puts in what `make` returns. The cell is BUSY while `make` runs; if that fails, the cell stays empty.
+    /// Puts in what `make` returns. The cell is BUSY while `make` runs. If `make` fails, the cell stays
+    /// empty.
     ///
     /// # Errors
     /// `EALREADY` if the cell is not empty: `make` was not called. What `make` returns.
@@ -70,8 +71,8 @@ impl<T> ClaimCell<T> {
         result
     }
 
-    /// Takes the value out, and hands it to `end`. The cell is BUSY while `end` runs, then empty, whatever `end`
-    /// returns.
+    /// Takes the value out, and passes it to `end`. The cell is BUSY while `end` runs, and empty afterwards,
+    /// whatever `end` returns.
     ///
     /// # Errors
     /// `EALREADY` if there is no value: `end` was not called. What `end` returns.
@@ -85,7 +86,7 @@ impl<T> ClaimCell<T> {
     }
 
     fn claim(&self, from: u8) -> Result<()> {
-        // Acquire: all that the last owner has done comes before.
+        // Acquire: all that the last owner did comes before.
         let claimed = self.state.compare_exchange(from, BUSY, Ordering::Acquire, Ordering::Relaxed);
         claimed.map(drop).map_err(|_| Errno::EALREADY)
     }
@@ -101,18 +102,18 @@ impl<T> Default for ClaimCell<T> {
     }
 }
 
-/// A cell that is filled once: from then on all may look at the value, and nobody takes it out.
+/// A cell that is filled once. From then on all may read the value, and nobody takes it out.
 pub struct OnceCell<T>(ClaimCell<T>);
 
 impl<T> OnceCell<T> {
-    /// An empty one.
+    /// Makes an empty cell.
     #[cfg(not(loom))]
     #[must_use]
     pub const fn new() -> Self {
         Self(ClaimCell::new())
     }
 
-    /// An empty one.
+    /// Makes an empty cell.
     #[cfg(loom)]
     #[must_use]
     pub fn new() -> Self {
@@ -127,7 +128,7 @@ impl<T> OnceCell<T> {
         self.0.put(make)
     }
 
-    /// The value; `None` before it is there.
+    /// Returns the value; `None` before the cell is filled.
     pub fn get(&self) -> Option<&T>
     where
         T: Sync,
@@ -147,7 +148,7 @@ impl<T> Default for OnceCell<T> {
     }
 }
 
-/// The standard library's, by loom's interface.
+/// The standard library's `UnsafeCell`, with loom's interface.
 #[cfg(not(loom))]
 struct UnsafeCell<T>(core::cell::UnsafeCell<T>);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What only the caller knows: validated once, constant afterwards.
+//! The configuration: what only the caller knows. It is validated once, and constant afterwards.
 
 use crate::abi::{
     Layout, STUBGUARD_BUDGET_MAX_MS, STUBGUARD_DATA_SIZE, STUBGUARD_F_DISPATCH, STUBGUARD_F_UNFILTERED,
@@ -13,23 +13,23 @@ pub use crate::abi::Config;
 
 const DEFAULT_TICK_MS: u32 = 1000;
 const DEFAULT_BUDGET_MS: u32 = 5000;
-/// A parked stub cannot block the guest's timer signal, so one that does not answer some dozens of
-/// them in so much CPU time of its own is not the guest's doing alone: it is to be ended soon.
+/// Window mode's defaults are short: its stubs cannot block the guest's timer signal. A stub that leaves
+/// dozens of these signals unanswered in that much CPU time of its own must end soon.
 const WINDOW_TICK_MS: u32 = 200;
 const WINDOW_BUDGET_MS: u32 = 800;
 const KNOWN_FLAGS: u32 = STUBGUARD_REQUIRE | STUBGUARD_TIME_TRAVEL | STUBGUARD_WINDOW;
 
 impl Config {
-    /// Fills in the defaults and refuses what cannot be meant.
+    /// Fills in the defaults, and checks all members.
     ///
     /// # Errors
-    /// `EINVAL`.
+    /// `EINVAL` if a member is out of its bounds.
     pub fn validated(mut self) -> Result<Self> {
         let window = self.has(STUBGUARD_WINDOW);
         let (tick, budget) =
             if window { (WINDOW_TICK_MS, WINDOW_BUDGET_MS) } else { (DEFAULT_TICK_MS, DEFAULT_BUDGET_MS) };
         if self.watchdog_tick_ms == 0 {
-            // A budget that is shorter than usual wants a shorter tick.
+            // A shorter budget than usual needs a shorter tick.
             let half = self.watchdog_budget_ms.checked_div(2).filter(|half| *half > 0);
             self.watchdog_tick_ms = half.map_or(tick, |half| half.min(tick));
         }
@@ -66,8 +66,8 @@ impl Config {
         if valid { Ok(self) } else { Err(Errno::EINVAL) }
     }
 
-    /// Where things are in window mode is the library's decision: the caller names nothing of it. A stub has the memory
-    /// as its only fd, a control page, and a signal stack behind that.
+    /// Fills in the layout of window mode, which the library decides: the caller must leave these members 0.
+    /// A stub has the memory as its only fd, a control page, and a signal stack after it.
     fn become_window(&mut self) -> Result<()> {
         let Self { mmap_fd_first, mmap_fd_last, layout, .. } = self;
         if (*mmap_fd_first, *mmap_fd_last, *layout) != (0, 0, Layout::default())
@@ -86,11 +86,11 @@ impl Config {
         Ok(())
     }
 
-    /// Does without what this host does not offer, `STUBGUARD_F_*`.
+    /// Turns off what this host does not offer. `features`: `STUBGUARD_F_*`.
     ///
-    /// Guests' calls notify only with all of three. Without WAIT_KILLABLE, a signal would withdraw calls that the guest's
-    /// kernel has begun. Without UNFILTERED, a filter around this process may answer them: ERRNO outranks USER_NOTIF, but
-    /// not TRAP.
+    /// Guests' calls notify only with all three features. Without WAIT_KILLABLE a signal would withdraw calls
+    /// that the guest kernel has begun. Without UNFILTERED an outer filter may answer the calls: ERRNO
+    /// outranks USER_NOTIF. (It does not outrank TRAP.)
     pub fn adapt(&mut self, features: u32) {
         const FOR_CALLS: u32 = STUBGUARD_F_WAIT_KILLABLE | STUBGUARD_F_DISPATCH | STUBGUARD_F_UNFILTERED;
         if features & FOR_CALLS != FOR_CALLS {
@@ -98,7 +98,7 @@ impl Config {
         }
     }
 
-    /// Whether guests' calls are answered by notification.
+    /// Whether guests' calls notify.
     #[must_use]
     pub fn notifies_calls(&self) -> bool {
         self.guest_end != 0
@@ -110,7 +110,7 @@ impl Config {
         self.flags & flag != 0
     }
 
-    /// The stub's address of the word at `offset` of its data.
+    /// Returns the address in the stub of the word at `offset` of its data.
     #[must_use]
     pub fn stub_data_address(&self, offset: u32) -> u64 {
         self.stub_start.saturating_add(u64::from(self.page_size)).saturating_add(u64::from(offset))
@@ -142,7 +142,7 @@ impl Layout {
             && fits(self.mctx_offset, 2, 2)
             && fits(self.arch_data, self.arch_size, 1)
             && fits(self.sigstack, self.sigstack_size, 8)
-            // The offsets into it are C unsigned short.
+            // Offsets into the signal stack are C `unsigned short`.
             && self.sigstack_size <= 1 << 16
     }
 }
@@ -155,10 +155,11 @@ loom::lazy_static! {
     static ref GLOBAL: OnceCell<Config> = OnceCell::new();
 }
 
-/// Becomes the configuration of this process, if `prepare` succeeds, which may adapt it to the host.
+/// Makes `config` the configuration of this process, if `prepare` succeeds. `prepare` may adapt it to the
+/// host.
 ///
 /// # Errors
-/// `EALREADY` if there is one; what `prepare` returns.
+/// `EALREADY` if there is one already; what `prepare` returns.
 pub fn install(mut config: Config, prepare: impl FnOnce(&mut Config) -> Result<()>) -> Result<()> {
     GLOBAL.put(|| {
         prepare(&mut config)?;
@@ -166,7 +167,7 @@ pub fn install(mut config: Config, prepare: impl FnOnce(&mut Config) -> Result<(
     })
 }
 
-/// The configuration of this process.
+/// Returns the configuration of this process.
 ///
 /// # Errors
 /// `ENODEV` before `stubguard_init()` has succeeded.

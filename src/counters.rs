@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What an administrator wants to count. Relaxed atomics: each is right, no two are in step.
+//! Counters for the administrator. They are relaxed atomics: each is right, but a snapshot is not of one
+//! moment.
 
 use crate::abi::{STUBGUARD_DENIALS, Stats};
 use crate::policy::Denial;
@@ -26,7 +27,7 @@ impl Counter {
 
 /// Notifications answered.
 pub static SERVED: Counter = Counter::new();
-/// Calls let through.
+/// Calls that the host was let run.
 pub static ALLOWED: Counter = Counter::new();
 /// Notifications that the host withdrew.
 pub static RESYNCHRONISED: Counter = Counter::new();
@@ -34,9 +35,9 @@ pub static RESYNCHRONISED: Counter = Counter::new();
 pub static BREACHES: Counter = Counter::new();
 /// Waits that the watchdog had to look at.
 pub static STALLS: Counter = Counter::new();
-/// Stubs killed.
+/// Stubs killed by the watchdog or by the caller.
 pub static KILLS: Counter = Counter::new();
-/// Stubs kept.
+/// Stubs kept for another mm.
 pub static RECYCLED: Counter = Counter::new();
 
 static DENIED: [Counter; STUBGUARD_DENIALS] = [const { Counter::new() }; STUBGUARD_DENIALS];
@@ -48,7 +49,7 @@ pub fn denied(reason: Denial) {
     }
 }
 
-/// All counters now.
+/// Returns all counters.
 #[must_use]
 pub fn snapshot() -> Stats {
     let mut denied = [0; STUBGUARD_DENIALS];

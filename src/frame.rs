@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The signal frame that the host puts on a stub's signal stack (x86-64), and that the guest can
-//! change until the monitor has copied it.
+//! The signal frame that the host writes to a stub's signal stack (x86-64). The guest can change it until the
+//! monitor has copied it.
 //!
 //! Layouts: `struct rt_sigframe`, `struct ucontext`, `struct _fpstate_64` of the host's UAPI.
 
@@ -20,15 +20,16 @@ pub const UCONTEXT_TO_MCONTEXT: u32 = core::mem::offset_of!(libc::ucontext_t, uc
 const MCONTEXT: u32 = size_of::<libc::mcontext_t>() as u32;
 /// `offsetof(mcontext_t, fpregs)`.
 const MCONTEXT_FPREGS: u32 = core::mem::offset_of!(libc::mcontext_t, fpregs) as u32;
-/// `sizeof(struct _fpstate_64)`: all there is without XSAVE.
+/// `sizeof(struct _fpstate_64)`: the whole floating-point state on a host without XSAVE.
 ///
 /// cbindgen:ignore
 pub const FXSAVE: u32 = 512;
-/// `offsetof(struct _xstate, xstate_hdr)`: which parts there are (`xfeatures`), then two words that must be 0.
+/// `offsetof(struct _xstate, xstate_hdr)`: the word `xfeatures`, which names the parts of the state, then two
+/// words that must be 0.
 ///
 /// cbindgen:ignore
 pub const XSTATE_HEADER: u32 = FXSAVE;
-/// With XSAVE there is at least this header of 64 bytes.
+/// The least size with XSAVE: the header has 64 bytes.
 ///
 /// cbindgen:ignore
 pub const XSAVE_LEAST: u32 = XSTATE_HEADER + 64;
@@ -40,7 +41,7 @@ const SW_RESERVED: u32 = 464;
 pub const XFEATURES: u32 = 472;
 const FP_XSTATE_MAGIC1: u32 = 0x4650_5853;
 const FP_XSTATE_MAGIC2: u32 = 0x4650_5845;
-/// XSAVE wants this of the address.
+/// XSAVE needs this alignment.
 const FP_ALIGN: u32 = 64;
 
 const _: () = {
@@ -50,7 +51,7 @@ const _: () = {
     assert!(MCONTEXT_FPREGS == 184);
 };
 
-/// Where a frame is on the signal stack.
+/// The offsets of a frame on the signal stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame {
     /// The siginfo.
@@ -60,7 +61,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// The frame at these offsets, if all of it is on the signal stack.
+    /// Returns the frame at these offsets, if all of it is on the signal stack.
     ///
     /// # Errors
     /// [`Breach::Frame`].
@@ -79,14 +80,15 @@ impl Frame {
         }
     }
 
-    /// Offset of its first byte on the signal stack; all of it lies from here to the stack's top.
+    /// Returns the offset of its first byte on the signal stack. All of it lies between there and the stack's
+    /// top.
     #[must_use]
     pub fn start(self) -> u32 {
         u32::from(self.mcontext).saturating_sub(UCONTEXT_TO_MCONTEXT).min(self.siginfo.into())
     }
 
-    /// Where on the signal stack the floating-point state is, which must be exactly as large as the
-    /// host makes it: UML copies that many bytes from and to the frame. `own` is the monitor's copy.
+    /// Returns the offset of the floating-point state on the signal stack. Its size must be exactly what the
+    /// host makes it, as UML copies that many bytes from and to the frame. `own`: the monitor's copy.
     ///
     /// # Errors
     /// [`Breach::FpState`].
@@ -107,7 +109,7 @@ impl Frame {
         if word(SW_RESERVED)? != FP_XSTATE_MAGIC1 {
             return (config.fp_size == FXSAVE).then_some(offset);
         }
-        // The second magic number is the last word of the extended size, and on the stack too.
+        // The second magic number is the last word of the extended size. It must be on the stack, too.
         let sound = end.checked_add(4)? <= layout.sigstack_size
             && word(SW_RESERVED.checked_add(4)?)? == config.fp_size.checked_add(4)?
             && word(config.fp_size)? == FP_XSTATE_MAGIC2;

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! stubguard hardens the userspace stub of User Mode Linux's seccomp mode.
 //!
-//! Every guest address space lives in a host process, the *stub*. Its guest can jump into the
-//! stub's code page and issue the system calls that the stub's seccomp filter lets through. This
-//! library is the answer: the stub's filter and code, and the *monitor's* side, which UML's kernel
-//! calls. There are two modes. In *window* mode the stub hands over by one notification, by which the
-//! host holds it until the monitor resumes it with a batch of memory calls (`docs/design.md`). In
-//! *notify* mode each memory call of UML's own stub is a notification, on which the monitor decides.
+//! Each guest address space (mm) lives in a host process, the *stub*. Its guest can jump into the stub's code
+//! page, and make the system calls that the stub's seccomp filter lets through. This library has the stub's
+//! filter and code, and the functions of the *monitor*, which UML's kernel calls.
 //!
-//! A folder a mode, and what both need beside them; each file depends on those below it, none on one above.
+//! There are two modes. In *window* mode a stub hands over by one notification. The host holds it until the
+//! monitor resumes it with a batch of memory calls (`docs/design.md`). In *notify* mode UML's own stub code
+//! runs, each memory call is a notification, and the monitor decides on it.
+//!
+//! Each mode has a folder; what both need is beside them. A file depends only on files below it in this
+//! table.
 //!
 //! | module       | what it decides |
 //! |--------------|-----------------|
@@ -54,8 +56,8 @@ pub mod policy;
 pub mod watchdog;
 pub mod window;
 
-/// A host error number, as it came from the host.
+/// An error number of the host.
 pub use nix::errno::Errno;
 
-/// What nearly everything here returns.
+/// The result of nearly every function here.
 pub type Result<T> = core::result::Result<T, Errno>;

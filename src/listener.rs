@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A stub's listener: receives a notification, and answers one.
+//! Receives a notification from a stub's listener, and answers one.
 //!
-//! What the host may answer, and what is done about it:
+//! What the host may return, and what is done about it:
 //!
 //! | call | answer            | meaning                               | what is done               |
 //! |------|-------------------|---------------------------------------|----------------------------|
@@ -19,26 +19,26 @@ use crate::host::seccomp::{self, Answer, Notification, Pending};
 use crate::{Errno, Result, counters};
 use std::os::fd::BorrowedFd;
 
-/// SEND is not interrupted on any host that we know; do not spin if that changes.
+/// No host that we know interrupts SEND. If that changes, do not spin.
 const SEND_TRIES: u32 = 8;
 
-/// What a listener had.
+/// What a receive has found.
 #[derive(Clone, Copy, Debug)]
 pub enum Received {
     /// A suspended call. It must be answered.
     Call(Notification),
-    /// Nothing within the time given, or a call that the host has withdrawn. The stub may be dead all the same:
-    /// before Linux 6.11 the listener does not tell until the stub is reaped.
+    /// No call came in time, or the host has withdrawn it. The stub may be dead: before Linux 6.11 the
+    /// listener does not tell until the stub is reaped.
     Nothing,
     /// The stub is dead.
     Gone,
 }
 
-/// Receives a call. Waits for it `timeout_ms` at most; with `None` until the host says that there is one, or that
-/// the stub is dead, which it says since Linux 6.11.
+/// Receives a call. Waits for it `timeout_ms` milliseconds at most. With `None` it waits until there is a
+/// call or the stub is dead; only hosts since Linux 6.11 report the death then.
 ///
 /// # Errors
-/// `EINTR`; others are bugs.
+/// `EINTR`; any other error is a bug.
 pub fn receive(listener: BorrowedFd<'_>, timeout_ms: Option<u16>) -> Result<Received> {
     if let Some(timeout_ms) = timeout_ms {
         match seccomp::wait(listener, timeout_ms)? {
@@ -62,8 +62,8 @@ pub fn receive(listener: BorrowedFd<'_>, timeout_ms: Option<u16>) -> Result<Rece
 /// Answers a call that was received.
 ///
 /// # Errors
-/// `ENOENT` if there is no such call any more: the host has withdrawn it, or the stub is dead. `EIO` if the host is
-/// interrupted each time; others are bugs.
+/// `ENOENT` if the call is gone: the host has withdrawn it, or the stub is dead. `EIO` if the host is
+/// interrupted each time. Any other error is a bug.
 pub fn send(listener: BorrowedFd<'_>, id: u64, answer: Answer) -> Result<()> {
     for _ in 0..SEND_TRIES {
         match seccomp::send(listener, id, answer) {

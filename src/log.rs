@@ -1,20 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Lines for the caller's log, put together without heap and without `core::fmt` (whose machinery
-//! can panic).
+//! Builds lines for the caller's log, without heap and without `core::fmt` (which can panic).
 
 use crate::abi::LogFn;
 use core::ffi::{c_char, c_int};
 
 const LINE: usize = 320;
 
-/// One line; what does not fit is cut off.
+/// One line. Text that does not fit is cut off.
 pub struct Line {
     text: [u8; LINE],
     len: usize,
 }
 
 impl Line {
-    /// A line that starts as all of ours do.
+    /// Begins a line with the prefix that all lines have.
     #[must_use]
     pub fn new() -> Self {
         Self { text: [0; LINE], len: 0 }.str("stubguard: ")
@@ -67,14 +66,14 @@ impl Line {
         self
     }
 
-    /// The line so far.
+    /// Returns the line so far.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         self.text.get(..self.len).unwrap_or_default()
     }
 
-    /// Hands the line over. The one place that calls the caller's function, in the object too: the
-    /// stack check looks for it.
+    /// Sends the line to the caller's log function. Only this place calls that function, also in the compiled
+    /// object: checks/stack.py looks for it.
     #[inline(never)]
     pub fn send(&self, log: LogFn, level: c_int) {
         if let Some(log) = log {

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Stub data as memory: bounded accesses through a raw pointer.
+//! A stub's data as memory: bounded accesses through a raw pointer.
 //!
-//! There are two copies of a stub's data: the shared one, which the guest may change at any
-//! moment, and the monitor's own. A word is loaded from the shared one once; what is copied out of
-//! it is looked at only after the copy.
+//! A stub's data has two copies: the shared one, which the guest may change at any moment, and the monitor's
+//! own. A word of the shared copy is loaded once. What is copied out of it is checked only after the copy.
 
 #![allow(unsafe_code)]
 
@@ -11,7 +10,7 @@ use core::ffi::c_void;
 use core::ptr::NonNull;
 use core::sync::atomic::{Ordering, compiler_fence};
 
-/// Memory that a stub's state is in: one copy of a stub's data, or a part of it.
+/// Memory that holds state of a stub: one copy of its data, or a part of it.
 #[derive(Clone, Copy, Debug)]
 pub struct StubData {
     base: NonNull<u8>,
@@ -27,19 +26,19 @@ impl StubData {
         Self { base: base.cast(), size: size as usize }
     }
 
-    /// Where it is.
+    /// Returns its address.
     #[must_use]
     pub fn address(&self) -> usize {
         self.base.addr().get()
     }
 
-    /// Whether it begins at the same place.
+    /// Whether both begin at the same address.
     #[must_use]
     pub fn is(&self, other: &Self) -> bool {
         self.base == other.base
     }
 
-    /// Stores bytes.
+    /// Stores bytes at `offset`.
     #[must_use]
     pub fn fill(&self, offset: u32, bytes: &[u8]) -> Option<()> {
         let at = self.at(offset, bytes.len())?;
@@ -57,7 +56,7 @@ impl StubData {
         Some(())
     }
 
-    /// The `len` bytes at `offset`, if they are inside.
+    /// Returns a pointer to the `len` bytes at `offset`, if they are inside.
     fn at(&self, offset: u32, len: usize) -> Option<NonNull<u8>> {
         let offset = offset as usize;
         if offset.checked_add(len)? > self.size {
@@ -67,7 +66,7 @@ impl StubData {
         Some(unsafe { self.base.byte_add(offset) })
     }
 
-    /// The word at `offset`, if it is inside and aligned.
+    /// Returns a pointer to the word at `offset`, if it is inside and aligned.
     fn word<T: Word>(&self, offset: u32) -> Option<NonNull<T>> {
         let at = self.at(offset, size_of::<T>())?.cast::<T>();
         at.is_aligned().then_some(at)
@@ -82,7 +81,7 @@ impl StubData {
         Some(unsafe { at.read_volatile() })
     }
 
-    /// Stores a word. `None`: it would be outside or not aligned, and is not stored.
+    /// Stores a word. Returns `None`, and stores nothing, if it is outside or not aligned.
     #[must_use]
     pub fn store<T: Word>(&self, offset: u32, value: T) -> Option<()> {
         let at = self.word::<T>(offset)?;
@@ -128,14 +127,14 @@ impl StubData {
     }
 }
 
-/// Copies by the processor's own means: a statically linked library gets the kernel's memcpy, and UML's
-/// is one for processors of twenty years ago. As it is no Rust, nothing that is read from the copy later
-/// can be read from the source instead.
+/// Copies by `rep movsb`, as a statically linked library gets the kernel's memcpy, and UML's is for
+/// processors of twenty years ago. The compiler cannot see into the assembler, so it cannot read from the source again
+/// what is read from the copy.
 ///
 /// # Safety
 /// As `copy_nonoverlapping`; the bytes may change meanwhile.
 unsafe fn copy_bytes(target: NonNull<u8>, source: NonNull<u8>, len: usize) {
-    // Miri knows no processor.
+    // Miri has no assembler.
     #[cfg(miri)]
     // SAFETY: the caller's promise.
     unsafe {

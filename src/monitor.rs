@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What both modes know of a stub that they look after.
+//! A monitor's view of one stub, as both modes use it.
 
 use crate::config::Config;
 use std::os::fd::BorrowedFd;
@@ -10,6 +10,6 @@ pub struct Monitor<'a, Hook> {
     pub config: &'a Config,
     /// The stub's listener.
     pub listener: BorrowedFd<'a>,
-    /// `granted(addr, prot, offset)`: the guest's page table.
+    /// `granted(addr, prot, offset)`: asks the guest's page table.
     pub granted: Hook,
 }

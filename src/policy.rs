@@ -111,8 +111,8 @@ pub fn check_mmap(
     }
 }
 
-/// The pages of an mmap call whose arguments are such that its page table alone has to be asked: their
-/// addresses and offsets.
+/// Checks all of an mmap call but its page table. Returns the address and the offset of each page, for which
+/// the page table must be asked.
 ///
 /// # Errors
 /// The reason for the denial.
@@ -149,8 +149,10 @@ pub fn pages(config: &Config, call: &Mmap) -> Result<impl Iterator<Item = (u64, 
     Ok((0..call.length / page).map(move |i| (addr + i * page, offset + i * page)))
 }
 
-/// May a stub unmap this range, or lose the right to write to it? If it is not empty and the guest's own: a guest
-/// that takes its own memory from itself behind the kernel's back hurts nobody else.
+/// May a stub unmap this range, or lose write permission for it?
+///
+/// Yes if the range is not empty, and the guest's own. A guest that takes memory from itself behind its
+/// kernel's back harms nobody else.
 ///
 /// # Errors
 /// The reason for the denial.

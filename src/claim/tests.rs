@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The cell alone, then (with `--cfg loom`) all interleavings of those who put and take. Loom's own cell notices two that
-//! touch the value at once.
+//! Tests the cell alone, then (with `--cfg loom`) all interleavings of threads that put and take. Loom's own
+//! cell notices if two threads touch the value at once.
 
 use super::*;
 
@@ -38,7 +38,7 @@ mod alone {
         assert!(cell.is_empty());
     }
 
-    /// As a signal handler would meet it.
+    /// A signal handler may find the cell in this state.
     #[test]
     fn nobody_gets_in_meanwhile() {
         let cell = ClaimCell::new();
@@ -96,7 +96,7 @@ mod interleaved {
     use loom::sync::atomic::AtomicBool;
     use loom::thread;
 
-    /// Of two halves a reader could see one.
+    /// Two halves: a reader could see one of them only.
     type Value = [u32; 2];
     const A: Value = [0xa, 0xa];
     const B: Value = [0xb, 0xb];
@@ -109,7 +109,7 @@ mod interleaved {
         cell.take(Ok).ok()
     }
 
-    /// A value has one owner: of two that take, one gets it, and whole.
+    /// A value has one owner: if two threads take, one of them gets all of it.
     #[test]
     fn one_of_two_takes() {
         loom::model(|| {
@@ -126,7 +126,7 @@ mod interleaved {
         });
     }
 
-    /// Of two that put, one does; nothing is lost, and nothing mixed.
+    /// If two threads put, one of them succeeds. Nothing is lost, and nothing is mixed.
     #[test]
     fn one_of_two_puts() {
         loom::model(|| {
@@ -142,7 +142,7 @@ mod interleaved {
         });
     }
 
-    /// While one takes and puts something else, another takes: each value comes out once.
+    /// One thread takes and puts something else, while another takes: each value comes out once.
     #[test]
     fn each_comes_out_once() {
         loom::model(|| {
@@ -164,7 +164,8 @@ mod interleaved {
         });
     }
 
-    /// Who makes a value and who ends one are never at it at once, and each sees all that the one before has done.
+    /// The thread that makes a value and the one that ends one never run at once. Each sees all that the
+    /// other has done before.
     #[test]
     fn a_claim_excludes_others_until_it_ends() {
         loom::model(|| {
@@ -172,7 +173,7 @@ mod interleaved {
             let inside = Arc::new((AtomicBool::new(false), loom::cell::UnsafeCell::new(0)));
             let alone = |(busy, done): &(AtomicBool, loom::cell::UnsafeCell<u32>)| {
                 assert!(!busy.swap(true, Ordering::Relaxed));
-                // SAFETY: whoever has claimed the cell is alone here; else loom says so.
+                // SAFETY: the owner of the claimed cell is alone here; loom reports it otherwise.
                 done.with_mut(|done| unsafe { *done += 1 });
                 busy.store(false, Ordering::Relaxed);
             };
@@ -193,7 +194,7 @@ mod interleaved {
         });
     }
 
-    /// Who sees the value at all sees the whole of it, while others try to put theirs.
+    /// A thread that sees the value sees all of it, while others try to put theirs.
     #[test]
     fn what_is_filled_once_is_seen_whole() {
         loom::model(|| {

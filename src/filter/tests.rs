@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The programs, run by an interpreter, against the rules written plainly.
+//! Runs the filters in a BPF interpreter, and compares them with the rules, written plainly.
 
 #![allow(clippy::arithmetic_side_effects, clippy::cast_sign_loss)]
 
@@ -38,7 +38,7 @@ impl Seen {
         Self { nr, arch: X86_64, ip: PAGE + offset, args }
     }
 
-    /// What the host looks at where it takes an int.
+    /// The low word, which is all that the host looks at where it takes an int.
     fn int(&self, index: usize) -> u32 {
         self.args[index] as u32
     }
@@ -53,7 +53,7 @@ impl Seen {
     }
 }
 
-/// A program of each mode, cut to its length.
+/// A filter of each mode, cut to its length.
 fn made(make: impl FnOnce(&mut [sock_filter]) -> Result<usize>) -> Vec<sock_filter> {
     let mut out = vec![NOTHING; STUBGUARD_FILTER_MAX];
     let len = make(&mut out).unwrap_or(0);
@@ -66,7 +66,8 @@ fn machine(program: &[sock_filter]) -> BpfVM {
     BpfVM::new(&program.to_vec()).unwrap_or_else(|_| unreachable!())
 }
 
-/// The program's answer. The interpreter does not know index and carry: they are done here.
+/// Returns the filter's answer. The interpreter lacks the index register and the carry, so they are done
+/// here.
 fn answer(machine: &mut BpfVM, call: &Seen) -> u32 {
     let words = call.words();
     machine.reset().unwrap_or_else(|_| unreachable!());
@@ -90,14 +91,14 @@ fn answer(machine: &mut BpfVM, call: &Seen) -> u32 {
     }
 }
 
-/// Which of two answers counts with the host: the one that lets less through.
+/// Returns the answer that counts with the host: the stricter one.
 fn stricter(one: u32, other: u32) -> u32 {
     let rank = |answer: u32| [KILL, TRAP, NOTIFY, TRACE, ALLOW].iter().position(|known| *known == answer);
     if rank(one) <= rank(other) { one } else { other }
 }
 
-/// What the host demands of a program (`bpf_check_classic`, `seccomp_check_filter`), and that nothing of
-/// it is in vain.
+/// Checks what the host demands of a filter (`bpf_check_classic`, `seccomp_check_filter`), and that no
+/// instruction of it is unreachable.
 fn assert_sound(program: &[sock_filter]) {
     let len = program.len();
     assert!(len <= STUBGUARD_FILTER_MAX, "{len}");
@@ -134,7 +135,7 @@ fn assert_sound(program: &[sock_filter]) {
     assert!(reached.iter().all(|reached| *reached), "{reached:?}");
 }
 
-/// Every smaller room is refused, and nothing is written beyond the program.
+/// A smaller buffer is refused, and nothing is written beyond it.
 fn assert_needs_its_room(make: impl Fn(&mut [sock_filter]) -> Result<usize>) {
     let mut out = vec![sock_filter { code: 0xbad, ..NOTHING }; 4096];
     let len = make(&mut out).unwrap_or(0);

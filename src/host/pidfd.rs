@@ -11,18 +11,18 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 /// `PID_FS_MAGIC`: here a pidfd's inode number names one process, for ever (Linux 6.9).
 const PIDFS: FsType = FsType(0x5049_4446);
 
-/// Takes an fd over that the host has just opened for us.
+/// Takes over an fd that the host has just opened for us.
 ///
 /// # Errors
-/// `EIO` if it is none.
+/// `EIO` if the number is not an fd.
 pub(super) fn owned(fd: libc::c_long) -> Result<OwnedFd> {
-    // OwnedFd panics at -1: let it be seen that this is none.
+    // OwnedFd panics at -1, so check the number first.
     let fd = RawFd::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or(Errno::EIO)?;
     // SAFETY: the host has just opened it for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// A process by its number.
+/// Opens a process by its pid.
 ///
 /// # Errors
 /// As pidfd_open(2): `ESRCH`, `EMFILE`, ...
@@ -31,7 +31,7 @@ pub fn open(pid: c_int) -> Result<OwnedFd> {
     owned(check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?)
 }
 
-/// A copy of another process's fd, close-on-exec.
+/// Copies an fd of another process to this one, close-on-exec.
 ///
 /// # Errors
 /// As pidfd_getfd(2): `EBADF`, `EPERM`, `ESRCH`, `EMFILE`.
@@ -59,17 +59,17 @@ pub fn kill(process: BorrowedFd<'_>) -> Result<()> {
     signal(process, libc::SIGKILL)
 }
 
-/// Whether a process can still be signalled: not reaped, at least.
+/// Checks that a process can still be signalled: it has not been reaped.
 ///
 /// # Errors
-/// `ESRCH` if not.
+/// `ESRCH` if it has been reaped.
 pub fn is_alive(process: BorrowedFd<'_>) -> Result<()> {
     signal(process, 0)
 }
 
-/// Whether a child of ours has ended, but has not been reaped.
+/// Whether a child of ours has ended, and has not been reaped.
 ///
-/// If another child has got the number meanwhile, the one that was meant has ended all the more.
+/// If another child got the pid meanwhile, the process that was meant has ended before.
 #[must_use]
 pub fn has_ended(pid: c_int) -> bool {
     let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
@@ -81,11 +81,11 @@ pub fn has_ended(pid: c_int) -> bool {
     check(ret).is_ok() && unsafe { info.assume_init() }.si_signo != 0
 }
 
-/// A number that no other process with this pid will ever have.
+/// Returns a number that no other process with this pid will ever have.
 ///
-/// The pidfd's inode on hosts that number them for ever; on others the time when the process
-/// started: a pid comes back only after the host has given out all others, which takes it longer
-/// than a clock tick.
+/// It is the pidfd's inode number on hosts with pidfs, which never reuses one. On other hosts it is the time
+/// when the process started. The host gives out all other pids before it reuses one, which takes longer than
+/// a clock tick.
 ///
 /// # Errors
 /// `ESRCH` if the process has been reaped; what the host says of the files.
@@ -96,7 +96,7 @@ pub fn identity(process: &OwnedFd, pid: c_int) -> Result<u64> {
     Ok(procfs::process(pid)?.started)
 }
 
-/// The process that has both this pid and this identity.
+/// Opens the process that has both this pid and this identity.
 ///
 /// # Errors
 /// `ESRCH` if there is none (any more).

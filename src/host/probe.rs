@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What the host offers, found out once at start: by doing all of it with a process made for that.
+//! Finds out once, at start, what the host offers: makes a process, and tries everything with it.
 
 use super::{check, pidfd, procfs, rlimit, seccomp};
 use crate::abi::{
@@ -11,7 +11,7 @@ use core::ffi::{c_int, c_ulong, c_void};
 use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// The step that a sandbox with a listener of its own refuses.
+/// The step that fails in a sandbox with a listener of its own.
 pub const NEW_LISTENER: &str = "SECCOMP_FILTER_FLAG_NEW_LISTENER";
 
 static FEATURES: AtomicU32 = AtomicU32::new(0);
@@ -27,22 +27,22 @@ pub fn features() -> u32 {
     FEATURES.load(Ordering::Relaxed)
 }
 
-/// What was found.
+/// What the host offers.
 #[derive(Clone, Copy, Debug)]
 pub struct Host {
     /// `STUBGUARD_F_*`.
     pub features: u32,
-    /// Why there can be no stubs: the step, and the host's answer to it.
+    /// If there can be no stubs: the step that failed, and the host's error.
     pub no_stub: Option<(&'static str, Errno)>,
-    /// Why there can be no watchdog.
+    /// If there can be no watchdog: the host's error.
     pub no_watchdog: Option<Errno>,
-    /// Whether a seccomp filter is in force that is not ours, or why that is not known.
+    /// Whether this process has a seccomp filter (which is an outer one), or why that is not known.
     pub outer_filter: Result<bool>,
 }
 
 type Step<T> = core::result::Result<T, (&'static str, Errno)>;
 
-/// Looks at the host. `window`: for stubs of window mode.
+/// Finds out what the host offers. `window`: for stubs of window mode.
 #[must_use]
 pub fn host(window: bool) -> Host {
     let mut found = Host { features: 0, no_stub: None, no_watchdog: None, outer_filter: Ok(true) };
@@ -70,7 +70,7 @@ pub fn host(window: bool) -> Host {
 }
 
 /// Makes a process with a listener, gets the listener, and tries it. In window mode the process shares our fd
-/// table, as a new stub does; in notify mode it has its own, as a stub that makes its listener has.
+/// table, as a new stub does. In notify mode it has its own, as a stub has when it makes its listener.
 fn listener(window: bool) -> Step<u32> {
     seccomp::check_sizes().map_err(|error| ("SECCOMP_GET_NOTIF_SIZES", error))?;
     let mut features = STUBGUARD_F_LISTENER;
@@ -91,8 +91,8 @@ fn listener(window: bool) -> Step<u32> {
     Ok(features)
 }
 
-/// Whether a receive returns where nobody is left who could notify. On an older host it does not,
-/// so another process tries it and is ended after a while.
+/// Whether a receive returns when all processes with the filter have ended. On an older host it does not
+/// return, so another process tries it, and is killed after a while.
 fn receive_ends(listener: &OwnedFd) -> bool {
     let Ok(child) = Child::start(Task::Receive(listener.as_fd())) else { return false };
     let answer = child.answer(RECEIVE_PATIENCE);
@@ -100,14 +100,14 @@ fn receive_ends(listener: &OwnedFd) -> bool {
     answer == Err(Errno::ENOENT)
 }
 
-/// `AT_HWCAP2`: FSGSBASE instructions may be used.
+/// Whether `AT_HWCAP2` says that FSGSBASE instructions may be used.
 fn fsgsbase() -> bool {
     const HWCAP2_FSGSBASE: c_ulong = 2;
     // SAFETY: takes a number.
     unsafe { libc::getauxval(libc::AT_HWCAP2) & HWCAP2_FSGSBASE != 0 }
 }
 
-/// Whether the host knows of syscall user dispatch: turning it off, where it is not on, changes nothing.
+/// Whether the host has syscall user dispatch. Turning it off where it is not on changes nothing.
 fn dispatch() -> bool {
     const PR_SET_SYSCALL_USER_DISPATCH: c_int = 59;
     const PR_SYS_DISPATCH_OFF: c_ulong = 0;
@@ -115,25 +115,25 @@ fn dispatch() -> bool {
     unsafe { libc::prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_OFF, 0, 0, 0) == 0 }
 }
 
-/// What a child is for.
+/// What a child does.
 #[derive(Clone, Copy)]
 enum Task<'a> {
-    /// Installs a filter with these flags; answers with the listener, in our fd table or its own.
+    /// Installs a filter with these flags. The answer is the listener, in our fd table or the child's.
     Listen { flags: c_ulong, our_fds: bool },
-    /// Receives from this listener, in our fd table; answers with what that says.
+    /// Receives from this listener, in our fd table. The answer is the result.
     Receive(BorrowedFd<'a>),
 }
 
-/// What the child shares with us: it runs in our memory, on a stack of its own.
+/// What the child shares with us. It runs in our memory, on a stack of its own.
 struct Shared<'a> {
     task: Task<'a>,
     /// `WAITING`, then the child's answer or its negative errno.
     answer: AtomicI32,
 }
 
-/// How long we wait for an answer.
+/// How long to wait for an answer.
 const PATIENCE: libc::timespec = libc::timespec { tv_sec: 5, tv_nsec: 0 };
-/// How long for one that may never come.
+/// How long to wait for an answer that may never come.
 const RECEIVE_PATIENCE: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 const WAITING: i32 = i32::MIN;
@@ -168,7 +168,8 @@ extern "C" fn child_main(shared: *mut c_void) -> c_int {
 }
 
 impl<'a> Child<'a> {
-    /// Not fork(2): UML's memory, stacks and all, is shared with whoever it forks.
+    /// Starts a child by clone(2), not by fork(2): UML's memory, with its stacks, is shared with a forked
+    /// child.
     fn start(task: Task<'a>) -> Result<Self> {
         let prot = libc::PROT_READ | libc::PROT_WRITE;
         let map = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
@@ -182,8 +183,8 @@ impl<'a> Child<'a> {
         unsafe { shared.write(Shared { task, answer: AtomicI32::new(WAITING) }) };
         // SAFETY: the end of the mapping.
         let top = unsafe { stack.byte_add(STACK) };
-        // `child_main` uses that stack and `shared`, which live until end(). No exit signal: nobody's
-        // SIGCHLD handler shall reap it.
+        // `child_main` uses that stack and `shared`, which live until end(). There is no exit signal, so no
+        // SIGCHLD handler reaps the child.
         let our_fds = !matches!(task, Task::Listen { our_fds: false, .. });
         let table = if our_fds { libc::CLONE_FILES } else { 0 };
         // SAFETY: as above.
@@ -197,7 +198,7 @@ impl<'a> Child<'a> {
         Ok(Self { stack, shared, pid, our_fds })
     }
 
-    /// The child's answer, waited for no longer than that.
+    /// Returns the child's answer. Waits for it no longer than `timeout`.
     fn answer(&self, timeout: libc::timespec) -> Result<c_int> {
         // SAFETY: lives until end().
         let shared = unsafe { &*self.shared };
@@ -225,7 +226,7 @@ impl<'a> Child<'a> {
 
     fn try_out(&self) -> Step<(u32, OwnedFd)> {
         let number = self.answer(PATIENCE).map_err(|error| (NEW_LISTENER, error))?;
-        // Ours to close, whatever fails below.
+        // It is in our fd table, so we close it, whatever fails below.
         let own = if self.our_fds { Some(pidfd::owned(number.into())) } else { None };
         let process = pidfd::open(self.pid).map_err(|error| ("pidfd_open", error))?;
         pidfd::identity(&process, self.pid).map_err(|error| ("identity of a process", error))?;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What /proc says of a process: proc_pid_stat(5), proc_pid_wchan(5).
+//! What /proc tells of a process: proc_pid_stat(5), proc_pid_status(5), proc_pid_wchan(5).
 
 use crate::{Errno, Result};
 use core::ffi::{CStr, c_int};
@@ -8,15 +8,15 @@ use nix::sys::stat::Mode;
 use nix::unistd::read;
 use std::os::fd::OwnedFd;
 
-/// The host's clock tick in /proc, USER_HZ: 100 a second on every architecture that UML has.
+/// The clock tick of the times in /proc (USER_HZ), which is 100 a second on every architecture that UML has.
 const TICK_NS: u64 = 10_000_000;
 
-/// One look at a process or thread.
+/// What /proc/PID/stat says of a process or thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
     /// The state's letter.
     pub state: u8,
-    /// User and system time that it has had, in nanoseconds (in steps of a tick).
+    /// User and system time that it has used, in nanoseconds (in steps of a tick).
     pub cpu_ns: u64,
     /// When it started, in ticks since the host's boot.
     pub started: u64,
@@ -38,15 +38,15 @@ pub fn own_thread(tid: c_int) -> Result<Stat> {
     stat(&Path::new().text(b"/proc/self/task/").number(tid).text(b"/stat"))
 }
 
-/// Whether a thread of this process has a seccomp filter. (Without one in the kernel there is none.)
+/// Whether a thread of this process has a seccomp filter.
 ///
 /// # Errors
-/// What the host says of the file; `EPROTO` if it does not tell.
+/// What the host says of the file. `EPROTO` if the file has no such line, as on a host without seccomp.
 pub fn is_filtered(tid: c_int) -> Result<bool> {
     let path = Path::new().text(b"/proc/self/task/").number(tid).text(b"/status");
     let file = open(&path)?;
     let mut line = SeccompLine::default();
-    // The groups' line may have some hundred kilobytes, and comes before.
+    // The line comes after that of the groups, which may have some hundred kilobytes.
     for _ in 0..STATUS_READS {
         let mut buffer = [0; 512];
         let len = read(&file, &mut buffer)?;
@@ -58,38 +58,39 @@ pub fn is_filtered(tid: c_int) -> Result<bool> {
     Err(Errno::EPROTO)
 }
 
-/// So many parts of a file that may have 65,536 groups of eleven bytes.
+/// How many parts of the file are read. It may have 65,536 groups of eleven bytes each.
 const STATUS_READS: u32 = 2048;
 
-/// Finds the mode in a text that comes byte by byte.
+/// Finds the seccomp mode in a text that comes byte by byte.
 #[derive(Default)]
 struct SeccompLine {
-    /// How much of the line's start has been seen.
+    /// How many bytes of the line's start have matched.
     seen: usize,
 }
 
 impl SeccompLine {
     const START: &[u8] = b"\nSeccomp:\t";
 
-    /// The first byte behind the line's start.
+    /// Returns the first byte after the line's start.
     fn take(&mut self, byte: u8) -> Option<u8> {
         match Self::START.get(self.seen) {
             None => return Some(byte),
             Some(expected) if *expected == byte => self.seen = self.seen.saturating_add(1),
-            // Nowhere but at its first byte the start has that byte.
+            // Only the first byte of the line's start is a newline, so a mismatch restarts there.
             Some(_) => self.seen = usize::from(byte == b'\n'),
         }
         None
     }
 }
 
-/// Whether a sleeping process is held by the freezer of a cgroup (v2): that shows as any sleep, but
-/// for the place where it sleeps.
+/// Whether the freezer of a cgroup (v2) holds a sleeping process. Its state is that of any sleep, but its
+/// wait channel tells.
 #[must_use]
 pub fn is_frozen(pid: c_int) -> bool {
     let mut buffer = [0; 64];
     let path = Path::new().text(b"/proc/").number(pid).text(b"/wchan");
-    // Most compilers put the trap into its one caller, which sleeps for nothing else in this state.
+    // Most compilers inline do_freezer_trap() into its only caller, get_signal(), which sleeps for nothing
+    // else in this state.
     slurp(&path, &mut buffer).is_ok_and(|text| text == b"do_freezer_trap" || text == b"get_signal")
 }
 
@@ -98,12 +99,13 @@ fn stat(path: &Path) -> Result<Stat> {
     parse(slurp(path, &mut buffer)?).ok_or(Errno::EPROTO)
 }
 
-/// Field 2 is the name, in parentheses: it may hold anything, so what counts is after the last one.
+/// Parses a line of proc_pid_stat(5). Field 2 is the name in parentheses, which may hold anything, so the
+/// fields are counted from the last parenthesis.
 fn parse(text: &[u8]) -> Option<Stat> {
     let name_end = text.iter().rposition(|byte| *byte == b')')?;
     let mut fields = text.get(name_end..)?.split(|byte| *byte == b' ').skip(1);
     let state = *fields.next()?.first()?;
-    // Fields 14 and 15 are the times, 22 is the start; the state was field 3.
+    // Fields 14 and 15 are the times, field 22 is the start. The state was field 3.
     let user = number(fields.nth(10)?)?;
     let system = number(fields.next()?)?;
     let started = number(fields.nth(6)?)?;
@@ -125,13 +127,13 @@ fn open(path: &Path) -> Result<OwnedFd> {
     openat(AT_FDCWD, path.as_cstr()?, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
 }
 
-/// Reads a small file whole; what is more than the buffer is left out.
+/// Reads the start of a small file: as much as the buffer holds.
 fn slurp<'a>(path: &Path, buffer: &'a mut [u8]) -> Result<&'a [u8]> {
     let len = read(&open(path)?, buffer)?;
     buffer.get(..len).ok_or(Errno::EIO)
 }
 
-/// A path put together without heap.
+/// A path that is built without heap.
 struct Path {
     text: [u8; 64],
     len: usize,

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! How much a process may map: getrlimit(2), `RLIMIT_AS`.
+//! How much memory a process may map: `RLIMIT_AS` of prlimit(2).
 
 use super::check;
 use crate::{Errno, Result};
 use core::ffi::c_int;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-/// The C library has a structure of that name, and fills it by another path where `long` is shorter.
+/// `struct rlimit64` of the host. The C library has a structure of that name, too, and fills it by another
+/// path where `long` is shorter.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Limit {
@@ -14,7 +15,7 @@ struct Limit {
     hard: u64,
 }
 
-/// This process's limit, which stubs inherit.
+/// The limit of this process, which stubs inherit.
 static SOFT: AtomicU64 = AtomicU64::new(libc::RLIM_INFINITY);
 static HARD: AtomicU64 = AtomicU64::new(libc::RLIM_INFINITY);
 
@@ -34,10 +35,11 @@ fn set(pid: c_int, limit: Limit) -> Result<()> {
     prlimit(pid, &raw const limit, core::ptr::null_mut())
 }
 
-/// Reads this process's limit. As a try, sets it to a little less, and back.
+/// Reads the limit of this process. Tries to set it, too: to a little less, and back.
 ///
 /// # Errors
-/// As prlimit(2). `EIO` if the host says that it has read or set the limit, and has not: a filter may fake success.
+/// As prlimit(2). `EIO` if the host reports success but has not read or set the limit: an outer filter may
+/// fake that.
 pub fn learn() -> Result<()> {
     // SAFETY: takes nothing.
     let own = unsafe { libc::getpid() };
@@ -54,13 +56,13 @@ pub fn learn() -> Result<()> {
     Ok(())
 }
 
-/// The bound above which no stub can raise its limit.
+/// Returns the hard limit: no stub can raise its own limit above it.
 #[must_use]
 pub fn hard() -> u64 {
     HARD.load(Ordering::Relaxed)
 }
 
-/// Gives a stub the limit that it has inherited, in place of 0.
+/// Sets a stub's limit back from 0 to the one that it has inherited.
 ///
 /// # Errors
 /// As prlimit(2): `EPERM`, `ESRCH`.

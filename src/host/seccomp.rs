@@ -7,7 +7,7 @@ use core::ffi::{c_int, c_ulong};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-// The structures are part of the host's ABI; this is what include/uapi/linux/seccomp.h says.
+// The structures are part of the host's ABI. Their sizes are those of include/uapi/linux/seccomp.h.
 const _: () = {
     assert!(size_of::<libc::seccomp_data>() == 64);
     assert!(size_of::<libc::seccomp_notif>() == 80);
@@ -16,28 +16,28 @@ const _: () = {
 
 /// The listener's SYNC_WAKE_UP mode (Linux 6.6): monitor and stub take turns on one CPU.
 const FD_SYNC_WAKE_UP: c_ulong = 1;
-/// Room for what a later host may make of `struct seccomp_notif`.
+/// Room for `struct seccomp_notif`, which a later host may have made larger.
 const NOTIF_ROOM: usize = 128;
-/// The same for `struct seccomp_notif_resp`.
+/// Room for `struct seccomp_notif_resp`.
 const RESP_ROOM: usize = 64;
 
 /// One suspended call.
 #[derive(Clone, Copy, Debug)]
 pub struct Notification {
-    /// Names it in the answer.
+    /// Its id, which the answer must name.
     pub id: u64,
     /// The call as the host captured it.
     pub call: libc::seccomp_data,
 }
 
-/// What becomes of a suspended call.
+/// How a suspended call is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// The host runs it.
+    /// The host makes the call.
     Continue,
-    /// It is not run and returns this value.
+    /// The host does not make the call. It returns this value.
     Return(i64),
-    /// It is not run and fails with this error.
+    /// The host does not make the call. It fails with this error.
     Fail(Errno),
 }
 
@@ -48,15 +48,16 @@ pub enum Pending {
     Nothing,
     /// A suspended call.
     Notification,
-    /// Nobody uses the filter any more: the stub is dead (Linux 5.9; before 6.11 it must have been reaped).
+    /// All processes with this filter have ended: the stub is dead (Linux 5.9; before 6.11 it must have been
+    /// reaped).
     Gone,
 }
 
-/// A buffer for one of the structures, as large as the host's own may become.
+/// A buffer for one of the structures, as large as the host's may be.
 #[repr(C, align(8))]
 struct Room<const N: usize>([u8; N]);
 
-/// Waits for a suspended call, `timeout_ms` at most.
+/// Waits for a suspended call, `timeout_ms` milliseconds at most.
 ///
 /// # Errors
 /// `EINTR`: a signal was handled on this thread, or is about to be. `EBADF`.
@@ -73,14 +74,14 @@ pub fn wait(listener: BorrowedFd<'_>, timeout_ms: u16) -> Result<Pending> {
     } else if events.contains(PollFlags::POLLHUP) {
         Ok(Pending::Gone)
     } else if events.contains(PollFlags::POLLERR) {
-        // The host was waiting for the filter's lock when a signal came: it does not know.
+        // A signal came while the host waited for the filter's lock, so the host does not know.
         Err(Errno::EINTR)
     } else {
         Ok(Pending::Nothing)
     }
 }
 
-/// Whether all that had this filter have ended. Signals do not matter.
+/// Whether all processes with this filter have ended. Signals do not interrupt this.
 ///
 /// # Errors
 /// `EBADF`.
@@ -88,12 +89,12 @@ pub fn is_gone(listener: BorrowedFd<'_>) -> Result<bool> {
     insist(|| wait(listener, 0)).map(|pending| pending == Pending::Gone)
 }
 
-/// Receives a suspended call. Blocks until there is one, so ask [`wait`] first.
+/// Receives a suspended call. Blocks until there is one: call [`wait`] first.
 ///
 /// # Errors
 /// As `SECCOMP_IOCTL_NOTIF_RECV`: `EINTR`, `ENOENT`, ...
 pub fn receive(listener: BorrowedFd<'_>) -> Result<Notification> {
-    // The host refuses a buffer that is not zero (EINVAL).
+    // The host returns EINVAL for a buffer that is not zero.
     let mut room = Room([0; NOTIF_ROOM]);
     // SAFETY: the host writes a `struct seccomp_notif` of its own size, which probe() has found to
     // fit, and nothing else.
@@ -107,10 +108,11 @@ pub fn receive(listener: BorrowedFd<'_>) -> Result<Notification> {
 /// Answers a suspended call.
 ///
 /// # Errors
-/// As `SECCOMP_IOCTL_NOTIF_SEND`: `ENOENT` if it was withdrawn, `EINPROGRESS` if it had its answer.
+/// As `SECCOMP_IOCTL_NOTIF_SEND`: `ENOENT` if the call was withdrawn, `EINPROGRESS` if it was answered
+/// already.
 pub fn send(listener: BorrowedFd<'_>, id: u64, answer: Answer) -> Result<()> {
     if cfg!(miri) {
-        // It has no such ioctls; nor has any file.
+        // Miri has no such ioctls. ENOTTY is what any other file returns.
         return Err(Errno::ENOTTY);
     }
     let mut room = Room([0; RESP_ROOM]);
@@ -128,16 +130,16 @@ pub fn send(listener: BorrowedFd<'_>, id: u64, answer: Answer) -> Result<()> {
     Ok(())
 }
 
-/// Whether an fd is a seccomp listener: only that knows, of all fds, that id 0 is unknown.
+/// Whether an fd is a seccomp listener: only a listener returns ENOENT for the unknown id 0.
 #[must_use]
 pub fn is_listener(fd: BorrowedFd<'_>) -> bool {
     is_suspended(fd, 0) == Err(Errno::ENOENT)
 }
 
-/// Whether a call that was received is still suspended: whose it is lives.
+/// Checks that a received call is still suspended. If it is, its process lives.
 ///
 /// # Errors
-/// `ENOENT` if not.
+/// `ENOENT` if the call is not suspended any more.
 pub fn is_suspended(listener: BorrowedFd<'_>, id: u64) -> Result<()> {
     insist(|| {
         // SAFETY: the host reads eight bytes.
@@ -161,10 +163,10 @@ pub fn set_sync_wake_up(listener: BorrowedFd<'_>) -> Result<()> {
     })
 }
 
-/// Whether the host's notification structures fit ours (`SECCOMP_GET_NOTIF_SIZES`).
+/// Checks that the host's notification structures fit ours (`SECCOMP_GET_NOTIF_SIZES`).
 ///
 /// # Errors
-/// `E2BIG` if they do not; as seccomp(2).
+/// `E2BIG` if they do not fit; others as seccomp(2).
 pub fn check_sizes() -> Result<()> {
     let mut sizes = libc::seccomp_notif_sizes { seccomp_notif: 0, seccomp_notif_resp: 0, seccomp_data: 0 };
     // SAFETY: the host writes a `struct seccomp_notif_sizes`.
@@ -179,10 +181,10 @@ pub fn check_sizes() -> Result<()> {
     }
 }
 
-/// Whether the host knows a filter flag: it looks at the flags before it looks at the program.
+/// Whether the host knows a filter flag. It checks the flags before the program, so no program is needed.
 #[must_use]
 pub fn knows_filter_flag(flag: c_ulong) -> bool {
-    // A listener is asked for, since some flags make sense with one only.
+    // Ask for a listener, too: some flags are only valid with one.
     let flags = flag | libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
     let none = core::ptr::null::<libc::sock_fprog>();
     // SAFETY: without a program nothing can be installed.
@@ -190,7 +192,7 @@ pub fn knows_filter_flag(flag: c_ulong) -> bool {
     check(ret) == Err(Errno::EFAULT)
 }
 
-/// Installs a filter on the calling thread, for ever; returns the listener if one was asked for.
+/// Installs a filter on the calling thread for good. Returns the listener's fd if the flags ask for one.
 ///
 /// # Errors
 /// As seccomp(2): `EBUSY` if the thread has a listener already.
@@ -208,7 +210,7 @@ pub fn install_filter(program: &[libc::sock_filter], flags: c_ulong) -> Result<c
     c_int::try_from(fd).map_err(|_| Errno::EIO)
 }
 
-/// An argument of the call.
+/// Returns an argument of the call.
 #[must_use]
 pub fn argument(notification: &Notification, index: usize) -> u64 {
     notification.call.args.get(index).copied().unwrap_or(0)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Threads and signals, as the watchdog needs them.
+//! Threads and signals for the watchdog.
 
 use super::check;
 use crate::{Errno, Result};
@@ -11,15 +11,15 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 #[derive(Clone, Copy, Debug)]
 pub struct Thread(libc::pthread_t);
 
-/// Enough for the watchdog and a log function; the default of several megabytes is not needed.
+/// The stack's size in bytes: enough for the watchdog and a log function. The default is several megabytes.
 const STACK: usize = 256 * 1024;
 
 fn result(code: c_int) -> Result<()> {
     if code == 0 { Ok(()) } else { Err(Errno::from_raw(code)) }
 }
 
-/// Starts a thread with all signals blocked: none of the process's handlers may run on it. `main`
-/// gets the fd: see [`borrow_argument`].
+/// Starts a thread with all signals blocked, so that none of the process's handlers runs on it. `main` gets
+/// the fd as its argument: see [`borrow_argument`].
 ///
 /// # Errors
 /// As pthread_create(3).
@@ -51,7 +51,7 @@ pub fn start(main: extern "C" fn(*mut c_void) -> *mut c_void, fd: BorrowedFd<'_>
     Ok(Thread(unsafe { thread.assume_init() }))
 }
 
-/// The fd that a thread was started with; whoever started it keeps it open until it has ended.
+/// Returns the fd that a thread was started with. The starter keeps it open until the thread has ended.
 #[must_use]
 pub fn borrow_argument(argument: *mut c_void) -> BorrowedFd<'static> {
     let fd = c_int::try_from(argument.addr()).unwrap_or(c_int::MAX);
@@ -60,7 +60,7 @@ pub fn borrow_argument(argument: *mut c_void) -> BorrowedFd<'static> {
 }
 
 impl Thread {
-    /// Waits for its end.
+    /// Waits for the thread's end.
     ///
     /// # Errors
     /// As pthread_join(3).
@@ -70,7 +70,7 @@ impl Thread {
     }
 }
 
-/// The calling thread's number.
+/// Returns the calling thread's tid.
 #[must_use]
 pub fn own_tid() -> c_int {
     // SAFETY: takes nothing.
@@ -79,10 +79,10 @@ pub fn own_tid() -> c_int {
 
 extern "C" fn nothing(_: c_int) {}
 
-/// Makes a signal interrupt host calls and do nothing else.
+/// Installs a handler for the kick: the signal interrupts host calls, and does nothing else.
 ///
 /// # Errors
-/// `EBUSY` if somebody uses the signal; as sigaction(2).
+/// `EBUSY` if the signal has another handler; others as sigaction(2).
 pub fn claim_kick(signal: c_int) -> Result<()> {
     let mut old = MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: asks only.
@@ -94,21 +94,21 @@ pub fn claim_kick(signal: c_int) -> Result<()> {
     if old.sa_sigaction == ours {
         return Ok(());
     }
-    // One that is ignored, as by who started this process, has no owner.
+    // A signal that is ignored has no owner: whoever started this process may have set that.
     if old.sa_sigaction != libc::SIG_DFL && old.sa_sigaction != libc::SIG_IGN {
         return Err(Errno::EBUSY);
     }
     // SAFETY: all zeros is a valid sigaction: no flags, so no SA_RESTART, and an empty mask.
     let mut new = unsafe { MaybeUninit::<libc::sigaction>::zeroed().assume_init() };
     new.sa_sigaction = ours;
-    // UML's kernel stacks are small: its handlers run on the thread's signal stack.
+    // UML's kernel stacks are small, so its handlers run on the thread's signal stack. So does this one.
     new.sa_flags = libc::SA_ONSTACK;
     // SAFETY: the handler does nothing, so it may run anywhere.
     check(unsafe { libc::sigaction(signal, &raw const new, core::ptr::null_mut()) }.into())?;
     Ok(())
 }
 
-/// Lets the kick reach the calling thread.
+/// Unblocks the kick on the calling thread.
 pub fn accept_kick(signal: c_int) {
     let mut set = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: initialises `set`.
@@ -119,7 +119,7 @@ pub fn accept_kick(signal: c_int) {
     unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, set.as_ptr(), core::ptr::null_mut()) };
 }
 
-/// Gets a thread of this process out of a host call.
+/// Sends the kick to a thread of this process, which interrupts its host call.
 pub fn kick(tid: c_int, signal: c_int) {
     // SAFETY: takes nothing.
     let pid = unsafe { libc::getpid() };

@@ -6,7 +6,7 @@
 use super::*;
 use crate::window::code::{Call, Head};
 
-/// Stub data on the heap: two pages, aligned as far as anybody looks.
+/// A stub's data on the heap: two pages, aligned as far as the code checks.
 pub(crate) struct Pages(Vec<u128>);
 
 pub(crate) const SIZE: u32 = 8192;
@@ -33,7 +33,7 @@ impl Pages {
         }
     }
 
-    /// As a guest can: anywhere.
+    /// Stores a word anywhere, as a guest can.
     pub(crate) fn put<T: Word>(&mut self, offset: usize, value: T) {
         let mut aligned = Self::new();
         assert!(aligned.data().store(0, value).is_some());

@@ -28,10 +28,10 @@ pub(crate) fn build(config: &Config, p: &mut Program<'_>) -> Result<()> {
     p.require_page(config, TRAP, |p| p.ret(TRAP))?;
     p.require_at(at::ARCH, arch::ARCH)?;
     p.load(at::NR)?;
-    // Each rule loads words of its own, and ends: behind it, the number is still loaded.
+    // Each rule ends in an answer. If a rule does not match, the number is still loaded for the next one.
     p.call(libc::SYS_futex, ALLOW, |p| {
         p.require_arg(0, futex)?;
-        // FUTEX_WAIT is 0, FUTEX_WAKE is 1, all else is more.
+        // FUTEX_WAIT is 0 and FUTEX_WAKE is 1. All other operations and flags are larger.
         p.load(at::arg_low(1))?;
         p.emit(op::JGT_K, libc::FUTEX_WAKE.unsigned_abs(), TO_KILL, 0)
     })?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Notify mode, the published series': UML's own stub, of which each memory call is a notification. The functions that the
-//! series names begin here; nothing in this folder knows of window mode.
+//! Notify mode, which implements the published series. UML's own stub code runs, and each memory call of a
+//! stub is a notification. Nothing in this folder knows of window mode.
 
 pub mod filter;
 pub mod report;

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A stub's report, and what it is told in return.
+//! Takes over a stub's report, and writes what the stub shall do next.
 //!
-//! A stub reports through memory that the guest can write while it runs, so the monitor works on
-//! a copy of its own: `publish` writes that copy to the shared memory before the stub is woken, and
-//! `collect` takes the report over. Every value is loaded once, bounded, and only then stored in the
-//! monitor's copy, so whatever reads that copy finds nothing that a guest chose freely but
-//! registers.
+//! The stub reports through memory that the guest can write while it runs. So the monitor works on its own
+//! copy. `publish` writes that copy to the shared memory before the stub is woken. `collect` takes the report
+//! over: it loads each value once, bounds it, and only then stores it in the copy. So registers are all that
+//! a guest can choose freely there.
 //!
 //! | in the stub data           | publish              | collect |
 //! |----------------------------|----------------------|---------|
@@ -24,13 +23,13 @@ use crate::frame::Frame;
 use crate::memory::StubData;
 use crate::{Errno, Result};
 
-/// Both copies of a stub's data.
+/// The two copies of a stub's data.
 pub struct Hand<'a> {
     /// The configuration.
     pub config: &'a Config,
-    /// What the stub sees.
+    /// The copy that the stub shares.
     pub shared: StubData,
-    /// The monitor's.
+    /// The copy that only the monitor has.
     pub own: StubData,
 }
 
@@ -38,7 +37,7 @@ impl Hand<'_> {
     /// Writes the monitor's copy to the shared one, with a batch of `calls` calls.
     ///
     /// # Errors
-    /// `EINVAL` if that is more than fit, or the copy holds no frame to resume with.
+    /// `EINVAL` if the batch is too long, or if the copy has no frame to resume with.
     pub fn publish(&self, calls: u32) -> Result<()> {
         self.try_publish(calls).ok_or(Errno::EINVAL)
     }
@@ -65,11 +64,11 @@ impl Hand<'_> {
         self.shared.store(layout.signal, 0i32)
     }
 
-    /// Takes a report over; `calls` is the length of the batch that was published.
+    /// Takes a report over. `calls`: how many calls the published batch has.
     ///
     /// # Errors
-    /// `EPROTO`: the stub has broken the protocol and must be killed. `EINVAL` if so many calls cannot
-    /// have been published.
+    /// `EPROTO`: the stub has broken the protocol and must be killed. `EINVAL` if a batch cannot be that
+    /// long.
     pub fn collect(&self, calls: u32) -> Result<()> {
         if calls > self.config.layout.calls_max {
             return Err(Errno::EINVAL);
@@ -87,7 +86,7 @@ impl Hand<'_> {
         }
         let (err, done) = self.batch_result(calls).ok_or(Breach::Error)?;
 
-        // Without a guest that ran there is no new frame: the one that we have stays.
+        // If no guest has run, there is no new frame: the copy keeps its frame.
         if !batch_only && err == 0 {
             let load = |offset| self.shared.load::<u16>(offset).ok_or(Breach::Frame);
             let frame = Frame::new(self.config, load(layout.si_offset)?, load(layout.mctx_offset)?)?;
@@ -108,7 +107,8 @@ impl Hand<'_> {
         store().ok_or(Breach::Error)
     }
 
-    /// The error that ended the batch, and how many calls were done before; 0 and 0 if none.
+    /// Returns the error that ended the batch, and how many calls were done before; 0 and 0 if there was no
+    /// error.
     fn batch_result(&self, calls: u32) -> Option<(i64, i32)> {
         let err: i64 = self.shared.load(self.config.layout.err)?;
         if err == 0 {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! One notification, all that are pending, or those of a batch.
+//! Answers one notification, all pending ones, or those of a batch.
 //!
-//! Nothing here waits without a bound. What the host may answer, and what it means: see [`listener`]. A dead stub is
-//! ESRCH to the caller. A call that the host withdraws is nothing to the caller; if it is withdrawn before its
-//! answer, it counts as served.
+//! No wait here is without a bound. The table of [`listener`] says what the host may return. If the stub is
+//! dead, the caller gets ESRCH. If the host withdraws a call, the caller gets no error; a call that is
+//! withdrawn just before its answer counts as served.
 //!
-//! What was received and could not be answered never comes again, and its stub stays in the call: the caller is told
-//! at once, whatever was answered before, and ends the stub.
+//! If a received call cannot be answered, it never comes again, and its stub stays in it. The caller gets
+//! that error at once, even if other calls were answered before, and ends the stub.
 
 use crate::config::Config;
 use crate::host::seccomp::{Answer, Notification, argument};
@@ -16,30 +16,30 @@ use crate::monitor::Monitor;
 use crate::policy::{self, Denial, Mmap};
 use crate::{Errno, Result, arch, counters};
 
-/// How long the monitor waits for the next call of a batch, before its caller looks whether the
-/// stub has ended the batch early: long against a call (microseconds), short for a user.
+/// How long the monitor waits for the next call of a batch. Then its caller checks whether the stub has ended
+/// the batch early. A call takes microseconds, and a user does not notice this wait.
 const BATCH_WAIT_MS: u16 = 20;
-/// A stub has one thread, so one call pending; more than a few in one go are a storm, which can
-/// wait until the monitor has looked after everything else.
+/// A stub has one thread, so it has one pending call. If more than a few come in a row, the monitor first
+/// handles everything else.
 const DRAIN_MAX: u32 = 8;
 
-/// The calls that the monitor has queued and the stub works on.
+/// A batch: the calls that the monitor has queued, and that the stub works on.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch {
     /// The monitor's copy of the stub's data.
     pub own: StubData,
-    /// How many there are.
+    /// How many calls there are.
     pub calls: u32,
 }
 
 impl Batch {
-    /// Whether the monitor has asked for this very mmap.
+    /// Whether the batch has exactly this mmap.
     fn asks_for(&self, config: &Config, mmap: &Mmap) -> bool {
         (0..self.calls)
             .any(|index| self.call(config, index) == Some((mmap.addr, mmap.length, mmap.offset, mmap.prot)))
     }
 
-    /// Address, length, offset and protection of a call.
+    /// Returns address, length, offset and protection of a call.
     fn call(&self, config: &Config, index: u32) -> Option<(u64, u64, u64, u64)> {
         let layout = &config.layout;
         let call = layout.call_size.checked_mul(index)?.checked_add(layout.calls)?;
@@ -55,18 +55,18 @@ impl Batch {
 }
 
 impl<Hook: FnMut(u64, u64, u64) -> bool> Monitor<'_, Hook> {
-    /// Answers one call; waits for it `timeout_ms` at most. Returns whether there was one. Without a
-    /// batch nobody has asked for it: the guest has got into the stub's code.
+    /// Answers one call. Waits for it `timeout_ms` at most. Returns whether there was one. Without a batch
+    /// the monitor has not asked for it: the guest has jumped into the stub's code.
     ///
     /// # Errors
-    /// `EINTR`; `ESRCH` if the stub is dead; others are bugs.
+    /// `EINTR`; `ESRCH` if the stub is dead; any other error is a bug.
     pub fn serve(&mut self, timeout_ms: u16, batch: Option<&Batch>) -> Result<bool> {
         let Some(notification) = self.next(timeout_ms)? else { return Ok(false) };
         self.answer(&notification, batch)?;
         Ok(true)
     }
 
-    /// Receives a call.
+    /// Receives a call. `None` if none came in time, or if the host withdrew it.
     fn next(&self, timeout_ms: u16) -> Result<Option<Notification>> {
         match listener::receive(self.listener, Some(timeout_ms))? {
             Received::Call(notification) => Ok(Some(notification)),
@@ -84,15 +84,16 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Monitor<'_, Hook> {
         self.send(notification.id, answer)
     }
 
-    /// Answers what is pending now.
+    /// Answers the calls that are pending now.
     ///
     /// # Errors
-    /// As [`Self::serve`]: from before a call was received if nothing was answered, and if one cannot be answered.
+    /// As [`Self::serve`]. If calls were answered already, an error before the next one is received is not
+    /// returned.
     pub fn drain(&mut self) -> Result<u32> {
         self.several(DRAIN_MAX, 0, None)
     }
 
-    /// Answers `pending` calls of a batch; fewer if the next one does not come.
+    /// Answers `pending` calls of a batch; fewer if the next one does not come in time.
     ///
     /// # Errors
     /// As [`Self::drain`].
@@ -106,7 +107,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Monitor<'_, Hook> {
             match self.next(timeout_ms) {
                 Ok(Some(notification)) => self.answer(&notification, batch)?,
                 Err(error) if served == 0 => return Err(error),
-                // What was answered counts; the next call meets the error again.
+                // Return what was answered. The next receive meets the error again.
                 Ok(None) | Err(_) => break,
             }
             served = served.saturating_add(1);
@@ -120,10 +121,9 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Monitor<'_, Hook> {
             return Answer::Continue;
         };
         counters::denied(denial);
-        // The page table may have changed since the call was queued: another CPU's thread of the same
-        // guest process has unmapped or write-protected the page. The old rights must not be given any
-        // more, but it is nobody's fault. The change was marked for its own synchronisation, so leaving
-        // the page as it is and going on is right.
+        // Another thread of the guest process may have unmapped or write-protected the page after the call
+        // was queued. The old rights must not be granted, but this is no breach. That change is synchronised
+        // by itself, so leave the page as it is and let the batch go on.
         if denial == Denial::PageTable
             && batch.is_some_and(|batch| batch.asks_for(self.config, &mmap(notification)))
             && let Ok(value) = i64::try_from(argument(notification, 0))
@@ -135,7 +135,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Monitor<'_, Hook> {
 
     fn judge(&mut self, notification: &Notification) -> core::result::Result<(), Denial> {
         let call = &notification.call;
-        // The filter sees to both; a filter that does not must not be the end of the matter.
+        // The filter has checked both already. Do not rely on it.
         if call.arch != arch::ARCH {
             return Err(Denial::Architecture);
         }
@@ -153,7 +153,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Monitor<'_, Hook> {
 
     fn send(&self, id: u64, answer: Answer) -> Result<()> {
         match listener::send(self.listener, id, answer) {
-            // No death: a freezer, a debugger, or a signal took the stub out of the call.
+            // The stub lives: a freezer, a debugger or a signal has interrupted its call.
             Err(Errno::ENOENT) => {
                 counters::RESYNCHRONISED.bump();
                 Ok(())

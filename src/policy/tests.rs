@@ -127,7 +127,7 @@ fn munmap_is_bounded_as_the_host_rounds() {
     assert_eq!(check_range(&config, PAGE, u64::MAX - 2 * PAGE), Err(Denial::Range));
 }
 
-/// The rule, said over again in numbers that cannot wrap.
+/// The rule, written again in numbers that cannot wrap.
 fn naive(call: &Mmap, granted: impl Fn(u128) -> bool) -> bool {
     let (addr, length, offset) = (u128::from(call.addr), u128::from(call.length), u128::from(call.offset));
     let page = u128::from(PAGE);
@@ -143,7 +143,7 @@ fn naive(call: &Mmap, granted: impl Fn(u128) -> bool) -> bool {
         && (0..length / page).all(granted)
 }
 
-/// Values around everything that could matter.
+/// Values around every bound.
 fn edge() -> impl Strategy<Value = u64> {
     prop_oneof![
         prop::sample::select(vec![

@@ -14,7 +14,7 @@
 //! | dying                                  | nothing: that will be told |
 //! | any, but the monitor itself cannot run | nothing yet: the report may be there already. If it is not, the stub's CPU time is charged later |
 
-/// What somebody is at.
+/// What a process or thread does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Doing {
     /// Runs or wants to run.
@@ -36,12 +36,12 @@ pub struct Look {
     pub cpu_ns: u64,
 }
 
-/// What is to be done; nothing by default.
+/// What the watchdog must do; nothing by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
-    /// This was the first charge of the wait: to be counted.
+    /// This is the first charge of the wait: count a stall.
     pub stall: bool,
-    /// The stub had its budget: to be killed.
+    /// The stub has used up its budget: kill it.
     pub kill: bool,
 }
 
@@ -61,7 +61,7 @@ impl Account {
 
     /// Charges the tick that has passed since the last look.
     pub fn charge(&mut self, look: &Look, tick_ns: u64, budget_ns: u64) -> Verdict {
-        // A monitor that waits sleeps, or is awake for a moment: on a busy host it is often met then.
+        // A monitor that waits sleeps, or is awake for a moment. On a busy host it is often seen awake.
         if look.monitor != Doing::Sleeping {
             return Verdict::default();
         }

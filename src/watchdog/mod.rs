@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The watchdog: kills a stub that does not report back, when it is the stub's own doing.
 //!
-//! [`slot`] is what monitors and watchdog share, [`judge`] decides, this file acts. The thread has
-//! all signals blocked and a seccomp filter of its own (build.rs), calls no kernel code, and holds
-//! nothing that a monitor could wait for.
+//! [`mod@slot`] is what monitors and watchdog share, [`judge`] decides, this file acts. The watchdog's thread has
+//! all signals blocked and a seccomp filter of its own (build.rs). It calls no kernel code, and holds nothing
+//! that a monitor could wait for.
 
 pub mod judge;
 pub mod slot;
@@ -68,7 +68,7 @@ fn told(step: Step) -> Result<()> {
     }
 }
 
-/// Monitor: waits for a stub from now on.
+/// Monitor: tells that it waits for a stub from now on.
 ///
 /// # Errors
 /// `EINVAL`; `ENODEV`; `ESRCH` if this very stub has been killed.
@@ -103,7 +103,7 @@ pub fn exit(cpu: c_int) -> Result<()> {
     told(slot(cpu)?.exit())
 }
 
-/// Looks at a stub, and kills it, by the calls that the thread makes. Counts and reports nothing.
+/// Looks at a stub, and kills it, by the same calls as the watchdog's thread. Counts and reports nothing.
 ///
 /// # Errors
 /// `ENODEV`; `EINVAL`; `ESRCH` if there is no such process; what the host says of /proc and the pidfd.
@@ -179,8 +179,8 @@ extern "C" fn main(timer: *mut c_void) -> *mut c_void {
     }
     let timer = thread::borrow_argument(timer);
     loop {
-        // One look a wakeup, however many ticks have passed: a watchdog that was not scheduled
-        // charges less, never more.
+        // One look a wakeup, however many ticks have passed. A watchdog that was not scheduled charges less,
+        // never more.
         let mut expirations = [0; 8];
         let read = nix::unistd::read(timer, &mut expirations);
         if STOP.load(Ordering::Acquire) {

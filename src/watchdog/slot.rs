@@ -36,7 +36,7 @@ pub struct Stub {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wait {
     state: u64,
-    /// For whom.
+    /// The stub that the monitor waits for.
     pub stub: Stub,
     /// The monitor's thread.
     pub tid: i32,
@@ -106,16 +106,16 @@ impl Slot {
             CONDEMNED if self.stub() == stub => return Step::Condemned,
             _ => {}
         }
-        // IDLE before the words change. What was condemned here was another stub, whose monitor was
-        // preempted: it will find it dead.
+        // IDLE before the words change. If another stub was condemned here, its monitor was preempted, and
+        // will find that stub dead.
         let idle = state.wrapping_add(STEP) & !PHASE | IDLE;
         self.state.store(idle, Ordering::Relaxed);
         // Whoever sees the new words must see IDLE, or what came after.
         fence(Ordering::Release);
         self.pid.store(stub.pid, Ordering::Relaxed);
         self.identity.store(stub.identity, Ordering::Relaxed);
-        // A monitor on this CPU may have been preempted in here by another: then the words may be
-        // mixed, and the other has changed `state`. Nobody watches until the next enter().
+        // If another monitor preempts this one here, on the same CPU, the words may be mixed. But the other
+        // one has changed `state`, so nobody watches until the next enter().
         let _ =
             self.state.compare_exchange(idle, idle & !PHASE | WAITING, Ordering::Release, Ordering::Relaxed);
         Step::Done
@@ -135,7 +135,7 @@ impl Slot {
         let state = self.state.load(Ordering::Relaxed);
         let next = state.wrapping_add(STEP) & !PHASE;
         match state & PHASE {
-            // Only a condemnation can come in between.
+            // Only the watchdog's condemn() can change `state` meanwhile.
             WAITING => {
                 match self.state.compare_exchange(state, next | phase, Ordering::AcqRel, Ordering::Relaxed) {
                     Ok(_) => Step::Done,

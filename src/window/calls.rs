@@ -8,7 +8,7 @@
 //!
 //! If a call that notified needs more (a signal is to be delivered, memory is to be mapped), the monitor
 //! fetches the other registers: see [`Parked::fetch`](super::Parked::fetch). So a call that is missing in
-//! [`MAPPINGS`] or [`SIGNALS`] is slower, not wrong.
+//! `MAPPINGS` or `SIGNALS` is slower, not wrong.
 
 /// They read or write more registers than their arguments and result. A child starts with a copy of all
 /// registers, a new program sets all, sigaltstack(2) looks at the stack pointer, ptrace(2) shows them to

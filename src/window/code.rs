@@ -4,7 +4,7 @@
 //! The code itself is `code.s`. This file gives it the layout of what it reads, and the addresses of its
 //! sites.
 //!
-//! [`write`] copies the code to the start of the stub's code page. It is position independent within that
+//! [`write()`] copies the code to the start of the stub's code page. It is position independent within that
 //! page and the data pages after it. Its first byte is the handler of all the stub's signals. The handler
 //! *is* the park: its arguments (signal, siginfo, ucontext) are the arguments of the park's call. The ticket
 //! of the last resume is the fourth. The host holds the stub in this call until the monitor answers.

@@ -17,7 +17,7 @@
 //! | not in the page    | any other                        | TRAP: it is the guest's own call |
 //! | in the page        | another architecture             | KILL   |
 //! | at the park        | getppid                          | TRACE: the first filter notifies |
-//! | at a site of [`code`](crate::window::code) | that site's, with exactly its arguments, as far as the host looks at them | ALLOW |
+//! | at a site of [`code`] | that site's, with exactly its arguments, as far as the host looks at them | ALLOW |
 //! | at a site          | any other, or other arguments    | KILL   |
 //! | elsewhere in the page | any                           | KILL |
 //!

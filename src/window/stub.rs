@@ -40,7 +40,7 @@ impl Record {
 /// A guest's state, in its monitor's memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Caller {
-    /// As in `struct user_regs_struct`: [`STUBGUARD_REGISTERS`] words.
+    /// As in `struct user_regs_struct`: [`STUBGUARD_REGISTERS`](crate::abi::STUBGUARD_REGISTERS) words.
     pub registers: StubData,
     /// As the host's XSAVE lays it out, `fp_size` bytes.
     pub fp: StubData,

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Parks, proper and forged, and what a resume writes: all that needs no host. (The rest is the C
-//! harness's.)
+//! Parks, proper and forged, and what a resume writes: all that needs no host. The C harness tests the rest.
 
 #![allow(clippy::arithmetic_side_effects, clippy::cast_sign_loss)]
 
@@ -51,12 +50,12 @@ struct World {
     registers: Pages,
     fp: Pages,
     siginfo: Pages,
-    /// No listener: the host refuses to answer by it.
+    /// Not a listener: the host refuses each answer.
     listener: File,
 }
 
 impl World {
-    /// A stub that has a guest's frame, as the host writes it.
+    /// Returns a stub that has a guest's frame, as the host writes it.
     fn new(state: State) -> Self {
         let config = window().validated().unwrap_or_else(|_| unreachable!());
         let mut shared = Pages::new();
@@ -98,7 +97,7 @@ impl World {
         Target { state: self.state(), siginfo: Some(self.siginfo.data()), rest: false }
     }
 
-    /// Where the guest's is.
+    /// Where the guest's state is.
     fn state(&mut self) -> Caller {
         Caller { registers: self.registers.data(), fp: self.fp.data() }
     }
@@ -108,7 +107,7 @@ impl World {
         self.run(&mut |_, _, _| true, |parked| parked.judge(arguments, Some(&target)))
     }
 
-    /// A signal whose frame is where it was.
+    /// A park by a signal whose frame is where the first one was.
     fn signal(&mut self, signal: u64) -> core::result::Result<Event, Breach> {
         self.judge([signal, SIGINFO, UCONTEXT])
     }
@@ -143,7 +142,7 @@ impl World {
         self.run(granted, |parked| parked.write_batch(batch))
     }
 
-    /// As if so many calls had been made, each of them asked for.
+    /// Pretends that the batch has so many calls, each asked for by the caller.
     fn made(&mut self, calls: u32) {
         self.stub.calls = calls;
         self.stub.asked = calls as u16;
@@ -176,7 +175,7 @@ impl World {
         (head, filled)
     }
 
-    /// Resumes, but for the host's answer.
+    /// Resumes, without the host's answer.
     fn resume(&mut self, guest: bool) -> Result<()> {
         let guest = guest.then(|| Guest { state: self.state(), step: false, trap: false });
         let calls = self.batch.clone();
@@ -221,7 +220,7 @@ fn a_new_stub_parks_by_a_signal_in_a_sound_frame() {
     assert_eq!(world.signal(31).map(|event| event.signal), Ok(31));
     let stub = &world.stub;
     assert_eq!((stub.siginfo, stub.mcontext, stub.fpstate, stub.xfeatures), (200, 400, 1024, XFEATURES));
-    // Nobody has to take anything over yet.
+    // A new stub's park needs no target.
     let mut world = World::new(State::Starting);
     let answer = world.run(&mut |_, _, _| true, |parked| parked.judge([31, SIGINFO, UCONTEXT], None));
     assert!(answer.is_ok());
@@ -292,7 +291,7 @@ fn a_frame_is_where_the_first_one_was() {
             }
         }
     }
-    // Even if all of it is there a second time.
+    // Even if there is a whole second frame.
     let mut world = World::new(State::Running);
     let frame = world.shared.bytes()[STACK..STACK + 700].to_vec();
     world.shared.bytes()[STACK + 64..][..700].copy_from_slice(&frame);
@@ -351,7 +350,7 @@ fn a_failed_batch_tells_an_error_and_how_far_it_got() {
     for state in [State::Running, State::Syncing] {
         assert_eq!(failed(5, -12, 5, state), Ok((-12, 0)));
         assert_eq!(failed(5, -4095, 1, state), Ok((-4095, 4)));
-        // What is no error of the host's is one of ours.
+        // A result that is no errno is reported as EIO.
         for result in [0, 1, -4096, i64::MIN, i64::MAX, 0x40_0000, 0xffff_fff4] {
             assert_eq!(failed(5, result, 2, state), Ok((-libc::EIO, 3)), "{result}");
         }
@@ -382,7 +381,7 @@ fn a_failed_call_is_named_as_the_caller_counts() {
     };
     assert_eq!(failed(0, 1), Ok(0), "five parts of one call");
     assert_eq!(failed(70, 80), Ok(70), "most others were left out");
-    // A hijacked stub may have written there.
+    // A hijacked stub may have written the index.
     assert_eq!(failed(80, 80), Err(Breach::Park));
     assert_eq!(failed(u16::MAX, 80), Err(Breach::Park));
 }
@@ -395,7 +394,7 @@ fn a_park_makes_it_parked() {
     assert_eq!(event, Ok(Some(Event { signal: 14, ..NOTHING })));
     assert_eq!(world.stub.state, State::Parked);
     assert_eq!((world.stub.notification, world.stub.calls), (77, 0));
-    // A batch that has been told of cannot fail later.
+    // A park ends the batch, so no call of it can fail later.
     world.stub.state = State::Running;
     assert_eq!(world.park(78, [code::PARK_FAILED, -12i64 as u64, 1]), Err(Errno::EPROTO));
     assert_eq!(world.stub.state, State::Running, "it is for wait() to call it broken");
@@ -408,12 +407,13 @@ fn a_park_that_has_been_heard_is_answered_again() {
         let mut world = World::new(State::Running);
         world.stub.ticket = ticket;
         let last = ticket.wrapping_sub(1);
-        // It was tried to answer, and not judged a second time: the host's word, as this is no listener.
+        // The monitor tried to answer, and did not judge it again. The error is the host's, as this is no
+        // listener.
         assert_eq!(world.park_with(5, said, last), Err(Errno::ENOTTY));
         assert_eq!((world.stub.notification, world.stub.ticket), (5, ticket));
         assert_eq!(world.stub.state, State::Running);
         assert!(world.registers.bytes().iter().all(|byte| *byte == 0));
-        // No resume was ever made with any other.
+        // No resume ever had another ticket.
         for other in [last.wrapping_sub(1), ticket.wrapping_add(1), ticket ^ 1 << 63] {
             assert_eq!(world.park_with(5, [14, SIGINFO, UCONTEXT], other), Err(Errno::EPROTO));
         }
@@ -456,7 +456,7 @@ fn waits_and_resumes_where_they_make_sense() {
             assert_eq!(world.stub.state, state);
         }
     }
-    // Where would a guest's registers go?
+    // There is no place for the guest's registers.
     let mut world = World::new(State::Running);
     assert_eq!(world.run(&mut |_, _, _| true, |parked| parked.wait(0, None)), Err(Errno::EINVAL));
     assert_eq!(world.stub.state, State::Running);
@@ -532,7 +532,7 @@ fn each_register_is_taken_to_its_word() {
 fn the_floating_point_state_is_where_the_first_frame_had_it() {
     let mut world = World::new(State::Running);
     world.shared.put(FPSTATE, 0x1111u64);
-    // The pointer in the frame is the guest's to forge, and so are the sizes.
+    // The guest can forge the pointer in the frame, and the sizes.
     for pointer in [0, STACK_AT, STUB, u64::MAX] {
         world.shared.put(MCONTEXT + 184, pointer);
         world.shared.put(FPSTATE + 468, u32::MAX);
@@ -624,7 +624,7 @@ fn the_floating_point_state_is_the_monitors() {
     assert!(world.shared.bytes()[STACK + 520..STACK + 536].iter().all(|byte| *byte == 0));
     assert!(world.shared.bytes()[STACK + 536..STACK + fp].iter().all(|byte| *byte == 0x5a));
     assert!(world.shared.bytes()[STACK + fp..].iter().all(|byte| *byte == 0xee));
-    // What stands between is the selector, and the page's last words.
+    // Between them are the dispatch byte and the page's last words.
     assert!(world.shared.bytes()[..STUBGUARD_SELECTOR].iter().all(|byte| *byte == 0xee));
     assert_eq!(world.shared.get::<u64>(STUBGUARD_SELECTOR), 1);
 }
@@ -655,14 +655,14 @@ fn bases_are_set_when_they_change_and_can_be_the_guests() {
     assert_eq!(set(&mut world, 0x1000, 0x2000), code::SET_GS);
     assert_eq!(set(&mut world, 0x2000, 0x1000), BOTH);
     assert_eq!(set(&mut world, STUB - 1, STUB - 1), BOTH);
-    // Not a guest's: the host would refuse, or the processor. It keeps the one that it has.
+    // No guest has such a base: the host or the processor would refuse it. The stub keeps its old one.
     for base in [STUB, STUB + 4096, 1 << 47, 1 << 63, u64::MAX] {
         assert_eq!(set(&mut world, 0x1000, 0x1000) & !BOTH, 0);
         assert_eq!(set(&mut world, base, 0x1000), 0, "{base:#x}");
         assert_eq!(set(&mut world, 0x1000, base), 0, "{base:#x}");
         assert_eq!((world.stub.fs_base, world.stub.gs_base), (0x1000, 0x1000));
     }
-    // A batch that failed has not come to them.
+    // A batch that failed has not set the bases.
     world.stub.state = State::Running;
     world.made(1);
     assert!(world.judge([code::PARK_FAILED, -12i64 as u64, 1]).is_ok());
@@ -721,7 +721,7 @@ fn a_page_that_is_granted_to_be_read_only_is_mapped_so() {
     let mut world = World::new(State::Parked);
     let count = world.write_batch(&[BatchCall { prot: 7, ..mmap(4) }], &mut |addr, prot, offset| {
         asked.push((addr, prot, offset));
-        // The second may not be written to, and the third not be used at all.
+        // The second page may not be written, and the third may not be used at all.
         prot & 2 == 0 && addr != 0x40_2000 || addr == 0x40_0000 || addr == 0x40_3000
     });
     assert_eq!(count, Ok(3));
@@ -736,7 +736,7 @@ fn a_page_that_is_granted_to_be_read_only_is_mapped_so() {
     assert_eq!(world.written(3), [run(0, 7), run(1, 5), run(3, 7)]);
     let page = |page: u64, prot| (0x40_0000 + page * 4096, prot, 0x10_0000 + page * 4096);
     assert_eq!(asked, [page(0, 7), page(1, 7), page(1, 5), page(2, 7), page(2, 5), page(3, 7)]);
-    // To write alone is no right that a page can be left with.
+    // A page cannot be left with write as its only right.
     let mut world = World::new(State::Parked);
     let batch = world.try_batch(&[BatchCall { prot: 2, ..mmap(1) }], &mut |_, prot, _| prot == 0);
     assert!(batch.is_ok_and(|batch| batch.calls == 0 && !batch.maps));
@@ -771,7 +771,7 @@ fn a_batch_that_is_not_the_guests_to_run() {
     assert_eq!(refused(wrprotect(0)), Err(Errno::EPERM));
     assert_eq!(refused(BatchCall { addr: STUB - 4096, ..wrprotect(2) }), Err(Errno::EPERM));
     assert_eq!(refused(BatchCall { addr: 0x40_0001, ..wrprotect(1) }), Err(Errno::EPERM));
-    // Nothing that arch/um queues.
+    // arch/um queues no such call.
     assert_eq!(refused(BatchCall { prot: u32::MAX, ..mmap(1) }), Err(Errno::EPERM));
     assert_eq!(refused(BatchCall { prot: 8, ..mmap(1) }), Err(Errno::EPERM));
     for kind in [0, 4, 1 << 31, u32::MAX] {
@@ -798,7 +798,7 @@ fn a_batch_never_gets_longer_than_its_room() {
 
 #[test]
 fn the_limit_is_lifted_for_a_batch_that_maps() {
-    // Our own has no bound, and keeps none.
+    // Our own limit is infinite, and stays so.
     let own = std::process::id().cast_signed();
     let limit = |limit: Limit, maps: bool, pid: c_int| {
         let mut world = World::new(State::Parked);
@@ -809,10 +809,10 @@ fn the_limit_is_lifted_for_a_batch_that_maps() {
     let set = |limit: Limit| (Ok(code::LIMIT), limit);
     assert_eq!(limit(Limit::Holds, true, own), set(Limit::Returning));
     assert_eq!(limit(Limit::Holds, false, own), (Ok(0), Limit::Holds));
-    // Nobody to lift it for.
+    // There is no process to lift the limit of.
     assert_eq!(limit(Limit::Holds, true, c_int::MAX), (Err(Errno::ESRCH), Limit::Holds));
     assert_eq!(limit(Limit::Holds, false, c_int::MAX), (Ok(0), Limit::Holds));
-    // A new one has none yet, and gets it by its first resume, whatever that is for.
+    // A new stub has no limit yet. Its first resume sets it, whatever the resume is for.
     for maps in [false, true] {
         assert_eq!(limit(Limit::Lifted, maps, c_int::MAX), set(Limit::Returning));
     }
@@ -839,7 +839,7 @@ fn a_stub_that_parks_has_put_the_limit_back() {
 
 const CALLS: u32 = code::CALLS_MAX as u32;
 
-/// What becomes of a page, in order; what takes rights as it is.
+/// What the calls do, in order: each page that they map, and each range that loses rights.
 #[derive(Debug, PartialEq, Eq)]
 enum Effect {
     Map { page: u64, offset: u64, prot: u32 },
@@ -934,7 +934,7 @@ proptest! {
         prop_assert_eq!((head.iret[3], head.iret[0], head.iret[2]), (words[15], words[16], words[17] & !0x100));
     }
 
-    /// Whatever a guest says and writes, nothing is taken that is not a report.
+    /// Whatever a guest says and writes, only a proper report is accepted.
     #[test]
     fn anything_at_all(
         state in prop::sample::select(vec![State::Starting, State::Running, State::Syncing]),
@@ -1000,7 +1000,7 @@ fn what_cannot_be_resumed_changes_nothing() {
         assert_eq!(world.stub.state, State::Parked);
         assert!(world.shared.bytes()[..STACK].iter().all(|byte| *byte == 0));
     }
-    // A batch that is not the guest's is the end, before the limit is lifted.
+    // A batch that is denied breaks the stub before the limit is lifted.
     let mut world = World::new(State::Parked);
     world.stub.limit = Limit::Holds;
     world.batch = vec![BatchCall { addr: STUB, ..mmap(1) }];
@@ -1029,7 +1029,7 @@ fn it_is_washed_of_its_guest() {
     let mut world = World::new(State::Parked);
     world.stub.xfeatures = 0x200e7;
     (world.stub.fs_base, world.stub.gs_base) = (7, 7);
-    // What the last guest has left where the floating-point state goes.
+    // Left by the last guest where the floating-point state goes.
     let fp = STACK..STACK + world.config.fp_size as usize;
     world.shared.put(fp.start, 0x1234_5678u32);
     assert_eq!(world.run(&mut |_, _, _| false, |parked| parked.wash(0)), Err(Errno::ENOTTY));
@@ -1056,7 +1056,7 @@ fn only_an_honest_stub_is_reused() {
     assert!(!world.stub.is_clean());
     assert!(world.park(5, [14, SIGINFO, UCONTEXT]).is_ok());
     assert!(world.stub.is_clean());
-    // Who says that a batch has failed may say so himself.
+    // A guest can forge the report of a failed batch.
     let mut world = World::new(State::Running);
     world.made(1);
     assert!(world.park(5, [code::PARK_FAILED, -12i64 as u64, 1]).is_ok());
@@ -1150,7 +1150,7 @@ fn the_rest_of_a_call_is_a_frame_right_behind_it() {
         let captured = [14, 13, 12, 7, 9, 8, RAX, RIP].contains(&index);
         let expected = if captured { 0x7777 } else { 0x5555 };
         assert_eq!(world.registers.get::<u64>(index * 8), expected, "{index}");
-        // Anywhere else: the guest has gone on.
+        // At any other address the guest has gone on.
         for ip in [0x1233, 0x1235, 0, u64::MAX] {
             world.greg(16, ip);
             assert_eq!(rest(&mut world, 14), Err(Breach::Park), "{ip:#x}");
@@ -1158,7 +1158,7 @@ fn the_rest_of_a_call_is_a_frame_right_behind_it() {
     }
 }
 
-/// A guest that is in a call, and has a result.
+/// A guest that is in a call, which has a result.
 fn in_a_call(result: i64) -> World {
     let mut world = World::with_calls(State::Calling);
     world.stub.caller = Some(world.state());
@@ -1167,8 +1167,8 @@ fn in_a_call(result: i64) -> World {
     world
 }
 
-/// What the library chooses for that guest: an answer, which this listener's host does not know, or else a fetch,
-/// for which there is no such process.
+/// Returns what the library chooses for that guest: an answer (the host does not know this listener) or a
+/// fetch (there is no such process).
 fn chosen(world: &mut World, calls: &[BatchCall], guest: Option<Guest>) -> Result<()> {
     world.stub.pid = c_int::MAX;
     let answer = world.run(&mut |_, _, _| true, |parked| parked.resume(&Resume { calls, guest, cpu: 0 }));
@@ -1188,7 +1188,7 @@ fn a_guest_in_a_call_goes_on_behind_it_if_there_is_nothing_else() {
         let guest = Guest { state: world.state(), step: false, trap: false };
         assert_eq!(chosen(&mut world, &[], Some(guest)), ANSWERED, "{result}");
     }
-    // What only a kernel understands, which then changes other registers.
+    // Results that only a kernel understands: it then changes other registers, too.
     for result in -531..=-512 {
         let mut world = in_a_call(result);
         let guest = Guest { state: world.state(), step: false, trap: false };

@@ -5,7 +5,7 @@ use super::*;
 
 const FUTEX: u64 = PAGE + 4096 + 3956;
 
-/// The rule. (An argument's upper half counts only where the host looks at it.)
+/// The rule. (The high word of an argument counts only where the host looks at it.)
 fn rule(call: &Seen) -> u32 {
     if call.ip & !0xfff != PAGE {
         return TRAP;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Window mode: two programs, of which the stricter answer counts.
+//! Window mode has two filters, and the stricter answer counts.
 
 use super::*;
 use crate::abi::STUBGUARD_F_FSGSBASE;
@@ -10,7 +10,7 @@ use proptest::prelude::*;
 /// Hosts with and without FSGSBASE; all other features make no difference.
 const HOSTS: [u32; 4] = [0, STUBGUARD_F_FSGSBASE, !STUBGUARD_F_FSGSBASE, u32::MAX];
 
-/// What a stub has the memory as.
+/// The fd by which a stub has the memory.
 const MEMORY: u64 = 1;
 
 const PARK: u32 = 110;
@@ -21,7 +21,7 @@ const SIGPROCMASK: u32 = 14;
 const ARCH_PRCTL: u32 = 158;
 const PRLIMIT: u32 = 302;
 
-/// Above all that is a guest's.
+/// An address above all guests.
 const GUEST_END: u64 = 0x7f80_0000_0000;
 
 fn config() -> Config {
@@ -40,7 +40,7 @@ fn nothing() -> u64 {
     PAGE + Place::Nothing.offset()
 }
 
-/// The place at an offset of the page, if a call may be made there.
+/// Returns the place at an offset of the page, if a call may be made there.
 fn place(offset: u64) -> Option<Place> {
     use Place::{Limit, Mmap, Mprotect, Munmap, Park, SetFs, SetGs, Unblock};
     [Park, Mmap, Munmap, Mprotect, Limit, SetFs, SetGs, Unblock]
@@ -57,7 +57,7 @@ fn is_guests(guest_end: u64, call: &Seen) -> bool {
     call.ip < guest_end && call.arch == X86_64 && calls::notifies(call.nr)
 }
 
-/// The rule for both together. (An argument's upper half counts only where the host looks at it.)
+/// The rule for both filters. (The high word of an argument counts only where the host looks at it.)
 fn rule(guest_end: u64, fsgsbase: bool, call: &Seen) -> u32 {
     if is_guests(guest_end, call) {
         return NOTIFY;
@@ -89,10 +89,10 @@ fn rule(guest_end: u64, fsgsbase: bool, call: &Seen) -> u32 {
     if allowed { ALLOW } else { KILL }
 }
 
-/// The rule for the first program alone: it asks the monitor, or has no opinion.
+/// The rule for the first filter alone: it notifies, or allows.
 fn listener_rule(guest_end: u64, call: &Seen) -> u32 {
     if call.ip < guest_end {
-        // What the start still has to call: close_range, dup3, execveat, exit, exit_group.
+        // What a new stub must still call: close_range, dup3, execveat, exit, exit_group.
         let of_the_start = [436, 292, 322, 60, 231].contains(&call.nr);
         return if call.arch == X86_64 && !of_the_start { NOTIFY } else { ALLOW };
     }
@@ -132,7 +132,7 @@ impl Checker {
         let second = answer(&mut self.strict, &call);
         let both = stricter(first, second);
         assert_eq!(both, rule(self.guest_end, self.fsgsbase, &call), "{call:x?}");
-        // The host would not make it if the first did not notify.
+        // If the first filter did not notify, the host would not make the call.
         if both == NOTIFY {
             assert_eq!(second, TRACE, "the strict one's alone: {call:x?}");
         }
@@ -167,7 +167,7 @@ fn what_the_code_calls_is_allowed_and_nothing_else_at_its_place() {
                 _ => ALLOW,
             };
             assert_eq!(checker.answer(&call), expected, "{place:?}");
-            // With its own arguments, every number, and at every other place.
+            // With the site's own arguments: every number, and every other place.
             for nr in (0..=600).chain([call.nr | 0x4000_0000, call.nr | 1 << 31, u32::MAX]) {
                 checker.check(Seen { nr, ..call });
             }
@@ -248,7 +248,7 @@ fn each_argument_a_little_off() {
         let mut checker = Checker::new(features);
         for (_, call) in good() {
             for index in 0..6 {
-                // Each half by one and by its highest bit; up and down, with and without a carry.
+                // Change each half by one and in its highest bit: up and down, with and without a carry.
                 let changes = (0..64).map(|bit| 1u64 << bit);
                 let old = call.args[index];
                 let values = changes
@@ -287,7 +287,7 @@ fn memory_calls_with_every_combination_of_the_others() {
     }
 }
 
-/// Around everything where a sum of two halves could go wrong.
+/// Values around all places where a sum of two halves could go wrong.
 fn edges() -> Vec<u64> {
     let mut edges = Vec::new();
     for base in [
@@ -332,7 +332,7 @@ fn ranges_end_below_the_stub() {
         for length in &edges {
             at_all(&mut checker, *addr, *length);
         }
-        // All that end within a few bytes of the stub's start.
+        // Ranges that end within a few bytes of the stub's start.
         for off in -3..=3 {
             at_all(&mut checker, *addr, PAGE.wrapping_add_signed(off).wrapping_sub(*addr));
         }
@@ -401,7 +401,7 @@ fn fits_what_callers_reserve_and_says_so_if_not() {
     for config in [config(), config_with_calls()] {
         assert_sound(&made(|out| build_listener(&config, out)));
         assert_needs_its_room(|out| build_listener(&config, out));
-        // What stubguard_listen() has on its stack.
+        // The size of stubguard_listen()'s buffer.
         assert!(made(|out| build_listener(&config, out)).len() <= 40);
     }
 }
@@ -419,7 +419,7 @@ proptest! {
         }
     }
 
-    /// Anything at all, mostly at the places.
+    /// Any call, mostly at the places.
     #[test]
     fn any_call(
         calls in prop::collection::vec((0usize..9, any::<u32>(), any::<[u64; 6]>(), any::<u16>(), 0u64..8192), 200),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Reports, proper and forged. Whatever the shared data holds, the monitor's copy holds only what
-//! the code that reads it can bear.
+//! Reports, proper and forged. Whatever the shared data holds, the monitor's copy gets only what the code
+//! that reads it can handle.
 
 #![allow(clippy::arithmetic_side_effects, clippy::cast_sign_loss)]
 
@@ -97,7 +97,7 @@ fn an_error_needs_a_batch_and_a_number() {
     ] {
         assert_eq!(error(err, done, calls), Err(Breach::Error), "{err} {done} {calls}");
     }
-    // Without an error the length is nothing that anybody reads.
+    // Without an error nobody reads the length.
     assert_eq!(error(0, i32::MAX, 0), Ok(()));
 }
 
@@ -135,7 +135,7 @@ fn fp_state_is_where_and_as_large_as_the_host_makes_it() {
     {
         assert_eq!(forged(0, at(pointer)), Err(Breach::FpState), "{pointer:#x}");
     }
-    // The last place where it would fit, but for the magic number behind it.
+    // The last offset where it would fit, without the magic number after it.
     assert_eq!(forged(0, at(base + ((4096 - u64::from(fp)) & !63) + 64)), Err(Breach::FpState));
     for size in [0, 1, 3, 4, 512, fp - 4, fp, fp + 3, fp + 5, 4096, 0x8000_0000, u32::MAX] {
         let answer = forged(0, |both| both.shared.put(SIGSTACK + FPREGS + 468, size));
@@ -159,7 +159,7 @@ fn after_a_batch_alone_the_frame_stays_what_it_was() {
     let mut both = Both::proper();
     assert_eq!(both.collect(0), Ok(()));
     both.own.put(both.config.layout.restart_wait as usize, 1i16);
-    // A hijacked stub rewrites everything meanwhile.
+    // A hijacked stub rewrites everything between publish and collect.
     both.shared.bytes().fill(0xff);
     both.shared.put(both.config.layout.signal as usize, libc::SIGSYS);
     both.shared.put(both.config.layout.err as usize, 0i64);

@@ -91,7 +91,7 @@ mod interleaved {
         Stub { pid: n as i32, identity: n * 10 }
     }
 
-    /// Never a stub that is not the one of the wait, never one that has reported before.
+    /// Never kills a stub that is not the one of the wait, nor one that has reported before.
     #[test]
     fn condemnation_and_report_exclude_each_other() {
         loom::model(|| {
@@ -100,7 +100,7 @@ mod interleaved {
                 let slot = slot.clone();
                 thread::spawn(move || {
                     let wait = slot.observe()?;
-                    // The words belong together.
+                    // pid and identity are of one stub.
                     assert_eq!(wait.stub, stub(wait.stub.pid as u64));
                     slot.condemn(&wait).then_some(wait.stub.pid)
                 })
@@ -124,7 +124,7 @@ mod interleaved {
         });
     }
 
-    /// A wait that goes on without a step is always seen, and can always be condemned.
+    /// A wait without a report is always seen, and can always be condemned.
     #[test]
     fn no_stall_is_missed() {
         loom::model(|| {
@@ -146,8 +146,8 @@ mod interleaved {
         });
     }
 
-    /// A monitor that was preempted in its wait, and whose CPU begins another: the words of the two
-    /// never mix, and whoever is condemned has not reported.
+    /// A monitor is preempted in its wait, and its CPU begins another wait. The words of the two never mix,
+    /// and no stub is condemned that has reported.
     #[test]
     fn a_wait_that_replaces_another_is_seen_whole() {
         loom::model(|| {
@@ -173,7 +173,7 @@ mod interleaved {
         });
     }
 
-    /// What was judged before a report is not condemned for it after the report.
+    /// What was judged before a report is not condemned after it.
     #[test]
     fn a_report_makes_the_judgement_void() {
         loom::model(|| {

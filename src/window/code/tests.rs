@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The code, taken apart: what it can do at all, and what it does on every way through it.
+//! Takes the code apart: what it can do at all, and what it does on every way through it.
 //!
 //! Addresses count from the start of the code page; the two data pages are behind it.
 
@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const CONTROL: u64 = PAGE as u64;
 const SIGSTACK: u64 = CONTROL + FP as u64;
 
-/// Every call: its place, its number, and what its arguments are where the filter looks at them.
+/// Every call: its place, its number, and its arguments as far as the filter looks at them.
 const CALLS: [(Place, i64, &[Value]); 9] = {
     use Value::{Constant as C, Mask, Nothing, Trusted as T};
     [
@@ -80,7 +80,7 @@ fn it_is_code_then_constants() {
     let nothing = Place::Nothing.offset();
     assert_eq!(nothing, end.next_multiple_of(8));
     assert!(bytes[end as usize..nothing as usize].iter().all(|byte| *byte == 0));
-    // No address space; what may be had again is written into the copy.
+    // The limit. The soft one is 0; write() stores the hard one in the copy.
     assert_eq!(bytes[nothing as usize..][..16], [0; 16]);
     assert_eq!(eflags_at(), nothing + 16);
     assert_eq!(bytes[eflags_at() as usize..][..8], 0x202u64.to_le_bytes());
@@ -111,7 +111,7 @@ fn it_calls_nothing_and_uses_no_stack() {
     all(|i| !i.is_string_instruction() && !i.is_privileged());
     all(|i| !i.has_lock_prefix() && !i.has_rep_prefix() && !i.has_repne_prefix());
     all(|i| i.segment_prefix() == Register::None);
-    // Nor does it call the host by bytes in the middle of others.
+    // No bytes in the middle of instructions make a call.
     let calls: Vec<_> =
         instructions().iter().filter(|i| i.code() == Code::Syscall).map(|i| i.ip() as usize).collect();
     for (at, pair) in bytes().windows(2).enumerate() {
@@ -124,7 +124,7 @@ fn it_calls_nothing_and_uses_no_stack() {
 fn every_jump_lands_on_an_instruction() {
     let code: BTreeMap<u64, Instruction> = instructions().into_iter().map(|i| (i.ip(), i)).collect();
     all(|i| match i.op0_kind() {
-        // None between an instruction that compares and the jump that is about it.
+        // No jump leads between a compare and the jump that depends on it.
         OpKind::NearBranch64 => code
             .get(&i.near_branch_target())
             .is_some_and(|target| target.condition_code() == ConditionCode::None),
@@ -257,7 +257,7 @@ fn the_guest_gets_each_register_from_its_word() {
     assert_eq!(loads, wanted);
 }
 
-/// What is known of a register.
+/// What is known of a register's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Value {
     /// It may be the guest's.
@@ -287,14 +287,14 @@ impl Value {
 }
 
 type State = BTreeMap<Register, Value>;
-/// Stands for the flags, which have no name there.
+/// Stands for the flags, which iced has no register name for.
 const FLAGS: Register = Register::EIP;
 
 fn known(state: &State, register: Register) -> Value {
     state.get(&register).copied().unwrap_or(Value::Guest)
 }
 
-/// What an instruction makes of a state. Asserts that it reads nothing of the guest's.
+/// Applies an instruction to a state. Asserts that it reads nothing of the guest's.
 fn step(i: &Instruction, factory: &mut InstructionInfoFactory, before: &State) -> State {
     let at = i.ip();
     let mut after = before.clone();
@@ -374,7 +374,7 @@ fn batch() -> u64 {
     CONTROL + offset_of!(Control, batch) as u64
 }
 
-/// Where an instruction leads.
+/// Returns where an instruction can lead.
 fn next(i: &Instruction) -> Vec<u64> {
     match i.flow_control() {
         FlowControl::UnconditionalBranch => vec![i.near_branch_target()],
@@ -384,15 +384,15 @@ fn next(i: &Instruction) -> Vec<u64> {
     }
 }
 
-/// What is known before an instruction, apart for no calls left (ebx is 0) and for some: only with some
-/// left a result is known that a park could tell.
+/// What is known before an instruction, in two cases: no calls are left (ebx is 0), and some are left. Only
+/// in the second case is a result known that a park could report.
 type States = BTreeMap<(u64, bool), State>;
 
 fn none_left(state: &State) -> bool {
     known(state, Register::RBX) == Value::Constant(0)
 }
 
-/// What a conditional jump tells of ebx, if the instruction before it has looked at that.
+/// What a conditional jump tells of ebx, if the instruction before it has compared ebx.
 fn learn(before: &Instruction, zero: bool, mut state: State) -> Option<State> {
     let looked = before.op0_register() == Register::EBX
         && match before.mnemonic() {
@@ -406,8 +406,8 @@ fn learn(before: &Instruction, zero: bool, mut state: State) -> Option<State> {
     (!looked || zero || !none_left(&state)).then_some(state)
 }
 
-/// Walks all ways from behind the park, where only the call's result is not the guest's, to the next park
-/// or the guest.
+/// Walks all ways from after the park, where only the call's result is not the guest's, to the next park or
+/// to the guest.
 fn states() -> States {
     let code = instructions();
     let mut factory = InstructionInfoFactory::new();
@@ -428,7 +428,7 @@ fn states() -> States {
             let to = (to, none_left(&after));
             let merged = match states.get(&to) {
                 None => after,
-                // A register that one of both does not know is the guest's.
+                // A register that one of the two ways does not know counts as the guest's.
                 Some(old) => old
                     .iter()
                     .filter(|(register, _)| after.contains_key(register))
@@ -447,7 +447,7 @@ fn states() -> States {
 #[test]
 fn nothing_of_the_guests_is_used_on_any_way() {
     let states = states();
-    // All was walked through but the handler's own three instructions.
+    // All instructions were reached, but the handler's own three.
     let walked: BTreeSet<_> = states.keys().map(|(at, _)| *at).collect();
     assert_eq!(walked, instructions()[3..].iter().map(Instruction::ip).collect());
     // The guest is resumed only with no calls left.
@@ -469,7 +469,7 @@ fn the_ways_to_the_park() {
     let arguments = |jump: u64, none_left: bool| {
         states.get(&(jump, none_left)).map(|state| [0, 1, 2].map(|index| known(state, ARGUMENTS[index])))
     };
-    // Each brings its ticket along: the handler's first instruction loads it.
+    // Each park says its ticket: the handler's first instruction loads it.
     let ticket = CONTROL + offset_of!(Control, head.ticket) as u64;
     let first = instructions()[0];
     assert_eq!((first.op0_register(), first.ip_rel_memory_address()), (Register::R10, ticket));
@@ -487,7 +487,7 @@ fn jumps_to_the_park() -> Vec<u64> {
     code.iter().filter(to_it).map(Instruction::ip).collect()
 }
 
-/// All that can be reached from `start` with these flags of the control page, not going beyond `until`.
+/// Returns all that can be reached from `start` with these flags of the control page, up to `until`.
 fn reached(start: u64, flags: u32, until: &[u64]) -> BTreeSet<u64> {
     let code = instructions();
     let by_address: BTreeMap<u64, usize> =
@@ -558,7 +558,7 @@ fn the_window_is_closed_on_every_way_out_of_it() {
         assert!(!open.contains(&Place::Iret.offset()));
         assert!(jumps_to_the_park().iter().all(|jump| !open.contains(jump)));
     }
-    // If it cannot be closed, that is the end: the jump behind it leads to the kill.
+    // If the limit cannot be set, the stub ends: the jump after the call leads to the kill.
     let code = instructions();
     let index = code.iter().position(|i| i.ip() == Place::Limit.offset()).unwrap_or_default();
     assert_eq!((code[index].code(), code[index].op0_register()), (Code::Test_rm64_r64, Register::RAX));

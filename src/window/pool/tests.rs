@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The pool alone, then (with `--cfg loom`) all interleavings of those who put and take.
+//! Tests the pool alone, then (with `--cfg loom`) all interleavings of threads that put and take.
 
 use super::*;
 
@@ -20,7 +20,7 @@ mod alone {
         core::iter::from_fn(|| take().map(|stub| stub.pid)).collect()
     }
 
-    /// One test, as there is one pool.
+    /// One test only, as there is one pool.
     #[test]
     fn the_last_in_is_the_first_out() {
         let config = |pool_size| Config { pool_size, ..notify() };
@@ -74,7 +74,7 @@ mod alone {
             (stub.notification, stub.xfeatures, stub.ticket) = (notification, xfeatures, ticket);
             stub.state = State::Parked;
             let before = format!("{stub:?}");
-            // What a guest of its can have left in the record.
+            // What a guest can have left in the record.
             (stub.fs_base, stub.gs_base, stub.call_ip) = guest;
             (stub.calls, stub.asked) = batch;
             prop_assert_eq!(put_into(core::slice::from_ref(&place), &mut stub), Ok(()));
@@ -90,7 +90,7 @@ mod interleaved {
     use loom::sync::Arc;
     use loom::thread;
 
-    /// A parked stub, all of whose words tell which one it is.
+    /// A parked stub. Each of its words tells which stub it is.
     fn stub(pid: i32) -> Stub {
         let mut stub =
             Stub::new(pid, pid + 1, pid as u64 + 2, core::ptr::without_provenance_mut(pid as usize + 3));
@@ -106,7 +106,7 @@ mod interleaved {
         put.is_ok()
     }
 
-    /// Its pid; it is whole.
+    /// Returns its pid, and asserts that all its words are of one stub.
     fn take(pool: &[Place]) -> Option<i32> {
         let taken = take_from(pool)?;
         assert_eq!(format!("{taken:?}"), format!("{:?}", stub(taken.pid)));
@@ -117,7 +117,7 @@ mod interleaved {
         Arc::new((0..places).map(|_| Place::new()).collect())
     }
 
-    /// Of two that take, each gets a stub of its own.
+    /// If two threads take, each gets a stub of its own.
     #[test]
     fn each_of_two_takes_another() {
         loom::model(|| {
@@ -133,7 +133,7 @@ mod interleaved {
         });
     }
 
-    /// Of two that put, each finds a place of its own, if there are two.
+    /// If two threads put, each finds a place of its own, if there are two.
     #[test]
     fn each_of_two_puts_finds_a_place() {
         loom::model(|| {
@@ -151,7 +151,7 @@ mod interleaved {
         });
     }
 
-    /// While one takes and puts another one in, another takes: each stub comes out once.
+    /// One thread takes a stub and puts another one, while another takes: each stub comes out once.
     #[test]
     fn each_comes_out_once() {
         loom::model(|| {
