@@ -40,7 +40,7 @@ const NAMES: [(u32, &str); 8] = [
 ///
 /// Returns
 /// - 0;
-/// - -EINVAL: a member is out of its bounds;
+/// - -EINVAL: NULL, too small a size, or a member that is out of its bounds;
 /// - -E2BIG: the structure is larger than this library knows, and the rest is not zero;
 /// - -EALREADY: the library has been started;
 /// - -EOPNOTSUPP: the host lacks what `STUBGUARD_REQUIRE` asks for. The caller may call again without that

@@ -57,9 +57,9 @@ fn window() -> Result<&'static Config> {
 /// The code also has the limit under which a stub cannot map anything while a guest runs: a soft `RLIMIT_AS`
 /// of 0, with the hard limit that this process had at stubguard_init().
 ///
-/// `page`: as large as the configured page size. Each stub maps it at `stub_start`, not writable, and its
-/// data after it. The signal stack is `STUBGUARD_STACK_SIZE` bytes at `STUBGUARD_STACK` of that data. Any
-/// thread, before the first stub.
+/// `page`: one page (`page_size` bytes). Each stub maps it at `stub_start`, not writable, and its data after
+/// it. The signal stack is `STUBGUARD_STACK_SIZE` bytes at `STUBGUARD_STACK` of that data. Any thread, before
+/// the first stub.
 ///
 /// Returns the code's length in bytes; -EINVAL for NULL, or a page that is not aligned; -EOPNOTSUPP in notify
 /// mode; -ENODEV before stubguard_init().
@@ -118,7 +118,7 @@ pub unsafe extern "C" fn stubguard_stub_init(stub: *mut StubRecord, shared: *mut
     })
 }
 
-/// Tells the process, the listener and the data pages of a stub.
+/// Copies what is known of a stub to `info`: its process, its listener and its data pages.
 ///
 /// `info`: the caller sets `size`, and gets that many bytes. Any thread; no other thread may use `stub`
 /// meanwhile.
@@ -226,7 +226,7 @@ pub unsafe extern "C" fn stubguard_stub_take(stub: *mut StubRecord) -> c_int {
     })
 }
 
-/// Says whether a stub lives. It may have been reaped or not.
+/// Says whether a stub lives. The answer is right whether the stub was reaped or not.
 ///
 /// The listener tells. Before Linux 6.11 it tells only of a stub that was reaped, so the library asks
 /// waitid(2) as well. No other thread may use `stub` meanwhile; does not block.
@@ -375,7 +375,8 @@ unsafe fn memory(pointer: *mut c_void, size: u32) -> Result<StubData> {
 /// - If the stub is parked, the monitor gives it the batch and the guest.
 ///
 /// Each call of the batch is checked as in seccomp_serve_stub_syscalls(). The library asks
-/// stub_mmap_allowed() for each page, and leaves out a page that the page table no longer grants.
+/// stub_mmap_allowed() for each page. It leaves out a page that the page table no longer grants, and maps a
+/// page that has lost write permission without it.
 ///
 /// `mm_id`: passed through to stub_mmap_allowed(). `request`: the function copies it and what it points to
 /// before it returns.
@@ -438,15 +439,19 @@ pub unsafe extern "C" fn stubguard_stub_resume(
 
 /// Waits until a resumed stub stops, and takes over what it reports.
 ///
-/// | event | `registers` | `fp` | `siginfo` |
-/// |-------|-------------|------|-----------|
-/// | `signal` = 0: the batch is done, or a call of it has failed (`error`) | - | - | - |
-/// | `again` = 1: a signal came before the guest ran | - | - | - |
-/// | `notified` = 1: the guest's call, without a signal frame | the call's (rax, rip, arguments); other general registers and the flags 0; rsp stays | - | - |
-/// | else: the guest has stopped by `signal` | all that a guest can change | written | written |
+/// | event                                                       | `registers` | `fp` | `siginfo` |
+/// |-------------------------------------------------------------|-------------|------|-----------|
+/// | `signal` = 0: the batch is done, or a call of it has failed | no          | no   | no        |
+/// | `again` = 1: a signal came before the guest ran             | no          | no   | no        |
+/// | `notified` = 1: the guest's call, without a signal frame    | (1)         | no   | no        |
+/// | else: `signal` has stopped the guest                        | (2)         | yes  | yes       |
 ///
-/// A guest can change all registers but orig_rax, the FS and GS base, and the selectors of data: these are
-/// not written. A "-" is not written, either. On failure nothing is written.
+/// (1) Only rip, rax (the call's number) and the arguments are known. The other general registers and the
+/// flags are set to 0, but rsp stays as it is. All else is not written.
+///
+/// (2) All are written but orig_rax, the FS and GS base, and the selectors of data.
+///
+/// On failure nothing is written.
 ///
 /// `mm_id`: as for stubguard_stub_resume(). `cpu`: as for seccomp_wd_enter(); the watchdog watches the wait.
 /// `event`: the caller sets `size`, and gets that many bytes. `registers`: `STUBGUARD_REGISTERS` words. `fp`:
@@ -502,9 +507,9 @@ pub unsafe extern "C" fn stubguard_stub_wait(
 /// Fetches the registers of a guest that is in a call that notified, as if the call had made a signal frame.
 /// Does nothing if there is no such guest.
 ///
-/// Afterwards the stub is parked, and the guest's state is where `registers` and `fp` of the
-/// stubguard_stub_wait() point that reported the call. rip, rax and the arguments are left alone: that wait
-/// has stored them already.
+/// Afterwards the stub is parked. The guest's state is stored in the `registers` and `fp` of the
+/// stubguard_stub_wait() that reported the call. rip, rax and the arguments are left alone: that wait has
+/// stored them already.
 ///
 /// Call this before anything but the call's result changes or is looked at (a signal's delivery, a tracer, a
 /// restart), and before the registers' memory is used for something else.
@@ -529,9 +534,9 @@ pub unsafe extern "C" fn stubguard_stub_fetch(
     ret::call(|| unsafe { parked(stub, mm_id) }?.fetch(cpu, registers.addr()))
 }
 
-/// Returns whose registers are in the stub, so that stubguard_stub_fetch() would fetch them: the `registers`
-/// of the stubguard_stub_wait() that reported the guest's call. NULL if no guest is in a call that notified,
-/// or if the record was not begun.
+/// Returns the `registers` of the guest that is in a call that notified: those of the stubguard_stub_wait()
+/// that reported the call. stubguard_stub_fetch() would fetch them. NULL if there is no such guest, or if the
+/// record was not begun.
 ///
 /// Any thread, at any time from stubguard_stub_init() on, whoever uses the stub; no host call. If a thread is
 /// told its own registers, this stays true until that thread, or another one by a function above, resumes,
