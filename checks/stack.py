@@ -475,7 +475,7 @@ def plain(name):
 def promised():
     """The bounds that the header states."""
     text = " ".join((TOP / "include/stubguard.h").read_text().replace(" * ", " ").split())
-    match = re.search(r"less than (\d+) KiB of stack.{0,200}?stubguard_init\(\) and the watchdog's start: less than (\d+) KiB", text)
+    match = re.search(r"less than (\d+) KiB of stack.{0,200}?stubguard_init\(\) and start_seccomp_watchdog\(\): less than (\d+) KiB", text)
     if not match:
         sys.exit("stack: include/stubguard.h does not say how much stack its functions use")
     return int(match[1]) * 1024, int(match[2]) * 1024
