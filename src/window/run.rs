@@ -108,8 +108,8 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
     /// Lifts the address-space limit if the batch maps. Returns the flag by which the stub's code sets it to
     /// 0 again.
     ///
-    /// prlimit(2) takes a pid. If the stub has died and its pid is reused, the new owner only gets the limit
-    /// that it inherited from us.
+    /// prlimit(2) takes a pid. If the stub has died this moment, was reaped, and its pid is another process's,
+    /// that one gets our own limit. It is no stub's: those are our children, and have a record.
     pub(super) fn limit(&mut self, maps: bool) -> Result<u32> {
         match self.stub.limit {
             Limit::Holds if !maps => return Ok(0),
@@ -204,7 +204,8 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         Ok(())
     }
 
-    /// Waits until the stub parks or its guest's call notifies. Stores the guest's state in `target`.
+    /// Waits until the stub parks or its guest's call notifies. Stores the guest's state in `target`; at a new
+    /// stub's first park there is none.
     ///
     /// # Errors
     /// `EINTR`: handle other events, then wait again. `ESRCH` if the stub is dead, `EPROTO` if it has broken
@@ -215,7 +216,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
             return Err(Errno::EINVAL);
         }
         let ran = self.stub.state == State::Running;
-        match self.try_wait(cpu, target) {
+        match self.try_wait(cpu, target.filter(|_| self.stub.state != State::Starting)) {
             Ok(event) => {
                 if ran {
                     self.stub.trapped = event.signal == libc::SIGSYS && event.notified == 0;
