@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include "host.h"
 #include "harness.h"
+#include "syscall6.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -88,16 +89,7 @@ static void __attribute__((constructor)) find_next(void)
 
 long raw_call(long nr, long a, long b, long c, long d, long e, long f)
 {
-	register long r10 __asm__("r10") = d;
-	register long r8 __asm__("r8") = e;
-	register long r9 __asm__("r9") = f;
-	long ret;
-
-	__asm__ volatile("syscall"
-			 : "=a"(ret)
-			 : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-			 : "rcx", "r11", "memory");
-	return ret;
+	return syscall6(nr, a, b, c, d, e, f);
 }
 
 void host_fail(enum host_call call, unsigned int first, unsigned int count, int error)
@@ -270,6 +262,19 @@ int host_refuse(const char *name, int (*deed)(void), unsigned int number, int er
 	check_eq(told, ERRNO_BEFORE);
 	check_eq(open_fds(), fds);
 	return ret;
+}
+
+unsigned int host_refuse_each(bool (*refuse)(const void *deed, unsigned int number, int error), const void *deed)
+{
+	unsigned int number, tried = 0;
+	size_t i;
+
+	for (i = 0; i < HOST_ERRORS; i++) {
+		for (number = 1; refuse(deed, number, host_errors[i]); number++)
+			tried++;
+	}
+	test_context_end();
+	return tried;
 }
 
 const char *host_call_name(enum host_call call)

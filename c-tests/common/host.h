@@ -94,6 +94,12 @@ const char *host_swept(void);
  */
 int host_refuse(const char *name, int (*deed)(void), unsigned int number, int error);
 
+/*
+ * For each of these errors, and each call of the host that a deed makes: `refuse` does the deed with host_refuse(), and
+ * says whether there was such a call. How many there were.
+ */
+unsigned int host_refuse_each(bool (*refuse)(const void *deed, unsigned int number, int error), const void *deed);
+
 /* Those to sweep with. Not ENOENT: that is what a host says of calls that are not there, and these are. */
 #define HOST_ERRORS 11
 extern const int host_errors[HOST_ERRORS];

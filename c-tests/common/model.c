@@ -21,8 +21,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SA_RESTORER 0x04000000
-
 /* The sections of stub_code.c. */
 extern unsigned char __start_stub_code[], __stop_stub_code[];
 extern unsigned char __start_guest_code[], __stop_guest_code[];
@@ -31,6 +29,8 @@ extern unsigned char guest_report[], guest_call[], guest_read[], guest_write[], 
 	guest_fault[], guest_dump[], guest_forge[], guest_read_fs[], guest_read_gs[], guest_nops[];
 
 _Static_assert(sizeof(struct stub_data) == STUB_DATA_PAGES * PAGE, "stub data");
+
+const int stub_signals[STUB_SIGNALS] = { SIGSEGV, SIGSYS, SIGALRM, SIGTRAP, SIGILL, SIGFPE, SIGBUS };
 
 /* ---- the library's start */
 
@@ -404,8 +404,6 @@ void mm_outlives(struct mm_id *mm, unsigned int looks)
 static _Noreturn void become_stub(struct mm_id *mm, int sock, const struct sock_fprog *program,
 				  unsigned int flags)
 {
-	static const int signals[] = { SIGSEGV, SIGSYS, SIGALRM, SIGTRAP, SIGILL, SIGFPE,
-				      SIGBUS };
 	stack_t stack = { .ss_sp = (void *)STUB_DATA, .ss_size = STUB_DATA_PAGES * PAGE };
 	struct {
 		unsigned long handler, flags, restorer, mask;
@@ -434,8 +432,8 @@ static _Noreturn void become_stub(struct mm_id *mm, int sock, const struct sock_
 		raw(SYS_exit_group, 12);
 	raw(SYS_close_range, 1, ~0U, 0);
 	raw(SYS_sigaltstack, &stack, 0);
-	for (i = 0; i < COUNT(signals); i++) {
-		if (raw(SYS_rt_sigaction, signals[i], &action, 0, sizeof(action.mask)))
+	for (i = 0; i < STUB_SIGNALS; i++) {
+		if (raw(SYS_rt_sigaction, stub_signals[i], &action, 0, sizeof(action.mask)))
 			raw(SYS_exit_group, 15);
 	}
 	if (raw(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, program) != STUBGUARD_LISTENER_FD)

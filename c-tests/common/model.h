@@ -41,6 +41,12 @@
 
 #define MMAP_FD 2
 
+/* The C library does not say it. */
+#define SA_RESTORER 0x04000000
+/* Those that a stub handles, and reports. */
+#define STUB_SIGNALS 7
+extern const int stub_signals[STUB_SIGNALS];
+
 /* ---- what UML's stub-data.h has */
 
 enum { STUB_SYSCALL_UNSET, STUB_SYSCALL_MMAP, STUB_SYSCALL_MUNMAP, STUB_SYSCALL_WRPROTECT };

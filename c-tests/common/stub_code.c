@@ -6,6 +6,7 @@
  * Behind it, the code of the model's guests.
  */
 #include "model.h"
+#include "syscall6.h"
 
 #include <linux/futex.h>
 #include <signal.h>
@@ -21,20 +22,6 @@
 
 void stub_signal_interrupt(int sig, siginfo_t *info, void *context);
 
-ALWAYS long stub_call(long nr, long a, long b, long c, long d, long e, long f)
-{
-	register long r10 __asm__("r10") = d;
-	register long r8 __asm__("r8") = e;
-	register long r9 __asm__("r9") = f;
-	long ret;
-
-	__asm__ volatile("syscall"
-			 : "=a"(ret)
-			 : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-			 : "rcx", "r11", "memory");
-	return ret;
-}
-
 ALWAYS long run_batch(volatile struct stub_data *data, const int *fds)
 {
 	int i;
@@ -45,11 +32,11 @@ ALWAYS long run_batch(volatile struct stub_data *data, const int *fds)
 
 		if (call->syscall == STUB_SYSCALL_MMAP) {
 			want = (long)call->mem.addr;
-			ret = stub_call(SYS_mmap, want, (long)call->mem.length, call->mem.prot,
+			ret = syscall6(SYS_mmap, want, (long)call->mem.length, call->mem.prot,
 					MAP_SHARED | MAP_FIXED, fds[call->mem.fd],
 					(long)call->mem.offset);
 		} else if (call->syscall == STUB_SYSCALL_MUNMAP) {
-			ret = stub_call(SYS_munmap, (long)call->mem.addr, (long)call->mem.length,
+			ret = syscall6(SYS_munmap, (long)call->mem.addr, (long)call->mem.length,
 					0, 0, 0, 0);
 		} else {
 			ret = -95;
@@ -83,9 +70,9 @@ STUB void stub_signal_interrupt(int sig, siginfo_t *info, void *context)
 
 	for (;;) {
 		data->futex = FUTEX_IN_KERN;
-		stub_call(SYS_futex, (long)&data->futex, FUTEX_WAKE, 1, 0, 0, 0);
+		syscall6(SYS_futex, (long)&data->futex, FUTEX_WAKE, 1, 0, 0, 0);
 		do {
-			stub_call(SYS_futex, (long)&data->futex, FUTEX_WAIT, FUTEX_IN_KERN, 0, 0,
+			syscall6(SYS_futex, (long)&data->futex, FUTEX_WAIT, FUTEX_IN_KERN, 0, 0,
 				  0);
 		} while (data->futex == FUTEX_IN_KERN);
 
@@ -99,12 +86,12 @@ STUB void stub_signal_interrupt(int sig, siginfo_t *info, void *context)
 			message.msg_controllen = sizeof(control);
 			message.msg_flags = 0;
 			fds = 0;
-			if (stub_call(SYS_recvmsg, 0, (long)&message, 0, 0, 0, 0) == 1 &&
+			if (syscall6(SYS_recvmsg, 0, (long)&message, 0, 0, 0, 0) == 1 &&
 			    message.msg_controllen > sizeof(struct cmsghdr))
 				fds = 1;
 			ret = run_batch(data, (int *)CMSG_DATA((struct cmsghdr *)control));
 			if (fds)
-				stub_call(SYS_close, *(int *)CMSG_DATA((struct cmsghdr *)control),
+				syscall6(SYS_close, *(int *)CMSG_DATA((struct cmsghdr *)control),
 					  0, 0, 0, 0, 0);
 		}
 		if (ret == 0 && !data->restart_wait)
@@ -113,9 +100,9 @@ STUB void stub_signal_interrupt(int sig, siginfo_t *info, void *context)
 		data->restart_wait = 0;
 	}
 	if (data->arch_data.sync & STUB_SYNC_FS_BASE)
-		stub_call(SYS_arch_prctl, ARCH_SET_FS, (long)data->arch_data.fs_base, 0, 0, 0, 0);
+		syscall6(SYS_arch_prctl, ARCH_SET_FS, (long)data->arch_data.fs_base, 0, 0, 0, 0);
 	if (data->arch_data.sync & STUB_SYNC_GS_BASE)
-		stub_call(SYS_arch_prctl, ARCH_SET_GS, (long)data->arch_data.gs_base, 0, 0, 0, 0);
+		syscall6(SYS_arch_prctl, ARCH_SET_GS, (long)data->arch_data.gs_base, 0, 0, 0, 0);
 	data->arch_data.sync = 0;
 }
 

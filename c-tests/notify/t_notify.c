@@ -41,6 +41,15 @@ static void report_result(long result)
 	check_eq(mm_result(&mm), result);
 }
 
+/* It has reported the signal, and goes on where that came: its call has this result. */
+static void goes_on_behind_the_signal(long result)
+{
+	check_eq(mm_wait(&mm), 0);
+	check_eq(mm.own.signal, SIGALRM);
+	mm_resume(&mm);
+	report_result(result);
+}
+
 /* The stub's handler has run, and it waits for the monitor: its call is withdrawn. */
 static void withdraw(void)
 {
@@ -258,11 +267,7 @@ static void withdrawn_between_poll_and_receive(void)
 	check_eq(seccomp_notify_serve(&mm, mm.listener, 0), 0);
 	check_eq(stats().resynchronised, before + 1);
 	host_reset();
-	check_eq(mm_wait(&mm), 0);
-	check_eq(mm.own.signal, SIGALRM);
-	/* It goes on where it was interrupted, with the call's EINTR. */
-	mm_resume(&mm);
-	report_result(-EINTR);
+	goes_on_behind_the_signal(-EINTR);
 	check_eq(mm_hijack(&mm, SYS_mmap, 0), -EPERM);
 }
 
@@ -442,10 +447,7 @@ static void withdrawn_before_the_answer(void)
 	host_reset();
 	check_eq(stats().resynchronised, resynchronised + 1);
 	check_eq(stats().served, served);
-	check_eq(mm_wait(&mm), 0);
-	check_eq(mm.own.signal, SIGALRM);
-	mm_resume(&mm);
-	report_result(-EINTR);
+	goes_on_behind_the_signal(-EINTR);
 	check_eq(mm_hijack(&mm, SYS_mmap, 0), -EPERM);
 }
 
@@ -461,10 +463,7 @@ static void a_received_call_is_not_disturbed_by_signals(void)
 	check_eq(seccomp_notify_serve(&mm, mm.listener, 0), 1);
 	host_reset();
 	check_eq(stats().resynchronised, resynchronised);
-	check_eq(mm_wait(&mm), 0);
-	check_eq(mm.own.signal, SIGALRM);
-	mm_resume(&mm);
-	report_result(-EBADF);
+	goes_on_behind_the_signal(-EBADF);
 }
 
 static void dead_before_the_answer(void)

@@ -18,7 +18,6 @@
 #include <sys/wait.h>
 #include <ucontext.h>
 
-#define SA_RESTORER 0x04000000
 #define SIGSTACK (STUB_DATA + PAGE)
 
 /* What is in the code and in the tests must not drift apart. */
@@ -77,8 +76,6 @@ static bool dispatched(void)
 static _Noreturn void become_stub(struct window *w, int report,
 				  const struct sock_fprog *program, unsigned int flags)
 {
-	static const int signals[] = { SIGSEGV, SIGSYS, SIGALRM, SIGTRAP, SIGILL, SIGFPE,
-				      SIGBUS };
 	stack_t stack = { .ss_sp = (void *)SIGSTACK, .ss_size = PAGE };
 	struct {
 		unsigned long handler, flags, restorer, mask;
@@ -115,8 +112,8 @@ static _Noreturn void become_stub(struct window *w, int report,
 	raw(SYS_munmap, w->mm.ram, FRAMES * PAGE);
 	if (raw(SYS_sigaltstack, &stack, 0))
 		raw(SYS_exit_group, 13);
-	for (i = 0; i < COUNT(signals); i++) {
-		if (raw(SYS_rt_sigaction, signals[i], &action, 0, sizeof(action.mask)))
+	for (i = 0; i < STUB_SIGNALS; i++) {
+		if (raw(SYS_rt_sigaction, stub_signals[i], &action, 0, sizeof(action.mask)))
 			raw(SYS_exit_group, 15);
 	}
 	if (dispatched() &&

@@ -53,15 +53,21 @@ static void spin(void)
 	_exit(0);
 }
 
-void alarm_spin(void)
+/* Goes on with fn, as which it is doing this, and has done that if nobody ends it */
+static void go_on(void (*fn)(void), const char *doing, const char *done)
 {
 	ucontext_t uc;
-	uintptr_t site = block_alarm(&uc, spin);
+	uintptr_t site = block_alarm(&uc, fn);
 
-	step("spinning with the host's SIGALRM blocked");
-	describe("blocked the host's SIGALRM, ran for %d s: no preemption, no SIGKILL",
+	step("%s with the host's SIGALRM blocked", doing);
+	describe("blocked the host's SIGALRM%s for %d s: no preemption, no SIGKILL", done,
 		 STUBBORN_SECONDS);
 	host_sigreturn(site, &uc);
+}
+
+void alarm_spin(void)
+{
+	go_on(spin, "spinning", ", ran");
 }
 
 void alarm_sleep(void)
@@ -106,13 +112,7 @@ static void fault_on(void)
 /* Each fault comes into the kernel, which can take the CPU then: if it does. */
 void alarm_fault(void)
 {
-	ucontext_t uc;
-	uintptr_t site = block_alarm(&uc, fault_on);
-
-	step("faulting with the host's SIGALRM blocked");
-	describe("blocked the host's SIGALRM and faulted for %d s: no preemption, no SIGKILL",
-		 STUBBORN_SECONDS);
-	host_sigreturn(site, &uc);
+	go_on(fault_on, "faulting", " and faulted");
 }
 
 /* It can only be stopped when it comes into the kernel. */
