@@ -247,6 +247,25 @@ static void a_limit_that_is_only_said_to_be_lifted(void)
 	window_reads(&w, GUEST_FREE, FRAME_FREE);
 }
 
+static bool say_set(const long *arg, long *result)
+{
+	*result = 0;
+	return arg[2] != 0;
+}
+
+/* A filter that says so of each change would leave stubs without a limit: there are none, then. */
+static void a_host_that_only_says_that_it_sets_a_limit(void)
+{
+	struct stubguard_config config = window_config();
+
+	config.flags |= STUBGUARD_REQUIRE;
+	host_hook_set(HOST_PRLIMIT, say_set);
+	check_eq(stubguard_init(&config), -EOPNOTSUPP);
+	check(strstr(model_log_text, "no stub: prlimit of RLIMIT_AS gives errno 5") != NULL);
+	host_reset();
+	check_eq(stubguard_init(&config), 0);
+}
+
 /* A monitor with limits of its own: a stub has 0 below the hard one, and gets the soft one for a batch. */
 static void under_limits_of_the_monitors_own(unsigned long soft, unsigned long hard)
 {
@@ -367,6 +386,7 @@ static const struct test tests[] = {
 	TEST(a_limit_that_cannot_be_lifted),
 	TEST(an_answer_that_is_withdrawn),
 	TEST(a_limit_that_is_only_said_to_be_lifted),
+	TEST(a_host_that_only_says_that_it_sets_a_limit),
 	TEST(a_monitor_with_a_soft_limit),
 	TEST(a_monitor_with_a_hard_limit),
 	TEST(a_monitor_with_one_limit),

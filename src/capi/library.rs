@@ -235,7 +235,7 @@ pub extern "C" fn stubguard_kill_stub(pid: c_int, identity: u64) -> c_int {
     })
 }
 
-// The ABI. c-tests/layout.c asserts the same of the header.
+// The ABI. c-tests/common/layout.c asserts the same of the header.
 const _: () = {
     assert!(size_of::<Config>() == 152 && align_of::<Config>() == 8);
     assert!(offset_of!(Config, size) == 0);

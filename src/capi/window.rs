@@ -467,7 +467,8 @@ pub unsafe extern "C" fn stubguard_stub_resume(
 /// - -EINTR: handle other events, then call again;
 /// - -ESRCH: the stub is dead;
 /// - -EPROTO: the stub has broken the protocol (a log line has said how): kill it (stubguard_kill_stub());
-/// - -EINVAL: bad arguments, or the stub was not resumed (a new one may be waited for, until it parks);
+/// - -EINVAL: bad arguments, or the stub was not resumed (a new one may be waited for, until it parks: its
+///   registers are its own program's);
 /// - -EOPNOTSUPP in notify mode; -ENODEV before stubguard_init().
 ///
 /// See seccomp_unotify(2).

@@ -204,8 +204,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         Ok(())
     }
 
-    /// Waits until the stub parks or its guest's call notifies. Stores the guest's state in `target`; at a new
-    /// stub's first park there is none.
+    /// Waits until the stub parks or its guest's call notifies. Stores the guest's state in `target`.
     ///
     /// # Errors
     /// `EINTR`: handle other events, then wait again. `ESRCH` if the stub is dead, `EPROTO` if it has broken
@@ -216,7 +215,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
             return Err(Errno::EINVAL);
         }
         let ran = self.stub.state == State::Running;
-        match self.try_wait(cpu, target.filter(|_| self.stub.state != State::Starting)) {
+        match self.try_wait(cpu, target) {
             Ok(event) => {
                 if ran {
                     self.stub.trapped = event.signal == libc::SIGSYS && event.notified == 0;
@@ -238,7 +237,10 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
 
     pub(super) fn try_wait(&mut self, cpu: c_int, target: Option<&Target>) -> Result<Event> {
         for _ in 0..REPEATS_MAX {
-            watchdog::enter(cpu, self.stub.pid, self.stub.identity)?;
+            watchdog::enter(cpu, self.stub.pid, self.stub.identity).inspect_err(|_| {
+                // The watchdog has killed this stub during an interrupted wait, which is over now.
+                let _ = watchdog::exit(cpu);
+            })?;
             let received = self.receive();
             // Neither EINTR nor a repeated park is a report. The watchdog's wait goes on, so a stub cannot
             // reset its charge.
