@@ -49,7 +49,7 @@ static void is_killed(const char *how)
 {
 	char text[64];
 
-	check_eq(window_wait(&w), -ESRCH);
+	check_eq(window_wait(&w), -ETIMEDOUT);
 	window_is_lost(&w);
 	check_eq(WTERMSIG(mm_reap(&w.mm)), SIGKILL);
 	snprintf(text, sizeof(text), "killed stub %d,", w.mm.pid);
@@ -58,15 +58,20 @@ static void is_killed(const char *how)
 		model_log_wait(model_log_lines() + 1);
 	check(strstr(model_log_text, how) != NULL);
 	check_eq(stats().kills, 1);
+	check_eq(stats().killed_watchdog, 1);
 	check_eq(stats().stalls, 1);
 	check_eq(stats().breaches, 0);
 }
 
 static void a_guest_that_does_not_report(void)
 {
+	char text[64];
+
 	start();
 	spin();
 	is_killed("spins");
+	snprintf(text, sizeof(text), " ms, budget %d ms\n", BUDGET_MS);
+	check(strstr(model_log_text, text) != NULL);
 	/* The wait is over, for the watchdog too. */
 	check_eq(seccomp_wd_exit(0), -EINVAL);
 }

@@ -449,6 +449,10 @@ struct stubguard_stats {
          * Stubs kept for another address space.
          */
         uint64_t recycled;
+        /**
+         * Of `kills`, those by the watchdog.
+         */
+        uint64_t killed_watchdog;
 };
 
 /**
@@ -950,7 +954,7 @@ int stubguard_stub_attach(struct stubguard_stub *stub,
  * again. The monitor's thread of that stub; waits as stubguard_stub_wait() does, a few microseconds.
  *
  * Returns 0; -EINVAL for NULL, or a stub that is not parked, or has done what honest code does not do;
- * -ENOSPC if `stubguard_config.pool_size` stubs are kept; -ESRCH, -EPROTO as stubguard_stub_wait();
+ * -ENOSPC if `stubguard_config.pool_size` stubs are kept; -ETIMEDOUT, -ESRCH, -EPROTO as stubguard_stub_wait();
  * -EOPNOTSUPP, -ENODEV as above. Then the caller ends it.
  */
 int stubguard_stub_put(struct stubguard_stub *stub,
@@ -1008,8 +1012,8 @@ int stubguard_stub_end(struct stubguard_stub *stub);
  *
  * Returns 0; -EINTR: a new stub has not parked yet, look around, and call it again; -EINVAL for bad arguments, or a stub
  * that has been resumed already; -E2BIG for a request with members that are not known: nothing has changed; -EPERM for a
- * batch that is not the guest's to run; -ESRCH if the stub is dead; -EPROTO if it has broken the protocol (a line has
- * said how); others as prlimit(2) and pidfd_open(2). After these the stub must be killed. -EOPNOTSUPP, -ENODEV as above.
+ * batch that is not the guest's to run; -ETIMEDOUT, -ESRCH, -EPROTO as stubguard_stub_wait(); others as prlimit(2) and
+ * pidfd_open(2). After these the stub must be killed. -EOPNOTSUPP, -ENODEV as above.
  * Series: patches 2, 3, 5.
  */
 int stubguard_stub_resume(struct stubguard_stub *stub,
@@ -1031,9 +1035,9 @@ int stubguard_stub_resume(struct stubguard_stub *stub,
  * signal whose handler does not restart calls interrupts the wait; a stub that does neither is killed by
  * the watchdog.
  *
- * Returns 0; -EINTR: look around, and call it again; -ESRCH if the stub is dead; -EPROTO if it has
- * broken the protocol (a line has said how): it must be killed (stubguard_kill_stub()); -EINVAL for bad
- * arguments, or a stub that was not resumed; -EOPNOTSUPP, -ENODEV as above.
+ * Returns 0; -EINTR: look around, and call it again; -ETIMEDOUT if the watchdog has killed the stub; -ESRCH if it is dead
+ * for another reason; -EPROTO if it has broken the protocol (a line has said how). After these it must be killed
+ * (stubguard_kill_stub()), unless it has ended. -EINVAL for bad arguments, or a stub that was not resumed; -EOPNOTSUPP, -ENODEV as above.
  */
 int stubguard_stub_wait(struct stubguard_stub *stub,
                         struct mm_id *mm_id,
@@ -1053,7 +1057,7 @@ int stubguard_stub_wait(struct stubguard_stub *stub,
  * registers those are left alone that the call's event has had: rip, rax, and the arguments. The monitor's thread of that
  * stub; it waits, for as long as it takes the stub to park.
  *
- * Returns 0; -EINVAL for bad arguments: nothing has changed; -ESRCH if the stub is dead; -EPROTO if it has not parked as
+ * Returns 0; -EINVAL for bad arguments: nothing has changed; -ETIMEDOUT, -ESRCH if the stub is dead; -EPROTO if it has not parked as
  * it must (a line has said so); others as pidfd_open(2): then it must be killed. -EOPNOTSUPP, -ENODEV as above.
  */
 int stubguard_stub_fetch(struct stubguard_stub *stub,

@@ -7,7 +7,7 @@ use super::code::{self, Head};
 use super::guest::{Guest, RAX, Target};
 use super::stub::{Limit, State};
 use crate::abi::{BatchCall, Event, STUBGUARD_CALLS_MAX, STUBGUARD_F_RECEIVE_ENDS};
-use crate::breach::{Breach, broken};
+use crate::breach::Breach;
 use crate::host::seccomp::{self, Answer, Notification, Pending};
 use crate::host::{pidfd, rlimit};
 use crate::listener::{self, Received};
@@ -32,6 +32,11 @@ pub struct Resume<'a> {
     pub guest: Option<Guest>,
     /// The CPU that waits, if it has to.
     pub cpu: c_int,
+}
+
+/// The watchdog's `ESRCH` is its own kill. Callers tell it from other deaths.
+fn by_watchdog(error: Errno) -> Errno {
+    if error == Errno::ESRCH { Errno::ETIMEDOUT } else { error }
 }
 
 impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
@@ -187,7 +192,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         };
         // Whichever signal the host has delivered first, the state is the same.
         if event.signal == 0 || event.again != 0 || event.notified != 0 {
-            return Err(broken(self.monitor.config, Breach::Park));
+            return Err(self.broken(&Breach::Park.number("signal", event.signal.into())));
         }
         Ok(())
     }
@@ -195,8 +200,8 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
     /// Waits until the stub parks.
     ///
     /// # Errors
-    /// `EINTR`: look around, and wait again. `ESRCH` if it is dead, `EPROTO` if it has broken the
-    /// protocol: it must be killed. `EINVAL` if it was not resumed.
+    /// `EINTR`: look around, and wait again. `ETIMEDOUT` if the watchdog has killed it, `ESRCH` if it is dead
+    /// otherwise, `EPROTO` if it has broken the protocol: it must be killed. `EINVAL` if it was not resumed.
     pub fn wait(&mut self, cpu: c_int, target: Option<&Target>) -> Result<Event> {
         self.stub.expect(&[State::Starting, State::Running, State::Syncing])?;
         if !self.knows(cpu) || (target.is_none() && self.stub.state == State::Running) {
@@ -225,7 +230,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
 
     pub(super) fn try_wait(&mut self, cpu: c_int, target: Option<&Target>) -> Result<Event> {
         for _ in 0..REPEATS_MAX {
-            watchdog::enter(cpu, self.stub.pid, self.stub.identity)?;
+            watchdog::enter(cpu, self.stub.pid, self.stub.identity).map_err(by_watchdog)?;
             let received = self.receive();
             // What is no report does not end the wait, however many come.
             let goes_on = match &received {
@@ -236,7 +241,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
                 match watchdog::exit(cpu) {
                     // EINVAL: another wait of this CPU, in an interrupt, has ended it. Nobody was killed.
                     Ok(()) | Err(Errno::EINVAL) => {}
-                    Err(error) => return Err(error),
+                    Err(error) => return Err(by_watchdog(error)),
                 }
             }
             let notification = received?;
@@ -245,7 +250,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
             }
             if !self.is_park(&notification) {
                 // No filter of ours lets anything else notify.
-                return Err(broken(self.monitor.config, Breach::Call));
+                return Err(self.broken(&Self::no_call(&notification)));
             }
             if let Some(event) = self.park(&notification, target)? {
                 return Ok(event);
