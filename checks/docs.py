@@ -111,6 +111,7 @@ def glue():
         text = re.sub(r"^[ \t]*#[ \t]*include[^\n]*", "", text, flags=re.M)
         text = without(text, r"\b__uml_setup", r"\bstatic_assert", r"\basm(?:\s+volatile)?", r"\b__attribute__")
         names += [(where, name) for name in re.findall(r'\*name = "(\w+)"', text) if not name.endswith("_")]
+        names += [(where, name) for name in re.findall(r'\{ "(\w+)", STUB_LOST_\w+ \}', text)]
         lines += [(where, line) for line in map(c_line, re.findall(rf"{STRING}(?:\s*{STRING})*", text)) if line]
     patch = "\n".join(
         line[1:] for line in (TOP / "uml/stubguard.patch").read_text().splitlines() if line.startswith("+")

@@ -188,6 +188,8 @@ pub struct Stats {
     pub kills: u64,
     /// Stubs kept for another mm.
     pub recycled: u64,
+    /// Of `kills`, those by the watchdog.
+    pub killed_watchdog: u64,
 }
 
 // ---- a stub's start

@@ -35,8 +35,10 @@ pub static RESYNCHRONISED: Counter = Counter::new();
 pub static BREACHES: Counter = Counter::new();
 /// Waits that the watchdog had to look at.
 pub static STALLS: Counter = Counter::new();
-/// Stubs killed by the watchdog or by the caller.
-pub static KILLS: Counter = Counter::new();
+/// Stubs killed by the watchdog.
+pub static KILLED_WATCHDOG: Counter = Counter::new();
+/// Stubs killed for the caller.
+pub static KILLED_CALLER: Counter = Counter::new();
 /// Stubs kept for another mm.
 pub static RECYCLED: Counter = Counter::new();
 
@@ -56,6 +58,7 @@ pub fn snapshot() -> Stats {
     for (value, counter) in denied.iter_mut().zip(&DENIED) {
         *value = counter.get();
     }
+    let killed_watchdog = KILLED_WATCHDOG.get();
     Stats {
         served: SERVED.get(),
         allowed: ALLOWED.get(),
@@ -63,7 +66,8 @@ pub fn snapshot() -> Stats {
         resynchronised: RESYNCHRONISED.get(),
         breaches: BREACHES.get(),
         stalls: STALLS.get(),
-        kills: KILLS.get(),
+        kills: killed_watchdog.saturating_add(KILLED_CALLER.get()),
         recycled: RECYCLED.get(),
+        killed_watchdog,
     }
 }

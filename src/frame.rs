@@ -4,7 +4,7 @@
 //!
 //! Layouts: `struct rt_sigframe`, `struct ucontext`, `struct _fpstate_64` of the host's UAPI.
 
-use crate::breach::Breach;
+use crate::breach::{Breach, Offence};
 use crate::config::Config;
 use crate::memory::StubData;
 
@@ -65,19 +65,18 @@ impl Frame {
     ///
     /// # Errors
     /// [`Breach::Frame`].
-    pub fn new(config: &Config, siginfo: u16, mcontext: u16) -> Result<Self, Breach> {
+    pub fn new(config: &Config, siginfo: u16, mcontext: u16) -> Result<Self, Offence> {
         let size = config.layout.sigstack_size;
         let inside = |start: u32, len: u32| {
             start.is_multiple_of(8) && start.checked_add(len).is_some_and(|end| end <= size)
         };
-        if inside(siginfo.into(), SIGINFO)
-            && u32::from(mcontext) >= UCONTEXT_TO_MCONTEXT
-            && inside(mcontext.into(), MCONTEXT)
-        {
-            Ok(Self { siginfo, mcontext })
-        } else {
-            Err(Breach::Frame)
+        if !inside(siginfo.into(), SIGINFO) {
+            return Err(Breach::Frame.number("siginfo", siginfo.into()));
         }
+        if u32::from(mcontext) < UCONTEXT_TO_MCONTEXT || !inside(mcontext.into(), MCONTEXT) {
+            return Err(Breach::Frame.number("context", mcontext.into()));
+        }
+        Ok(Self { siginfo, mcontext })
     }
 
     /// Returns the offset of its first byte on the signal stack. All of it lies between there and the stack's
@@ -92,14 +91,15 @@ impl Frame {
     ///
     /// # Errors
     /// [`Breach::FpState`].
-    pub fn fpstate(self, config: &Config, own: &StubData) -> Result<u32, Breach> {
-        self.sound_fpstate(config, own).ok_or(Breach::FpState)
+    pub fn fpstate(self, config: &Config, own: &StubData) -> Result<u32, Offence> {
+        let fpregs_at = config.layout.sigstack.checked_add(self.mcontext.into());
+        let fpregs_at = fpregs_at.and_then(|at| at.checked_add(MCONTEXT_FPREGS));
+        let fpregs = fpregs_at.and_then(|at| own.load(at)).unwrap_or(0);
+        self.sound_fpstate(config, own, fpregs).ok_or(Breach::FpState.address("at", fpregs))
     }
 
-    fn sound_fpstate(self, config: &Config, own: &StubData) -> Option<u32> {
+    fn sound_fpstate(self, config: &Config, own: &StubData, fpregs: u64) -> Option<u32> {
         let layout = &config.layout;
-        let fpregs_at = layout.sigstack.checked_add(self.mcontext.into())?.checked_add(MCONTEXT_FPREGS)?;
-        let fpregs: u64 = own.load(fpregs_at)?;
         let offset = u32::try_from(fpregs.checked_sub(config.stub_data_address(layout.sigstack))?).ok()?;
         let end = offset.checked_add(config.fp_size)?;
         if !offset.is_multiple_of(FP_ALIGN) || offset < self.start() || end > layout.sigstack_size {

@@ -16,7 +16,9 @@ impl Line {
     /// Begins a line with the prefix that all lines have.
     #[must_use]
     pub fn new() -> Self {
-        Self { text: [0; LINE], len: 0 }.str("stubguard: ")
+        let mut line = Self { text: [0; LINE], len: 0 };
+        line.str("stubguard: ");
+        line
     }
 
     fn byte(&mut self, byte: u8) {
@@ -28,26 +30,23 @@ impl Line {
     }
 
     /// Appends text.
-    #[must_use]
-    pub fn str(mut self, text: &str) -> Self {
+    pub fn str(&mut self, text: &str) -> &mut Self {
         text.bytes().for_each(|byte| self.byte(byte));
         self
     }
 
     /// Appends a number in decimal.
-    #[must_use]
-    pub fn num(self, value: i64) -> Self {
+    pub fn num(&mut self, value: i64) -> &mut Self {
         let sign = if value < 0 { "-" } else { "" };
         self.str(sign).digits(value.unsigned_abs(), 10)
     }
 
     /// Appends a number in hexadecimal.
-    #[must_use]
-    pub fn hex(self, value: u64) -> Self {
+    pub fn hex(&mut self, value: u64) -> &mut Self {
         self.str("0x").digits(value, 16)
     }
 
-    fn digits(mut self, mut value: u64, base: u64) -> Self {
+    fn digits(&mut self, mut value: u64, base: u64) -> &mut Self {
         let mut digits = [0u8; 20];
         let mut count = 0;
         for slot in &mut digits {
@@ -99,13 +98,17 @@ mod tests {
 
     #[test]
     fn numbers() {
-        let line = Line::new().num(0).str(" ").num(i64::MIN).str(" ").hex(u64::MAX).str(" ").num(42);
+        let mut line = Line::new();
+        line.num(0).str(" ").num(i64::MIN).str(" ").hex(u64::MAX).str(" ").num(42);
         assert_eq!(line.as_bytes(), b"stubguard: 0 -9223372036854775808 0xffffffffffffffff 42");
     }
 
     #[test]
     fn a_line_that_is_too_long_is_cut_and_still_ends() {
-        let line = (0..100).fold(Line::new(), |line, _| line.str("abcdef"));
+        let mut line = Line::new();
+        (0..100).for_each(|_| {
+            line.str("abcdef");
+        });
         assert_eq!(line.as_bytes().len(), super::LINE - 1);
         assert_eq!(line.text.last(), Some(&0));
     }

@@ -46,7 +46,7 @@ AT(stubguard_layout, arch_size, 64);
 AT(stubguard_layout, sigstack, 68);
 AT(stubguard_layout, sigstack_size, 72);
 
-ASSERT(sizeof(struct stubguard_stats) == 152 && _Alignof(struct stubguard_stats) == 8);
+ASSERT(sizeof(struct stubguard_stats) == 160 && _Alignof(struct stubguard_stats) == 8);
 AT(stubguard_stats, served, 0);
 AT(stubguard_stats, allowed, 8);
 AT(stubguard_stats, denied, 16);
@@ -55,6 +55,7 @@ AT(stubguard_stats, breaches, 120);
 AT(stubguard_stats, stalls, 128);
 AT(stubguard_stats, kills, 136);
 AT(stubguard_stats, recycled, 144);
+AT(stubguard_stats, killed_watchdog, 152);
 
 ASSERT(sizeof(struct stubguard_stub) == 256 && _Alignof(struct stubguard_stub) == 8);
 

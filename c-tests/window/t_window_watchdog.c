@@ -35,14 +35,16 @@ static void is_killed(const char *how)
 {
 	char text[64];
 
-	check_eq(window_wait(&w), -ESRCH);
+	check_eq(window_wait(&w), -ETIMEDOUT);
 	window_is_lost(&w);
 	check_eq(WTERMSIG(mm_reap(&w.mm)), SIGKILL);
 	snprintf(text, sizeof(text), "killed stub %d,", w.mm.pid);
 	/* First the kill, then the line. */
 	model_log_wait_for(text);
 	check(strstr(model_log_text, how) != NULL);
+	check(strstr(model_log_text, " ms, budget ") != NULL);
 	check_eq(stats().kills, 1);
+	check_eq(stats().killed_watchdog, 1);
 	check_eq(stats().stalls, 1);
 	check_eq(stats().breaches, 0);
 }

@@ -76,11 +76,13 @@ unsafe impl Sized for Config {
 
 /// Sends the start line. `asked`: whether the caller has asked for calls that notify.
 fn report(config: &Config, asked: bool, host: &Host) {
-    let list = |line: Line, there: bool| {
+    let list = |line: &mut Line, there: bool| {
         let mut names =
             NAMES.iter().filter(|(bit, _)| (host.features & bit != 0) == there).map(|(_, name)| *name);
-        let Some(first) = names.next() else { return line.str("nothing") };
-        names.fold(line.str(first), |line, name| line.str(", ").str(name))
+        line.str(names.next().unwrap_or("nothing"));
+        names.for_each(|name| {
+            line.str(", ").str(name);
+        });
     };
     let mode = if config.has(STUBGUARD_WINDOW) { "window" } else { "notify" };
     let calls = match host.outer_filter {
@@ -90,17 +92,18 @@ fn report(config: &Config, asked: bool, host: &Host) {
         Err(_) if asked => ", calls trap, not notify (/proc does not tell of outer seccomp filters)",
         _ => "",
     };
-    let line = Line::new().str(concat!(env!("CARGO_PKG_VERSION"), ", mode ")).str(mode).str(calls);
-    let mut line = list(line.str(": the host offers "), true);
-    line = list(line.str("; lacks "), false);
+    let mut line = Line::new();
+    line.str(concat!(env!("CARGO_PKG_VERSION"), ", mode ")).str(mode).str(calls);
+    list(line.str(": the host offers "), true);
+    list(line.str("; lacks "), false);
     if let Some((step, error)) = host.no_stub {
-        line = line.str("; no stub: ").str(step).str(" gives errno ").num(error as i64);
+        line.str("; no stub: ").str(step).str(" gives errno ").num(error as i64);
         if error == Errno::EBUSY && step == probe::NEW_LISTENER {
-            line = line.str(" (a sandbox around this process has one already)");
+            line.str(" (a sandbox around this process has one already)");
         }
     }
     if let Some(error) = host.no_watchdog {
-        line = line.str("; no watchdog: /proc gives errno ").num(error as i64);
+        line.str("; no watchdog: /proc gives errno ").num(error as i64);
     }
     let level = if host.no_stub.is_some() || host.no_watchdog.is_some() {
         STUBGUARD_LOG_WARNING
@@ -230,7 +233,7 @@ pub extern "C" fn stubguard_kill_stub(pid: c_int, identity: u64) -> c_int {
             return Err(Errno::EINVAL);
         }
         pidfd::kill_identified(pid, identity)?;
-        counters::KILLS.bump();
+        counters::KILLED_CALLER.bump();
         Ok(())
     })
 }
@@ -243,7 +246,7 @@ const _: () = {
     assert!(offset_of!(Config, log) == 48);
     assert!(offset_of!(Config, layout) == 56);
     assert!(size_of::<Layout>() == 76);
-    assert!(size_of::<Stats>() == 152 && align_of::<Stats>() == 8);
+    assert!(size_of::<Stats>() == 160 && align_of::<Stats>() == 8);
     assert!(offset_of!(Stats, denied) == 16);
     assert!(offset_of!(Stats, resynchronised) == 112);
     assert!(size_of::<LogFn>() == size_of::<*const c_void>());

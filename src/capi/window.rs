@@ -187,7 +187,7 @@ pub unsafe extern "C" fn stubguard_stub_attach(stub: *mut StubRecord, pid: c_int
 /// - 0;
 /// - -EINVAL: bad arguments, a stub that is not parked, or one that has done what honest code does not do;
 /// - -ENOSPC: `stubguard_config.pool_size` stubs are kept already;
-/// - -ESRCH, -EPROTO: as stubguard_stub_wait();
+/// - -ETIMEDOUT, -ESRCH, -EPROTO: as stubguard_stub_wait();
 /// - -EOPNOTSUPP in notify mode; -ENODEV before stubguard_init().
 ///
 /// On failure the caller ends the stub.
@@ -394,7 +394,8 @@ unsafe fn memory(pointer: *mut c_void, size: u32) -> Result<StubData> {
 /// - -EINVAL: bad arguments, or the stub was resumed already. Nothing has changed;
 /// - -E2BIG: the request has members that this library does not know. Nothing has changed;
 /// - -EOPNOTSUPP in notify mode; -ENODEV before stubguard_init();
-/// - -EPERM: the batch has a call that the policy denies; -ESRCH: the stub is dead; -EPROTO: it has broken
+/// - -EPERM: the batch has a call that the policy denies; -ETIMEDOUT: the watchdog has killed the stub;
+///   -ESRCH: it is dead; -EPROTO: it has broken
 ///   the protocol (a log line has said how); others as prlimit(2) and pidfd_open(2). After any of these kill
 ///   the stub.
 ///
@@ -465,7 +466,7 @@ pub unsafe extern "C" fn stubguard_stub_resume(
 /// Returns
 /// - 0;
 /// - -EINTR: handle other events, then call again;
-/// - -ESRCH: the stub is dead;
+/// - -ETIMEDOUT: the watchdog has killed the stub; -ESRCH: it is dead for another reason;
 /// - -EPROTO: the stub has broken the protocol (a log line has said how): kill it (stubguard_kill_stub());
 /// - -EINVAL: bad arguments, or the stub was not resumed (a new one may be waited for, until it parks: its
 ///   registers are its own program's);
@@ -522,7 +523,7 @@ pub unsafe extern "C" fn stubguard_stub_wait(
 /// - 0;
 /// - -EINVAL: bad arguments. Nothing has changed;
 /// - -EOPNOTSUPP in notify mode; -ENODEV before stubguard_init();
-/// - -ESRCH: the stub is dead; -EPROTO: it has not parked as it must (a log line has said so); others as
+/// - -ETIMEDOUT: the watchdog has killed the stub; -ESRCH: it is dead; -EPROTO: it has not parked as it must (a log line has said so); others as
 ///   pidfd_open(2). After any of these kill the stub.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn stubguard_stub_fetch(

@@ -17,7 +17,7 @@
 //! | `arch_data`                | written              | not read |
 //! | futex                      | not written          | not read: the caller hands over by it |
 
-use crate::breach::{Breach, MAX_ERRNO, SIGNALS, broken};
+use crate::breach::{Breach, MAX_ERRNO, Offence, SIGNALS, broken};
 use crate::config::Config;
 use crate::frame::Frame;
 use crate::memory::StubData;
@@ -73,30 +73,31 @@ impl Hand<'_> {
         if calls > self.config.layout.calls_max {
             return Err(Errno::EINVAL);
         }
-        self.try_collect(calls).map_err(|breach| broken(self.config, breach))
+        self.try_collect(calls).map_err(|offence| broken(self.config, 0, &offence))
     }
 
-    fn try_collect(&self, calls: u32) -> core::result::Result<(), Breach> {
+    fn try_collect(&self, calls: u32) -> core::result::Result<(), Offence> {
         let layout = &self.config.layout;
         let batch_only = self.own.load::<i16>(layout.restart_wait).is_none_or(|wait| wait != 0);
 
-        let signal: i32 = self.shared.load(layout.signal).ok_or(Breach::Signal)?;
+        let signal: i32 = self.shared.load(layout.signal).unwrap_or(0);
         if !SIGNALS.contains(&signal) || (batch_only && signal != libc::SIGSYS) {
-            return Err(Breach::Signal);
+            return Err(Breach::Signal.number("signal", signal.into()));
         }
-        let (err, done) = self.batch_result(calls).ok_or(Breach::Error)?;
+        let (err, done) = self.batch_result(calls)?;
 
         // If no guest has run, there is no new frame: the copy keeps its frame.
         if !batch_only && err == 0 {
-            let load = |offset| self.shared.load::<u16>(offset).ok_or(Breach::Frame);
-            let frame = Frame::new(self.config, load(layout.si_offset)?, load(layout.mctx_offset)?)?;
+            let load = |offset| self.shared.load::<u16>(offset).unwrap_or(0);
+            let frame = Frame::new(self.config, load(layout.si_offset), load(layout.mctx_offset))?;
+            let offence = Breach::Frame.number("context", frame.mcontext.into());
             let start = frame.start();
-            let at = layout.sigstack.checked_add(start).ok_or(Breach::Frame)?;
-            let len = layout.sigstack_size.checked_sub(start).ok_or(Breach::Frame)?;
-            self.shared.copy_to(&self.own, at, len).ok_or(Breach::Frame)?;
+            let at = layout.sigstack.checked_add(start).ok_or(offence)?;
+            let len = layout.sigstack_size.checked_sub(start).ok_or(offence)?;
+            self.shared.copy_to(&self.own, at, len).ok_or(offence)?;
             frame.fpstate(self.config, &self.own)?;
-            self.own.store(layout.si_offset, frame.siginfo).ok_or(Breach::Frame)?;
-            self.own.store(layout.mctx_offset, frame.mcontext).ok_or(Breach::Frame)?;
+            self.own.store(layout.si_offset, frame.siginfo).ok_or(offence)?;
+            self.own.store(layout.mctx_offset, frame.mcontext).ok_or(offence)?;
         }
         let store = || {
             self.own.store(layout.signal, signal)?;
@@ -104,20 +105,24 @@ impl Hand<'_> {
             self.own.store(layout.calls_len, done)?;
             self.own.store(layout.restart_wait, 0i16)
         };
-        store().ok_or(Breach::Error)
+        store().ok_or(Breach::Error.number("error", err))
     }
 
     /// Returns the error that ended the batch, and how many calls were done before; 0 and 0 if there was no
     /// error.
-    fn batch_result(&self, calls: u32) -> Option<(i64, i32)> {
-        let err: i64 = self.shared.load(self.config.layout.err)?;
+    fn batch_result(&self, calls: u32) -> core::result::Result<(i64, i32), Offence> {
+        let err: i64 = self.shared.load(self.config.layout.err).unwrap_or(1);
         if err == 0 {
-            return Some((0, 0));
+            return Ok((0, 0));
         }
-        let done: i32 = self.shared.load(self.config.layout.calls_len)?;
-        let known = (MAX_ERRNO.saturating_neg()..0).contains(&err);
-        let inside = u32::try_from(done).is_ok_and(|done| done < calls);
-        (known && inside).then_some((err, done))
+        if !(MAX_ERRNO.saturating_neg()..0).contains(&err) {
+            return Err(Breach::Error.number("error", err));
+        }
+        let done: i32 = self.shared.load(self.config.layout.calls_len).unwrap_or(-1);
+        if !u32::try_from(done).is_ok_and(|done| done < calls) {
+            return Err(Breach::Error.number("calls done", done.into()));
+        }
+        Ok((err, done))
     }
 }
 

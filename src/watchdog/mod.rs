@@ -217,13 +217,13 @@ fn watch(config: &Config, slot: &Slot, seen: Option<Seen>) -> Option<Seen> {
         counters::STALLS.bump();
     }
     if verdict.kill {
-        kill(config, slot, &wait, &look);
+        kill(config, slot, &wait, &look, seen.account.charged_ns());
         return None;
     }
     Some(seen)
 }
 
-fn kill(config: &Config, slot: &Slot, wait: &Wait, look: &Look) {
+fn kill(config: &Config, slot: &Slot, wait: &Wait, look: &Look, charged_ns: u64) {
     // First the process, by a number that stays its own; then the right to kill it; then the kill.
     let Ok(process) = pidfd::open_identified(wait.stub.pid, wait.stub.identity) else { return };
     if !slot.condemn(wait) {
@@ -241,12 +241,16 @@ fn kill(config: &Config, slot: &Slot, wait: &Wait, look: &Look) {
             .send(config.log, STUBGUARD_LOG_ERR);
         return;
     }
-    counters::KILLS.bump();
+    counters::KILLED_WATCHDOG.bump();
     Line::new()
         .str("killed stub ")
         .num(wait.stub.pid.into())
         .str(if look.stub == Doing::Sleeping { ", which sleeps" } else { ", which spins" })
-        .str(" and does not report back (SIGALRM blocked?)")
+        .str(" and does not report back (SIGALRM blocked?): charged ")
+        .num((charged_ns / 1_000_000).cast_signed())
+        .str(" ms, budget ")
+        .num(config.watchdog_budget_ms.into())
+        .str(" ms")
         .send(config.log, STUBGUARD_LOG_WARNING);
 }
 

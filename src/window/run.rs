@@ -8,7 +8,7 @@ use super::code::{self, Head};
 use super::guest::{Guest, RAX, Target};
 use super::stub::{Limit, State};
 use crate::abi::{BatchCall, Event, STUBGUARD_CALLS_MAX, STUBGUARD_F_RECEIVE_ENDS};
-use crate::breach::{Breach, broken};
+use crate::breach::Breach;
 use crate::host::seccomp::{self, Answer, Notification, Pending};
 use crate::host::{pidfd, rlimit};
 use crate::listener::{self, Received};
@@ -35,6 +35,11 @@ pub struct Resume<'a> {
     pub guest: Option<Guest>,
     /// The CPU that waits, if a wait is needed.
     pub cpu: c_int,
+}
+
+/// The watchdog's `ESRCH` is its own kill. Callers tell it from other deaths.
+fn by_watchdog(error: Errno) -> Errno {
+    if error == Errno::ESRCH { Errno::ETIMEDOUT } else { error }
 }
 
 impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
@@ -199,7 +204,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         };
         // If another signal was delivered first, the registers are the same.
         if event.signal == 0 || event.again != 0 || event.notified != 0 {
-            return Err(broken(self.monitor.config, Breach::Park));
+            return Err(self.broken(&Breach::Park.number("signal", event.signal.into())));
         }
         Ok(())
     }
@@ -207,8 +212,9 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
     /// Waits until the stub parks or its guest's call notifies. Stores the guest's state in `target`.
     ///
     /// # Errors
-    /// `EINTR`: handle other events, then wait again. `ESRCH` if the stub is dead, `EPROTO` if it has broken
-    /// the protocol: kill it. `EINVAL` if it was not resumed, or for bad arguments.
+    /// `EINTR`: handle other events, then wait again. `ETIMEDOUT` if the watchdog has killed the stub, `ESRCH` if
+    /// it is dead for another reason, `EPROTO` if it has broken the protocol: kill it. `EINVAL` if it was not
+    /// resumed, or for bad arguments.
     pub fn wait(&mut self, cpu: c_int, target: Option<&Target>) -> Result<Event> {
         self.stub.expect(&[State::Starting, State::Running, State::Syncing])?;
         if !self.knows(cpu) || (target.is_none() && self.stub.state == State::Running) {
@@ -237,9 +243,10 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
 
     pub(super) fn try_wait(&mut self, cpu: c_int, target: Option<&Target>) -> Result<Event> {
         for _ in 0..REPEATS_MAX {
-            watchdog::enter(cpu, self.stub.pid, self.stub.identity).inspect_err(|_| {
+            watchdog::enter(cpu, self.stub.pid, self.stub.identity).map_err(|error| {
                 // The watchdog has killed this stub during an interrupted wait, which is over now.
                 let _ = watchdog::exit(cpu);
+                by_watchdog(error)
             })?;
             let received = self.receive();
             // Neither EINTR nor a repeated park is a report. The watchdog's wait goes on, so a stub cannot
@@ -253,7 +260,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
                     // EINVAL: a wait in an interrupt handler of this CPU has ended it already. Nobody was
                     // killed.
                     Ok(()) | Err(Errno::EINVAL) => {}
-                    Err(error) => return Err(error),
+                    Err(error) => return Err(by_watchdog(error)),
                 }
             }
             let notification = received?;
@@ -262,7 +269,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
             }
             if !self.is_park(&notification) {
                 // Our filters let nothing else notify.
-                return Err(broken(self.monitor.config, Breach::Call));
+                return Err(self.broken(&Self::no_call(&notification)));
             }
             if let Some(event) = self.park(&notification, target)? {
                 return Ok(event);

@@ -104,7 +104,8 @@ impl World {
 
     fn judge(&mut self, arguments: [u64; 3]) -> core::result::Result<Event, Breach> {
         let target = self.target();
-        self.run(&mut |_, _, _| true, |parked| parked.judge(arguments, Some(&target)))
+        let judged = self.run(&mut |_, _, _| true, |parked| parked.judge(arguments, Some(&target)));
+        judged.map_err(|offence| offence.breach)
     }
 
     /// A park by a signal whose frame is where the first one was.
@@ -1136,7 +1137,9 @@ fn of_a_guests_call_the_host_has_captured_some_registers() {
 fn the_rest_of_a_call_is_a_frame_right_behind_it() {
     let rest = |world: &mut World, signal: u64| {
         let target = Target { siginfo: None, rest: true, ..world.target() };
-        world.run(&mut |_, _, _| true, |parked| parked.judge([signal, SIGINFO, UCONTEXT], Some(&target)))
+        world
+            .run(&mut |_, _, _| true, |parked| parked.judge([signal, SIGINFO, UCONTEXT], Some(&target)))
+            .map_err(|offence| offence.breach)
     };
     for (word, index) in registers() {
         let mut world = World::with_calls(State::Running);

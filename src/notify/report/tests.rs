@@ -41,7 +41,7 @@ impl Both {
     }
 
     fn collect(&mut self, calls: u32) -> core::result::Result<(), Breach> {
-        self.hand().try_collect(calls)
+        self.hand().try_collect(calls).map_err(|offence| offence.breach)
     }
 }
 

@@ -19,6 +19,8 @@
  * the guest waits for the host's CPUs (own_time() of uml/common.sh). Without one
  * the guest's clock has to do, so that a busy host may spoil a verdict.
  *
+ * HOSTILE_PIDS: if set, each process of the attack says its pid first.
+ *
  * An attack ends with one line on stdout and an exit code:
  *
  *	BLOCKED what was seen		0
@@ -144,12 +146,22 @@ static void on_stall(int sig)
 	_exit(0);
 }
 
+/* HOSTILE_PIDS: each process says its pid, so that the kernel's lines can be compared */
+static void say_pid(void)
+{
+	if (getenv("HOSTILE_PIDS")) {
+		printf("pid %d\n", getpid());
+		fflush(stdout);
+	}
+}
+
 int in_child(void (*fn)(void *), void *arg)
 {
 	int status;
 	pid_t pid = fork();
 
 	if (pid == 0) {
+		say_pid();
 		fn(arg);
 		_exit(0);
 	}
@@ -321,6 +333,7 @@ static void run_attack(const struct attack *attack)
 		conclude(INCONCLUSIVE, "fork: %s", strerror(errno));
 	if (pid == 0) {
 		setpgid(0, 0);
+		say_pid();
 		find_stub();
 		attack->run();
 		_exit(3);

@@ -25,6 +25,7 @@ struct stub_data;
  * @stub:	Window mode: the library's record, which has all that is not here
  * @listener:	The fd of the filter's listener, or -1; in window mode only until
  *		the library has it
+ * @pid:	The pid that a stub had which is lost
  * @identity:	Notify mode: what tells the stub from a later process with its pid
  * @calls:	Notify mode: how many calls of the batch are published
  * @pending:	Notify mode: how many of these are not answered yet
@@ -39,6 +40,10 @@ struct stub_data;
  * @dropping:	All mappings are being dropped
  * @futile:	How often in a row the host has refused a mapping although the
  *		stub had next to nothing mapped
+ * @end:	Who has ended the stub: STUB_LOST_*, or 0
+ * @reaped:	The same by the host's word, when SIGCHLD has reaped it
+ * @value:	The signal, exit status or error that goes with it
+ * @error:	Notify mode: why the stub is lost, as a negative error; 0 if not known
  *
  * It is in the private copy of the stub data. In struct mm_id, which is included
  * everywhere, a change of it would cost a rebuild of the whole kernel.
@@ -47,6 +52,7 @@ struct stub_guard {
 	unsigned long shared;
 	void *stub;
 	int listener;
+	int pid;
 	unsigned long long identity;
 	int calls;
 	int pending;
@@ -59,6 +65,21 @@ struct stub_guard {
 	unsigned char dropped;
 	unsigned char dropping;
 	unsigned char futile;
+	unsigned char end;
+	unsigned char reaped;
+	int value;
+	int error;
+};
+
+/* Who has ended a stub that is lost */
+enum {
+	STUB_LOST_FILTER = 1,	/* a seccomp filter: its own, or one around UML */
+	STUB_LOST_PROTOCOL,	/* the kernel, as it broke the protocol */
+	STUB_LOST_WATCHDOG,
+	STUB_LOST_HOST,		/* a signal, or the host does not say */
+	STUB_LOST_KERNEL,	/* the kernel, as the host or the library refused a call */
+	STUB_LOST_EXITED,	/* it has ended by itself */
+	STUB_LOST_ENDS,
 };
 
 /**
@@ -112,6 +133,8 @@ void stub_guard_free(struct mm_id *id);
 void *stub_guard_shared(struct mm_id *id);
 int stub_guard_wrprotect(struct mm_id *id, unsigned long virt);
 void stub_guard_fetch(struct uml_pt_regs *regs);
+int stub_guard_reap_child(int *status);
+void stub_guard_reaped(struct mm_id *id, int status);
 
 /*
  * For arch/um's host side: os-Linux/start_up.c, os-Linux/skas/process.c
@@ -135,6 +158,7 @@ int stub_guard_abort(struct mm_id *id);
  */
 int stub_guard_may_print(const char *func);
 void stub_guard_print_dropped(int pid, unsigned int mapped);
+void stub_guard_print_lost(int pid, int end, int value);
 int stub_guard_is_watched(void);
 int stub_guard_is_shared(struct mm_id *id);
 int stub_guard_is_stale(void);
@@ -210,6 +234,13 @@ static inline int stub_guard_wrprotect(struct mm_id *id, unsigned long virt)
 }
 
 static inline void stub_guard_fetch(struct uml_pt_regs *regs)
+{
+}
+
+/* A macro, as os_reap_child() is declared elsewhere */
+#define stub_guard_reap_child(status)	((void)(status), os_reap_child())
+
+static inline void stub_guard_reaped(struct mm_id *id, int status)
 {
 }
 

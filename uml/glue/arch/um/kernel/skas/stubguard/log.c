@@ -10,6 +10,7 @@
 #include <linux/ratelimit.h>
 #include <linux/sched.h>
 
+#include <stub-guard.h>
 #include <stub-data.h>
 
 /**
@@ -44,4 +45,45 @@ void stub_guard_print_dropped(int pid, unsigned int mapped)
 	if (__ratelimit(&lines))
 		pr_warn("stubguard: stub %d of %s (%d): the host has refused a mapping after %u (ENOMEM): all are dropped, and page faults bring them back. If that is slow, raise vm.max_map_count or the limit on memory.\n",
 			pid, current->comm, task_pid_nr(current), mapped);
+}
+
+/**
+ * stub_guard_print_lost() - Say who has ended the stub of the current task
+ * @pid:	The stub's
+ * @end:	STUB_LOST_*
+ * @value:	The signal, exit status or error that goes with it; 0 if not known
+ */
+void stub_guard_print_lost(int pid, int end, int value)
+{
+	const char *comm = current->comm;
+	int task = task_pid_nr(current);
+
+	if (!stub_guard_may_print(__func__))
+		return;
+
+	switch (end) {
+	case STUB_LOST_FILTER:
+		pr_err("stubguard: stub %d of %s (%d) is lost: killed by the filter (SIGSYS)\n",
+		       pid, comm, task);
+		break;
+	case STUB_LOST_PROTOCOL:
+		pr_err("stubguard: stub %d of %s (%d) is lost: it broke the protocol\n",
+		       pid, comm, task);
+		break;
+	case STUB_LOST_WATCHDOG:
+		pr_err("stubguard: stub %d of %s (%d) is lost: killed by the watchdog\n",
+		       pid, comm, task);
+		break;
+	case STUB_LOST_HOST:
+		pr_err("stubguard: stub %d of %s (%d) is lost: killed by the host (signal %d)\n",
+		       pid, comm, task, value);
+		break;
+	case STUB_LOST_EXITED:
+		pr_err("stubguard: stub %d of %s (%d) is lost: it ended by itself (status %d)\n",
+		       pid, comm, task, value);
+		break;
+	default:
+		pr_err("stubguard: stub %d of %s (%d) is lost: killed by the kernel (err = %d)\n",
+		       pid, comm, task, value);
+	}
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * The guard of seccomp stubs, host side: what /proc/stubguard shows, which are the
- * library's counters and the number of drops (see mappings.c).
+ * library's counters, the number of drops (see mappings.c), and by whom stubs were
+ * lost (see lost.c).
  */
 
 #include <errno.h>
@@ -11,8 +12,8 @@
 #include "internal.h"
 
 /**
- * os_stub_guard_counter() - One of the library's counters, or how often all
- *			     mappings of a stub were dropped
+ * os_stub_guard_counter() - One of the library's counters, how often all mappings
+ *			     of a stub were dropped, or how many stubs were lost
  * @index:	Which, counted from 0
  * @name:	Where to store its name
  * @reason:	Where to store what else tells it from others of that name, or ""
@@ -35,7 +36,19 @@ int os_stub_guard_counter(unsigned int index, const char **name,
 		COUNTER(stalls),
 		COUNTER(kills),
 		COUNTER(recycled),
+		COUNTER(killed_watchdog),
 #undef COUNTER
+	};
+	/* The library counts the watchdog's kills */
+	static const struct {
+		const char *name;
+		int end;
+	} ends[] = {
+		{ "killed_filter", STUB_LOST_FILTER },
+		{ "killed_protocol", STUB_LOST_PROTOCOL },
+		{ "killed_host", STUB_LOST_HOST },
+		{ "killed_kernel", STUB_LOST_KERNEL },
+		{ "exited", STUB_LOST_EXITED },
 	};
 	struct stubguard_stats stats;
 
@@ -46,6 +59,15 @@ int os_stub_guard_counter(unsigned int index, const char **name,
 	if (index == ARRAY_SIZE(counters) + STUBGUARD_DENIALS) {
 		*name = "dropped";
 		*value = __atomic_load_n(&stub_guard_drops, __ATOMIC_RELAXED);
+		return 0;
+	}
+	if (index > ARRAY_SIZE(counters) + STUBGUARD_DENIALS) {
+		index -= ARRAY_SIZE(counters) + STUBGUARD_DENIALS + 1;
+		if (index >= ARRAY_SIZE(ends))
+			return -ENOENT;
+		*name = ends[index].name;
+		*value = __atomic_load_n(&stub_guard_lost[ends[index].end],
+					 __ATOMIC_RELAXED);
 		return 0;
 	}
 	if (index < ARRAY_SIZE(counters)) {

@@ -53,22 +53,6 @@ void os_stub_guard_detach(struct mm_id *id)
 	guard->listener = -1;
 }
 
-/* Stops the watch of a stub, and kills it, unless its pid is another process's */
-void stub_guard_kill(struct mm_id *id)
-{
-	uint64_t identity = stub_guard_parked ?
-		stub_guard_info(parked(id)).identity : stub_guard(id)->identity;
-
-	/* It has been attached */
-	if (identity) {
-		stub_guard_pin();
-		seccomp_wd_exit(uml_curr_cpu());
-		stub_guard_unpin();
-		if (id->pid > 0)
-			stubguard_kill_stub(id->pid, identity);
-	}
-}
-
 /**
  * stub_guard_take() - Take a kept stub for a new address space
  * @id:		The new address space

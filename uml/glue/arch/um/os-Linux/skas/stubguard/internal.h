@@ -58,8 +58,13 @@ void stub_guard_leave(struct stub_guard *guard);
 int stub_guard_lives(struct stubguard_stub *stub);
 /* end.c: returns what the library knows of it; all 0 if there is no record */
 struct stubguard_stub_info stub_guard_info(struct stubguard_stub *stub);
-/* end.c: kills it */
-void stub_guard_kill(struct mm_id *id);
+
+/* lost.c: makes sure that a stub is dead, notes and counts who has ended it */
+void stub_guard_kill(struct mm_id *id, int error);
+/* lost.c: says who has ended the stub of the current task */
+void stub_guard_print_end(struct mm_id *id);
+/* lost.c: how many were lost in each way */
+extern unsigned long long stub_guard_lost[STUB_LOST_ENDS];
 
 /* mappings.c: how often all mappings of a stub were dropped */
 extern unsigned long long stub_guard_drops;

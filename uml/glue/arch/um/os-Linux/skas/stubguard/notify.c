@@ -51,9 +51,11 @@ int stub_guard_publish(struct mm_id *id)
 				 guard->calls);
 }
 
-/* As a system call of the C library fails */
-static int fail(int error)
+/* As a system call of the C library fails. If it is not to be tried again, it is noted. */
+static int fail(struct mm_id *id, int error)
 {
+	if (error != EINTR && error != EAGAIN)
+		stub_guard(id)->error = -error;
 	errno = error;
 	return -1;
 }
@@ -69,8 +71,8 @@ static int look_around(struct mm_id *id)
 
 	if (waitid(P_PID, id->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
 	    info.si_signo)
-		return fail(ESRCH);
-	return fail(EINTR);
+		return fail(id, ESRCH);
+	return fail(id, EINTR);
 }
 
 /**
@@ -106,12 +108,13 @@ int stub_guard_wait(struct mm_id *id, unsigned int *futex)
 		if (waitid(P_PID, id->pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0 &&
 		    errno == ECHILD)
 			id->pid = -1;
-		return fail(EINTR);
+		return fail(id, EINTR);
 	}
 
 	ret = seccomp_wd_enter(uml_curr_cpu(), id->pid, guard->identity);
+	/* That one is its own kill */
 	if (ret < 0)
-		return fail(-ret);
+		return fail(id, ret == -ESRCH ? ETIMEDOUT : -ret);
 
 	if (guard->pending > 0) {
 		ret = seccomp_serve_stub_syscalls(id, guard->listener,
@@ -121,10 +124,10 @@ int stub_guard_wait(struct mm_id *id, unsigned int *futex)
 		if (ret == 0 || ret == -EINTR)
 			return look_around(id);
 		if (ret < 0)
-			return fail(-ret);
+			return fail(id, -ret);
 		guard->pending -= ret;
 		if (guard->pending > 0)
-			return fail(EINTR);
+			return fail(id, EINTR);
 	}
 
 	ret = syscall(__NR_futex, futex, FUTEX_WAIT, FUTEX_IN_CHILD, &slice,
@@ -134,7 +137,7 @@ int stub_guard_wait(struct mm_id *id, unsigned int *futex)
 		ret = seccomp_notify_drain(id, guard->listener);
 		if (ret == 0 || ret == -EINTR)
 			return look_around(id);
-		return fail(ret < 0 ? -ret : EINTR);
+		return fail(id, ret < 0 ? -ret : EINTR);
 	}
 
 	return ret;
@@ -159,7 +162,7 @@ int stub_guard_collect(struct mm_id *id)
 	ret = 0;
 	if (guard->listener >= 0 &&
 	    seccomp_wd_exit(uml_curr_cpu()) == -ESRCH)
-		ret = -ESRCH;
+		ret = -ETIMEDOUT;
 	if (ret == 0)
 		ret = stubguard_collect((void *)guard->shared,
 					(void *)id->stack, guard->calls);
@@ -167,8 +170,10 @@ int stub_guard_collect(struct mm_id *id)
 	if (ret == 0)
 		stub_guard_leave(guard);
 	stub_guard_print_log();
-	if (ret < 0)
+	if (ret < 0) {
+		guard->error = ret;
 		return ret;
+	}
 
 	if (own->err) {
 		long err = own->err;
@@ -208,7 +213,7 @@ int stub_guard_abort(struct mm_id *id)
 	if (!stub_guard_on)
 		return 0;
 
-	stub_guard_kill(id);
+	stub_guard_kill(id, stub_guard(id)->error);
 	stub_guard_leave(stub_guard(id));
 	stub_guard_print_log();
 
@@ -220,7 +225,9 @@ int stub_guard_abort(struct mm_id *id)
 	}
 
 	/* Otherwise the process's other threads wait for the turnstile forever */
-	if (current_mm_id() == id)
+	if (current_mm_id() == id) {
+		stub_guard_print_end(id);
 		exit_turnstile(id);
+	}
 	return 0;
 }

@@ -118,6 +118,7 @@ int stub_guard_fetch_regs(struct mm_id *id, const struct uml_pt_regs *regs)
 void stub_guard_fetch(struct uml_pt_regs *regs)
 {
 	struct mm_id *id = stub_guard_parked ? current_mm_id() : NULL;
+	int ret;
 
 	if (!id || stubguard_stub_caller(parked(id)) != (uint64_t *)regs->gp)
 		return;
@@ -125,8 +126,9 @@ void stub_guard_fetch(struct uml_pt_regs *regs)
 	/* Another thread may need the stub before we have the turnstile */
 	enter_turnstile(id);
 	stub_guard_pin();
-	if (stub_guard_fetch_regs(id, regs) < 0)
-		stub_guard_kill(id);
+	ret = stub_guard_fetch_regs(id, regs);
+	if (ret < 0)
+		stub_guard_kill(id, ret);
 	stub_guard_unpin();
 	exit_turnstile(id);
 	stub_guard_print_log();
@@ -193,7 +195,7 @@ void stub_guard_sync(struct mm_id *id)
 	own->restart_wait = 0;
 	own->err = 0;
 	if (ret < 0) {
-		stub_guard_kill(id);
+		stub_guard_kill(id, ret);
 		own->err = -ESRCH;
 		own->syscall_data_len = 0;
 	} else if (event.error) {
@@ -270,10 +272,8 @@ int stub_guard_run(struct mm_id *id, struct uml_pt_regs *regs, void *siginfo)
 		syscall_stub_dump_error(id);
 	}
 	if (ret < 0) {
-		if (stub_guard_may_print(__func__))
-			printk(UM_KERN_ERR "%s : stub is lost, pid = %d, err = %d\n",
-			       __func__, id->pid, ret);
-		stub_guard_kill(id);
+		stub_guard_kill(id, ret);
+		stub_guard_print_end(id);
 		stub_guard_leave(stub_guard(id));
 		/* Otherwise the process's other threads wait for the turnstile forever */
 		exit_turnstile(id);
