@@ -307,7 +307,7 @@ static void a_kept_stub_has_forgotten(void)
 	w.mm.pte_count = 0;
 	window_set_up(&w);
 	/* A batch, so that nothing is learnt from the last call. */
-	queue_one();
+	mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
 	check_eq(notifies(0), 1);
 }
 
