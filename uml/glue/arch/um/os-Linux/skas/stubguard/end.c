@@ -37,6 +37,12 @@ struct stubguard_stub_info stub_guard_info(struct stubguard_stub *stub)
 	return info;
 }
 
+uint64_t stub_guard_identity(struct mm_id *id)
+{
+	return stub_guard_parked ? stub_guard_info(parked(id)).identity :
+				   stub_guard(id)->identity;
+}
+
 /**
  * os_stub_guard_detach() - Close the listener of a stub that has ended
  * @id:		The stub

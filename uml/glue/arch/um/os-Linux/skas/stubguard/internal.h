@@ -58,6 +58,8 @@ void stub_guard_leave(struct stub_guard *guard);
 int stub_guard_lives(struct stubguard_stub *stub);
 /* end.c: returns what the library knows of it; all 0 if there is no record */
 struct stubguard_stub_info stub_guard_info(struct stubguard_stub *stub);
+/* end.c: returns what tells its process from a later one with its pid; 0 before it is attached */
+uint64_t stub_guard_identity(struct mm_id *id);
 
 /* lost.c: makes sure that a stub is dead, notes and counts who has ended it */
 void stub_guard_kill(struct mm_id *id, int error);

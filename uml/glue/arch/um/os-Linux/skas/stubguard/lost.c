@@ -97,8 +97,7 @@ static int look_at_end(struct mm_id *id, int tries, int *value)
 void stub_guard_kill(struct mm_id *id, int error)
 {
 	struct stub_guard *guard = stub_guard(id);
-	uint64_t identity = stub_guard_parked ?
-		stub_guard_info(parked(id)).identity : guard->identity;
+	uint64_t identity = stub_guard_identity(id);
 	int ended, end, value = 0, pid = id->pid;
 
 	/* It has not been attached */

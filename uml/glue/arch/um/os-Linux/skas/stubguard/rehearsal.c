@@ -108,8 +108,7 @@ int __init os_stub_guard_rehearse(struct mm_id *id, struct uml_pt_regs *regs,
  */
 int __init os_stub_guard_rehearse_kill(struct mm_id *id)
 {
-	uint64_t identity = stub_guard_parked ?
-		stub_guard_info(parked(id)).identity : stub_guard(id)->identity;
+	uint64_t identity = stub_guard_identity(id);
 	int ret, pid = id->pid;
 	siginfo_t info;
 
