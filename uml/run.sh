@@ -56,6 +56,22 @@ declare -A known_open=(
 
 guest_log() { printf '%s' "$log_dir/run-$1.log"; }
 
+# failed WHAT GUEST...: the ends of these guests' logs are shown at the end
+failed() {
+	local guest
+	failures+=("$1")
+	shift
+	for guest; do suspects[$guest]=1; done
+}
+
+show_suspects() {
+	local guest
+	for guest in "${!suspects[@]}"; do
+		printf '\n--- end of %s:\n' "$(short "$(guest_log "$guest")")"
+		tail -n 15 "$(guest_log "$guest")" | tr -d '\r'
+	done
+}
+
 # The guest's first process. /proc and a tmpfs are all it needs besides the host's files.
 write_init() {
 	local name=$1 tmp=$run_dir/tmp
@@ -174,7 +190,7 @@ run_workloads() {
 	case " $workloads " in *' fdcount '*) serve_fdcount "$name" ;; esac
 	wait_for_line "$name" 'reboot: Power down' || true
 	finish_guest "$name"
-	[ "$which" != guarded ] || audited "$(guest_log "$name")" || failures+=("oracle after the workloads")
+	[ "$which" != guarded ] || audited "$(guest_log "$name")" || failed "oracle after the workloads" "$name"
 	say "workloads, $which: done, $((SECONDS - start)) s"
 }
 
@@ -206,7 +222,7 @@ work_row() {
 		same=DIFFERENT
 	fi
 	case $result in failed*) same=FAILED ;; esac
-	[ "$same" = same ] || failures+=("workload $name")
+	[ "$same" = same ] || failed "workload $name" workloads-guarded workloads-unguarded
 	printf '%-11s | %9s | %9s | %5s | %s\n' "$name" "${t1:-?} ms" "${t2:-?} ms" \
 		"$(awk -v a="${t1:-0}" -v b="${t2:-0}" 'BEGIN { if (a > 0) printf "%.2f", b / a; else print "?" }')" "$same"
 }
@@ -221,7 +237,7 @@ fd_row() {
 			read -r before after <"$run_dir/workloads-$which.fds"
 		text+=("${before:-?} > ${after:-?}")
 		if [ "$which" = guarded ] && { [ -z "$after" ] || [ "$after" -gt $((before + 2 * ncpus)) ]; }; then
-			failures+=("workload fdcount")
+			failed "workload fdcount" workloads-guarded
 		fi
 	done
 	printf '%-11s | %9s | %9s |       | %s\n' fdcount "${text[@]}" "fds before and after 5000 processes"
@@ -304,8 +320,8 @@ judge() {
 	fi
 	[ "$word" != SKIPPED ] || skipped=$((skipped + 1))
 	case $word in
-	BLOCKED | OPEN | SKIPPED) audited "$(guest_log "$1-$2")" || failures+=("oracle after $1 on $2") ;;
-	*) failures+=("attack $1 on $2") ;;
+	BLOCKED | OPEN | SKIPPED) audited "$(guest_log "$1-$2")" || failed "oracle after $1 on $2" "$1-$2" ;;
+	*) failed "attack $1 on $2" "$1-$2" ;;
 	esac
 }
 
@@ -340,6 +356,7 @@ attack_table() {
 
 start=$SECONDS
 failures=() open=() skipped=0
+declare -A suspects=()
 mkdir -p "$log_dir"
 rm -f "$log_dir"/run-*-guarded.log
 run_dir=$(mktemp -d "$cache_dir/run.XXXXXX")
@@ -361,6 +378,7 @@ mode=$(guard_mode)
 printf '\n'
 say "all of it took $((SECONDS - start)) s"
 if [ "${#failures[@]}" -gt 0 ]; then
+	show_suspects
 	printf 'run.sh: FAILED: %s\n' "$(IFS=,; printf '%s' "${failures[*]}")" >&2
 	exit 1
 fi

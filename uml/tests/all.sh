@@ -169,6 +169,11 @@ fuzzed() {
 	return "$fuzzing"
 }
 
+# reasons LOG: what a table or a TAP stream in it says of what is wrong
+reasons() {
+	grep -aE '^not ok|DIFFERENT|FAILED|BREACHED|INCONCLUSIVE' "$1" | grep -av ' unguarded  *BREACHED' | head -n 20 || true
+}
+
 case ${1:-all} in
 all) test_all ;;
 more) test_more ;;
@@ -178,9 +183,10 @@ esac
 printf '\n'
 cut -f 1 "$results"
 printf '%-41s %5d s\n\n' "all" $((SECONDS - start))
-while IFS=$'\t' read -r _ name log; do
-	printf 'FAILED: %s. The end of its log:\n' "$name"
-	[ -z "$log" ] || tail -n 20 "$log" | sed 's/^/      /'
+while IFS=$'\t' read -r name log; do
+	printf 'FAILED: %s. The end of its log (%s):\n' "${name%% FAILED*}" "${log:-none}"
+	[ -z "$log" ] || tail -n 40 "$log"
+	[ -z "$log" ] || reasons "$log"
 	printf '\n'
 done < <(grep FAILED "$results")
 failed=$(grep -c FAILED "$results") || true
