@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# Measurements, included by the Makefile at the top. What is chosen by variables (ROUNDS, MODES, PEERS, ROWS, BENCH_CPUS,
-# BENCH_OUT; N and MEM) stands at the top of bench.py, scale.py and build.py; KVER and FIXES as in uml/uml.mk.
+# Measurements, included by the Makefile at the top. bench.py, scale.py and build.py describe their variables (ROUNDS, MODES,
+# PEERS, ROWS, BENCH_CPUS, BENCH_OUT, N, MEM) at their tops. KVER and FIXES: see uml/uml.mk.
 
 .PHONY: bench bench-scale bench-build
 

@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the guard costs: the same operations in guests of several kernels and modes, side by side.
+"""What the guard costs: times the same operations in guests of several kernels and modes, side by side.
 
 bench.py UNGUARDED GUARDED   two UML kernels; `make bench` builds them
 
 ROUNDS     boots of each mode (7); the guests of a round take turns, row by row
 MODES      unguarded ptrace notify window (all)
 PEERS      more kernels: "NAME=/path/to/linux[,BOOT-ARGUMENT=VALUE...] ..."
-ROWS       what to measure (all that guest.c has)
+ROWS       the rows of guest.c to measure (all)
 BENCH_CPUS "1": everything on one host CPU; "all": where the host puts it (both)
 BENCH_OUT  folder for bench.json and bench.svg (build/bench)
 
-Fails if something could not be measured, but for modes that the kernels do not have.
+Fails if a row could not be measured, except in modes that a kernel lacks.
 """
 
 import os
@@ -30,16 +30,16 @@ from guests import Bench, modes, number, origin, present, say, table, words, wri
 
 CPUS = {"1": "one host CPU (pinned)", "all": "all host CPUs (not pinned)"}
 
-# Seconds; a row that takes 100 says so itself.
+# Seconds; guest.c itself ends a row after 100.
 STUCK = 150
-# Fewer samples say nothing of their spread.
+# Fewer samples have no useful spread.
 SAMPLES_LEAST = 3
-# Neighbours that are that far apart: the samples are of two kinds.
+# If two neighbouring samples differ by this factor, the samples are of two kinds.
 GAP = 1.5
 
 
 def pin(cpus, allowed):
-    """What this process may use, and so all that it starts."""
+    """Sets the CPUs of this process and of its children."""
     os.sched_setaffinity(0, {max(allowed)} if cpus == "1" else allowed)
 
 
@@ -47,18 +47,18 @@ def pin(cpus, allowed):
 
 
 class Round:
-    """A guest of each mode, all at once. They take turns, row by row: the host's speed changes from one second to the next."""
+    """A guest of each mode, all at once. They take turns, row by row, as the host's speed changes from second to second."""
 
     def __init__(self, places, chosen, rows):
         self.places, self.chosen, self.rows = places, chosen, rows
         self.lines = SimpleQueue()
-        # What a mode has last said of itself; None when it has ended.
+        # The last line of each mode's guest; None after its end.
         self.last = {mode.name: "" for mode in chosen}
         self.times = {row: {} for row in rows}
         self.failures = {row: {} for row in rows}
 
     def guest(self, mode):
-        """In a thread of its own. Returns why it has failed, if so."""
+        """Boots a guest, in a thread of its own. Returns why it has failed, or None."""
         place = self.places[mode.name]
         shutil.rmtree(place.dir / "go", ignore_errors=True)
         (place.dir / "go").mkdir()
@@ -70,7 +70,7 @@ class Round:
             self.lines.put((mode.name, None))
 
     def wait(self, name, pattern):
-        """Until a mode has said that; None if it never will."""
+        """Waits for a line of a mode's guest; None if the guest has ended."""
         while self.last[name] is not None:
             if match := re.match(pattern, self.last[name]):
                 return match
@@ -95,7 +95,7 @@ class Round:
             self.failures[row][name] = said[5] if said[4] == "failed" else f"skipped: {said[5]}"
 
     def run(self, first):
-        """The first turn of each row is that of another mode. Returns times and failures by row and mode."""
+        """Runs all rows; each begins with another mode. Returns times and failures by row and mode."""
         names = [mode.name for mode in self.chosen]
         with ThreadPoolExecutor(len(names)) as threads:
             guests = {mode.name: threads.submit(self.guest, mode) for mode in self.chosen}
@@ -117,7 +117,7 @@ class Round:
 
 
 def measure(places, chosen, rows, rounds, what):
-    """Samples, one of each round, and failures, by row and mode."""
+    """Returns samples, one of each round, and failures, by row and mode."""
     samples = {row: {mode.name: [] for mode in chosen} for row in rows}
     failures = {row: {} for row in rows}
     for n in range(rounds):
@@ -134,7 +134,7 @@ def measure(places, chosen, rows, rounds, what):
 
 
 def kinds(values):
-    """Sorted; in two parts if they are of two kinds."""
+    """The sorted values, in two parts if they are of two kinds."""
     values = sorted(values)
     gap, at = max(((b / a, i) for i, (a, b) in enumerate(zip(values, values[1:]), 1)), default=(1, 0))
     return [values] if gap < GAP else [values[:at], values[at:]]
@@ -146,7 +146,7 @@ def middle(values):
 
 
 def figures(samples, base):
-    """What a table shows of the samples of a row, by mode: median, and the median of the rounds' ratios to the base."""
+    """The cells of a row, by mode: the median, and the median of the rounds' ratios to the base."""
     found = {}
     for name, values in samples.items():
         if values:
@@ -161,7 +161,7 @@ def figures(samples, base):
 
 
 def geometric_means(rows, names, base):
-    """Of the rows that a mode has a ratio in; and the same for each round by itself."""
+    """Geometric means of a mode's ratios: of all rounds, and of each round."""
     means = {}
     for name in names:
         both = [(row[name], row[base]) for row in rows.values() if "ratio" in row.get(name, {})]
@@ -193,7 +193,7 @@ def show_ratio(one):
 
 
 def show_spread(values):
-    """From least to most; or, if there are two kinds of samples, both and how many there are of each."""
+    """The range; or, if there are two kinds of samples, both and how many there are of each."""
     parts = kinds(values)
     if len(values) == 1:
         return show_time(values[0])
@@ -262,7 +262,7 @@ def main():
         for cpus in cpu_settings:
             pin(cpus, allowed)
             samples, failures = measure(places, chosen, rows, rounds, CPUS[cpus])
-            # What failed in one round is shown as failed, and its other rounds do not count.
+            # A row that failed in one round is shown as failed.
             for row, why in failures.items():
                 for name in why:
                     del samples[row][name]

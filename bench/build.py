@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""A real build in a guest, from configuration to objects, with and without the guard: wall time, and the same objects.
+"""Times a real build in a guest, from configuration to objects, with and without the guard. The objects must be the same.
 
-build.py UNGUARDED GUARDED TREE   two UML kernels, and a kernel's sources; `make bench-build` has them
+build.py UNGUARDED GUARDED TREE   two UML kernels, and a kernel's sources; `make bench-build` provides them
 
 ROUNDS     boots of each mode, in turns (3)
 MODES      unguarded ptrace notify window (unguarded window)
@@ -32,7 +32,7 @@ class Builder(Place):
         self.command = f"'{shutil.copy(HERE / 'build.sh', self.dir)}'"
 
     def build(self, mode, cpus, mem):
-        """Milliseconds, and what was built."""
+        """Returns milliseconds, and the objects' number and hash."""
         lines, failure = self.boot(mode, f"'{self.tree}' {cpus}", limit=LIMIT, mem=mem, cpus=cpus)
         log = "\n".join(lines)
         took, objects = re.search(r"^time build (\d+)$", log, re.M), re.search(r"^objects (\d+ \w+)$", log, re.M)

@@ -1,17 +1,17 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# build.sh TREE JOBS: in a guest, builds a part of a kernel from its sources, as anybody would
+# build.sh TREE JOBS: builds a part of a kernel from its sources, in a guest
 #
-# Prints `time build MILLISECONDS` and `objects NUMBER HASH`, which is the same wherever it is built.
+# Prints `time build MILLISECONDS`, and `objects NUMBER HASH`, which must be the same in each guest.
 set -eu
 
 tree=$1 jobs=$2 obj=$TMPDIR/obj
 now() { awk '{ printf "%d", $1 * 1000 }' /proc/uptime; }
 kernel() { make -s -C "$tree" O="$obj" ARCH=um KBUILD_BUILD_TIMESTAMP=@0 "$@" </dev/null; }
 
-# hostfs forgets a file that nobody has open any more, and would read the compiler anew for each file: one waits for
-# its input, all the time.
+# hostfs forgets a file that nobody has open, and would read the compiler again for each file. So one compiler waits for
+# its input all the time.
 mkfifo "$TMPDIR/input"
 gcc -pipe -c -o "$TMPDIR/nothing.o" -x c - <"$TMPDIR/input" &
 exec 3>"$TMPDIR/input"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The host's system calls for one operation of a guest, counted by strace."""
+"""Counts the host's system calls for one operation of a guest, by strace."""
 
 import re
 import shutil
@@ -7,7 +7,7 @@ from collections import Counter
 
 from guests import say, table
 
-# Enough operations that the timer's ticks, which are counted too, hardly matter.
+# So many operations that the calls of timer ticks hardly matter.
 ROWS = {"syscall": 2000, "fault-write": 1024, "churn16": 200, "fork": 50}
 
 # guest.c makes this call before and after.
@@ -15,12 +15,12 @@ MARK = "getpgid(%d" % 0x5741524B
 
 
 def read_trace(path):
-    """Calls between the marks: of the kernel, and of the stubs."""
+    """Counts the calls between the marks: of the kernel, and of the stubs."""
     stubs, calls, marks = set(), [], 0
     with open(path, errors="replace") as trace:
         first = None
         for line in trace:
-            # A call that another process interrupts has a second line, "PID <... NAME resumed>".
+            # If strace splits a call, its second line is "PID <... NAME resumed>".
             match = re.match(r"(\d+) +((\w+)\(\S*)", line)
             if not match:
                 continue
@@ -30,7 +30,7 @@ def read_trace(path):
                 marks += 1
             elif marks == 1:
                 calls.append((pid, name))
-            # The kernel's threads and the stubs are its children; the stubs are programs of their own.
+            # The kernel's children are threads and stubs; only stubs execute a program.
             if name in ("execve", "execveat") and pid != first:
                 stubs.add(pid)
     if marks != 2:
@@ -56,7 +56,7 @@ def count(place, chosen, rows):
             # strace cannot trace what UML traces.
             if mode.runs_as == "ptrace":
                 continue
-            # -DD: the kernel stays the child that boot.sh knows, and strace is not killed along with it.
+            # -DD: the kernel stays boot.sh's child, and strace is not killed with it.
             strace = f"strace -DD -f -qq -s 0 -o '{trace}'"
             _, failure = place.boot(mode, f"--count {row} {operations}", limit=120, wrapper=strace)
             found = None if failure else read_trace(trace)

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * guest - what is measured, inside the guest
+ * guest - the measured operations, run in the guest
  *
  *	gcc -O2 -static -pthread -Wall -Wextra -Werror -o guest guest.c
- *	guest --list		names of the rows, and what one operation is
- *	guest --time GO ROW...	`ready ROW` for each, and when there is a file GO/ROW
+ *	guest --list		names of the rows, each with a description of one operation
+ *	guest --time GO ROW...	for each: `ready ROW`, waits for a file GO/ROW, then
  *				`time ROW OPERATIONS NANOSECONDS`
  *	guest --count ROW N	N operations between two marks, for a tracer
  *	guest --live N GO	N processes that pause; see live()
@@ -43,7 +43,7 @@
 #define MARK		0x5741524bUL		/* as bench/calls.py has it */
 
 /* ------------------------------------------------------------------------
- * The clock: it runs while a row runs, but for what the row leaves out
+ * The clock: runs while a row runs, except for parts that the row leaves out
  */
 
 static uint64_t elapsed, started;
@@ -66,7 +66,7 @@ static void clock_off(void)
 	elapsed += now() - started;
 }
 
-/* The host makes it. */
+/* Waits for a file of the host. */
 static void wait_for_file(const char *dir, const char *name)
 {
 	char path[256];
@@ -77,7 +77,7 @@ static void wait_for_file(const char *dir, const char *name)
 }
 
 /* ------------------------------------------------------------------------
- * What several rows need
+ * Helpers of several rows
  */
 
 static void *map_pages(size_t pages, int flags, int fd)
@@ -142,10 +142,9 @@ static void run_program(char *const argv[])
 }
 
 /*
- * Somebody else runs it too, as they do the shell and libc on most systems, and
- * waits for input. hostfs forgets a file that nobody has open any more, and would
- * read all of it anew for each exec: nearly half of the host calls, and not what a
- * row is about.
+ * Keeps a process of the program running, as most systems do of the shell and libc.
+ * hostfs forgets a file that nobody has open, and would read all of it again for each
+ * exec: nearly half of the host calls, which no row shall measure.
  */
 static void keep_running(char *const argv[])
 {
@@ -163,7 +162,7 @@ static void keep_running(char *const argv[])
 		err(1, "%s", argv[0]);
 	}
 	close(input[0]);
-	/* No other child may keep it from its end, which is ours. */
+	/* Only this process has the other end: at its end the program ends. */
 	if (fcntl(input[1], F_SETFD, FD_CLOEXEC))
 		err(1, "FD_CLOEXEC");
 }
@@ -194,7 +193,7 @@ static void null_call(unsigned long n)
 		syscall(SYS_getppid);
 }
 
-/* Faults come in groups; mapping and unmapping a group is not in the time. */
+/* Faults come in groups; the time leaves out mapping and unmapping of a group. */
 #define GROUP		256UL
 
 static void faults(unsigned long n, int flags, int fd, bool before,
@@ -222,7 +221,7 @@ static void touch_to_read(volatile char *p, size_t pages)
 	read_pages(p, pages);
 }
 
-/* Of the zero page: a file's pages would be mapped sixteen at a time. */
+/* The zero page: a file's pages would be mapped sixteen at a time. */
 static void fault_read(unsigned long n)
 {
 	faults(n, MAP_PRIVATE | MAP_ANONYMOUS, -1, false, touch_to_read);
@@ -271,8 +270,8 @@ static void churn_256(unsigned long n)
 }
 
 /*
- * Of many areas, as what it takes depends on which pages the kernel has for one:
- * those that happen to follow one another are one call of the stub's.
+ * Many areas, since the cost depends on an area's frames: consecutive ones need one
+ * call of the stub.
  */
 static void protect(unsigned long n)
 {
@@ -282,7 +281,7 @@ static void protect(unsigned long n)
 	for (i = 0; i < ARRAY_SIZE(p); i++) {
 		p[i] = map_pages(17, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 		write_pages(p[i], 16);
-		/* else the areas would become one */
+		/* so that the areas do not merge */
 		if (mprotect(p[i] + 16 * PAGE, PAGE, PROT_NONE))
 			err(1, "mprotect");
 	}
@@ -349,7 +348,7 @@ static void pipe_pingpong(unsigned long n)
 	close(back[1]);
 }
 
-/* Whose turn it is: 0 or 1. Both threads go the same number of turns. */
+/* The thread whose turn it is: 0 or 1. Both have the same number of turns. */
 static _Atomic unsigned int turn;
 
 static void take_turns(unsigned int me, unsigned long n)
@@ -412,7 +411,7 @@ static const struct row {
 	const char *name;
 	void (*run)(unsigned long n);
 	const char *operation;
-	const char *(*missing)(void);	/* why it cannot be measured, if so */
+	const char *(*missing)(void);	/* why it cannot be measured, or NULL */
 } rows[] = {
 	{ "syscall", null_call, "getppid()", NULL },
 	{ "fault-read", fault_read, "a page of anonymous memory, read", NULL },
@@ -454,7 +453,7 @@ static uint64_t run_row(const struct row *row, unsigned long n)
 	return elapsed;
 }
 
-/* As many operations as make one sample; files and code are warm by then. */
+/* Finds the number of operations of a sample, which also warms files and code, and times it. */
 static void time_row(const struct row *row)
 {
 	const char *why = row->missing ? row->missing() : NULL;
@@ -476,7 +475,7 @@ static void time_row(const struct row *row)
 	printf("time %s %lu %llu\n", row->name, n, (unsigned long long)ns);
 }
 
-/* In a process of its own: a row that crashes or hangs is not the end. */
+/* Runs a row in a process of its own, as it may crash or hang. */
 static void try_row(const char *name)
 {
 	const struct row *row = find_row(name);
@@ -515,20 +514,20 @@ static unsigned long long free_memory(void)
 	return kib;
 }
 
-/* Say what there is now, and wait until the host has looked at it. */
+/* Says the state, and waits until the host has looked at it. */
 static void halt(const char *go, const char *name)
 {
 	printf("%s %llu\n", name, free_memory());
 	wait_for_file(go, name);
 }
 
-/* Halts before there are any, beside @n that pause, and after more have ended. */
+/* Halts before there are processes, beside @n that pause, and after they have ended. */
 static void live(unsigned long n, const char *go)
 {
 	unsigned long i;
 	uint64_t ns;
 
-	fork_wait(FORKS);	/* what the first ones allocate stays */
+	fork_wait(FORKS);	/* the kernel keeps what the first ones allocate */
 	halt(go, "before");
 	for (i = 0; i < n; i++) {
 		pid_t pid = fork();
@@ -565,7 +564,7 @@ int main(int argc, char **argv)
 		unsigned long n = strtoul(argv[3], NULL, 10);
 
 		run_row(row, 1);
-		/* A call that nobody makes, so a tracer can see it. */
+		/* A call that no other code makes, for a tracer. */
 		syscall(SYS_getpgid, MARK);
 		row->run(n);
 		syscall(SYS_getpgid, MARK);

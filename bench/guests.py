@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Guests to measure in, with the programs that are measured there; and tables."""
+"""Guests with the measured programs, and tables."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from guest import Place, die, look, modes, number, origin, raise_limit, say, wor
 
 
 class Bench(Place):
-    """One whose guests run guest.c."""
+    """A place whose guests run guest.c."""
 
     def __init__(self):
         super().__init__()
@@ -22,13 +22,13 @@ class Bench(Place):
         self.exports = {"STATIC": self.dir / "static", "DYNAMIC": self.dir / "dynamic", "SOURCE": HERE / "guest.c"}
 
     def operations(self):
-        """All rows that the guests' program has, with what one operation is."""
+        """All rows of the guests' program, each with a description of one operation."""
         out = subprocess.run([self.program, "--list"], check=True, capture_output=True, text=True).stdout
         return dict(line.split(" ", 1) for line in out.splitlines())
 
 
 def present(place, chosen):
-    """Boots each mode once: those that are what they are called, and why the others are missing."""
+    """Boots each mode once. Returns the modes that run as their names say, and why the others are missing."""
     missing = {}
     for mode in chosen:
         _, failure = place.boot(mode, "--list", limit=20)
@@ -39,7 +39,7 @@ def present(place, chosen):
 
 
 def table(header, rows):
-    """Columns as wide as they have to be, the first one to the left."""
+    """A table with columns of the needed width, the first one left-aligned."""
     cells = [header, *rows]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     for n, row in enumerate(cells):

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* nothing - the program that is executed, static or dynamic; with an argument it stays until its input ends */
+/* nothing - the program that rows execute, static or dynamic; with an argument it waits for the end of its input */
 #include <unistd.h>
 
 int main(int argc, char *argv[])

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""What many processes of a guest cost the host: file descriptors, memory, and time for one more.
+"""What many processes of a guest cost the host: fds, memory, and the time of one more fork.
 
 scale.py UNGUARDED GUARDED   two UML kernels; `make bench-scale` builds them
 
-N          how many processes are alive (1 100 1000 5000)
+N          numbers of live processes (1 100 1000 5000)
 ROUNDS     boots for each number and mode, in turns (3)
 MODES, PEERS, BENCH_OUT as for bench.py; without MODES: unguarded notify window
 MEM        a guest's memory in MiB (3072)
@@ -17,7 +17,7 @@ import sys
 
 from guests import Bench, die, look, modes, number, origin, present, raise_limit, say, table, write_json
 
-# Of each figure: its name in the table, how it is shown, what it is.
+# Each figure's name in the table, its format, and its meaning.
 COLUMNS = {
     "stubs": ("stubs", ".0f", "processes of the host that came with them"),
     "fds": ("host fds", ".2f", "descriptors that the guest's kernel has on the host, for each process"),
@@ -29,7 +29,7 @@ COLUMNS = {
 
 
 def boot(place, mode, n, mem):
-    """One guest with n processes; the figures of COLUMNS and how many stubs came, or why there are none."""
+    """Boots one guest with n processes. Returns the figures of COLUMNS and the number of new stubs, or why there are none."""
     go = place.dir / "go"
     go.mkdir()
     looks, forks = {}, []
@@ -71,7 +71,7 @@ def main():
     chosen = modes(["unguarded", "notify", "window"])
     limit = raise_limit()
     say(f"descriptors that a kernel may have: {limit}")
-    # Pinned: on several CPUs a fork takes one of two times, see bench.py.
+    # On one CPU: on several ones a fork takes one of two times, see bench.py.
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
     with Bench() as place:

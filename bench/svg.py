@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""bench.json as a picture: for each row a bar by mode, from 1 to the ratio."""
+"""Draws bench.json: for each row a bar by mode, from 1 to the ratio."""
 
 import math
 from html import escape
@@ -16,7 +16,7 @@ def text(x, y, content, anchor="start", size=11, more=""):
 
 
 def bars_of(setting, modes):
-    """By row and mode: ratio, the least and most of its range, whether it is sure. The last row is the geometric mean."""
+    """By row and mode: the ratio, the ends of its range, whether it is sure. The last row is the geometric mean."""
     rows = {}
     for name, row in setting["rows"].items():
         rows[name] = {}
@@ -32,7 +32,7 @@ def bars_of(setting, modes):
 
 
 def axis(rows):
-    """Powers of two around all that a panel shows, and where a ratio is on that scale."""
+    """The powers of two around a panel's ratios, and a function that places a ratio between them."""
     ratios = [ratio for row in rows.values() for bar in row.values() for ratio in bar[:3]]
     low = min(math.floor(math.log2(min(ratios, default=1))), -1)
     high = max(math.ceil(math.log2(max(ratios, default=1))), 1)

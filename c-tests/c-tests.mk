@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# The C harness: each t_*.c is built in both forms. common/ has the harness itself and what holds in both modes.
+# The C harness: each t_*.c is built in both forms. common/ has the harness itself and the tests of both modes.
 # CC, BUILD; C_TEST_JOBS: how many programs run at a time.
 
 C_TEST_SRC := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
@@ -12,11 +12,10 @@ C_TEST_JOBS ?= 2
 # Sanitizers, for compiling and linking; see the target sanitize.
 C_TEST_SANITIZE ?=
 
-# Kernel objects have hidden visibility, and so have these. Fortified functions would not be the
-# ones that host.c defines.
+# Hidden visibility, as in the kernel. Without fortified functions, which would bypass those of host.c.
 C_TEST_CFLAGS := -std=c11 -D_GNU_SOURCE -U_FORTIFY_SOURCE -O2 -g -Wall -Wextra -Werror \
 	-Wmissing-prototypes -Wstrict-prototypes -Wvla -fvisibility=hidden $(C_TEST_SANITIZE) -I$(BUILD)/include $(addprefix -I,$(C_TEST_FOLDERS))
-# It is copied to another address: nothing outside of it may be needed.
+# This code is copied to another address, so it must not need anything outside.
 C_TEST_STUB_CFLAGS := -ffreestanding -fno-stack-protector -fcf-protection=none -fno-asynchronous-unwind-tables
 
 .PHONY: c-test c-test-programs

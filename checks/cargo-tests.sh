@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash
 #
-# What loom.sh, miri.sh and tsan.sh share. Sourced, never run.
+# A function that loom.sh, miri.sh and sanitizer.sh share. Sourced, never run.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
-# cargo_tests NAME LEAST PATTERN WHAT CARGO-ARGUMENTS...: runs cargo, and wants LEAST tests of that name at least to have
-# run and passed, as a filter that matches nothing passes, too. BAD: what the output must not have.
+# cargo_tests NAME LEAST PATTERN WHAT CARGO-ARGUMENTS...: runs cargo. At least LEAST tests of that name must have passed,
+# since cargo also succeeds if no test matches. BAD: text that the output must not have.
 cargo_tests() {
 	local name=$1 least=$2 pattern=$3 what=$4 log tests status=0
 	shift 4

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# Quality that is checked, not promised. Each check prints one line, and what is wrong before it.
+# Each check prints one line, and before it what is wrong.
 
 CHECKS := symbols panics stack header versions unsafe circles licences install docs lint loom
 
@@ -7,7 +7,7 @@ CHECKS := symbols panics stack header versions unsafe circles licences install d
 
 check: $(addprefix check-,$(CHECKS))
 
-# VMLINUX: kernels to compare names with; default: those that have been built here.
+# VMLINUX: kernels to compare names with; default: those that were built here.
 check-symbols: lib
 	@python3 -B checks/symbols.py $(VMLINUX)
 
@@ -36,7 +36,7 @@ check-licences:
 check-install: lib
 	@+CC='$(CC)' MAKE='$(MAKE)' checks/install.sh
 
-# docs/troubleshooting.md has each line and counter; links lead somewhere.
+# docs/troubleshooting.md has each line and counter; no link is broken.
 check-docs:
 	@python3 -B checks/docs.py
 
@@ -46,10 +46,10 @@ check-lint:
 check-loom:
 	@checks/loom.sh
 
-# Some minutes each, so none of them is a part of `make check`.
+# These take minutes, so they are not a part of `make check`.
 .PHONY: mutants sanitize fuzz miri tsan asan
 
-# SECONDS: for each target; `make test` has 180. The corpus is fuzz/corpus; MERGE=1 adds to it what is new.
+# SECONDS: for each target; `make test` uses 180. The corpus is fuzz/corpus; MERGE=1 adds new inputs to it.
 fuzz:
 	@SECONDS_EACH='$(SECONDS)' checks/fuzz.sh
 
@@ -65,7 +65,7 @@ asan:
 mutants:
 	@python3 -B checks/mutants.py
 
-# The harness itself, which writes to memory at fixed addresses that AddressSanitizer wants for itself.
+# Not AddressSanitizer, which needs the fixed addresses at which the harness has its memory.
 sanitize: lib
 	@$(MAKE) --no-print-directory c-test BUILD=$(BUILD)/sanitize \
 		C_TEST_SANITIZE='-fsanitize=undefined -fno-sanitize-recover=all'

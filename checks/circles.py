@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""Do the files of src/ depend on each other in a circle? A file that does cannot be read by itself.
+"""No files of src/ depend on each other in a circle: each can be read after those that it depends on.
 
-A file depends on each module that it names by a path from `crate::` or `super::`, tests and comments not counted.
+A file depends on each module that it names by a path from `crate::` or `super::`. Tests and comments do not count.
 """
 
 import re
@@ -19,7 +19,7 @@ def module(path):
 
 
 def code(path):
-    """The text without comments and without what only tests see."""
+    """The text without comments and tests."""
     text = re.sub(r"(?m)^\s*//.*$", "", path.read_text())
     return re.sub(r"(?ms)^#\[cfg\(test\)\].*?^(?:\}|.*;)$", "", text)
 
@@ -68,7 +68,7 @@ def dependencies(modules, name, path):
 
 
 def circles(graph):
-    """Tarjan's: the groups of modules that reach each other."""
+    """The groups of modules that reach each other (Tarjan's algorithm)."""
     order, low, stack, groups = {}, {}, [], []
 
     def visit(node):

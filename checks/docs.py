@@ -2,9 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """docs/troubleshooting.md has each line that the library and the glue can print, and each counter of /proc/stubguard.
 
-A line is what the sources have as text: its variable parts stand for anything. It must be found in `code` of that page, in
-the first cell of a table's row.
-Also: each link in a document, and each page of docs/ that a source names, leads to something that exists.
+A line's text comes from the sources; its variable parts match anything. It must be in `code` in the first cell of a table's
+row. Also: the target of each link in a document, and each page of docs/ that a source names, exists.
 """
 
 import re
@@ -13,11 +12,11 @@ import subprocess
 from elf import TOP, Report
 
 PAGE = "docs/troubleshooting.md"
-# Its lines are for uml/audit.py, not for people: docs/audit.md.
+# Their lines are for uml/audit.py: docs/audit.md.
 NOT_A_LOG = {"stubguard_audit.c", "audit.c"}
-# Any text, for what a line has in this place.
+# Matches any text.
 ANY = "\0"
-# Here a line begins: nothing may stand before.
+# The line begins here: no text may come before.
 BEGIN = "\1"
 
 STRING = r'"(?:\\.|[^"\\])*"'
@@ -25,7 +24,7 @@ report = Report("docs")
 
 
 def between(text, start):
-    """What is in the parentheses that open at `start`, and where they end. Strings may have parentheses, too."""
+    """The text in the parentheses that open at `start`, and its end. Parentheses in strings do not count."""
     depth = 0
     for match in re.compile(rf"{STRING}|'\\?.'|[()]").finditer(text, start):
         depth += {"(": 1, ")": -1}.get(match[0], 0)
@@ -35,7 +34,7 @@ def between(text, start):
 
 
 def without(text, *starts):
-    """The text without these calls: each start ends before its parenthesis."""
+    """The text without these calls. `starts`: patterns of a call up to its parenthesis."""
     for start in starts:
         while match := re.search(rf"{start}\s*(?=\()", text):
             text = text[: match.start()] + text[between(text, match.end())[1] :]
@@ -43,7 +42,7 @@ def without(text, *starts):
 
 
 def code_only(text):
-    """Without comments; strings stay."""
+    """The text without comments; strings stay."""
     return re.sub(rf"({STRING})|//[^\n]*|/\*.*?\*/", lambda m: m[1] or " ", text, flags=re.S)
 
 
@@ -67,7 +66,7 @@ def rust_sources():
 
 
 def chains(text):
-    """Lines as they are put together: .str("a").num(b).str("c"). Yields each, with all its alternatives."""
+    """Yields the lines that are built as .str("a").num(b).str("c"), each with all its alternatives."""
     last, lines = None, []
     for match in re.finditer(r"\.(?:str|num|hex)\(", text):
         inner, end = between(text, match.end() - 1)
@@ -82,7 +81,7 @@ def chains(text):
 
 
 def library():
-    """(lines, names): names stand by themselves, in tables."""
+    """(lines, names): names are strings in tables."""
     lines, names = [], []
     for path, text in rust_sources():
         where = str(path.relative_to(TOP))
@@ -123,7 +122,7 @@ def glue():
 
 
 def c_line(literals):
-    """What a text is as a line: without what all lines begin with; or None."""
+    """The line of a text, without the beginning of all lines; None if it is no line."""
     line = "".join(plain(s) for s in re.findall(STRING, literals))
     if " " not in line.strip() and "%" not in line:
         return None
@@ -189,7 +188,7 @@ def links(files):
 
 
 def tracked():
-    """All that is or will be tracked; in a tree without git the documents."""
+    """All files that are or will be tracked; in a tree without git the documents."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(command, cwd=TOP, capture_output=True, text=True).stdout if (TOP / ".git").exists() else ""
     return [TOP / name for name in names.split("\0") if name] or [*TOP.glob("*.md"), *(TOP / "docs").rglob("*.md")]

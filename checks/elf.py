@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""As much of ELF (64-bit, little-endian) as the checks need, and how they report.
+"""The parts of ELF (64-bit, little-endian) that the checks need, and their reports.
 
-Read here and not with nm, which skips symbols of Rust objects, nor from the text of other tools,
-whose columns differ between versions.
+Not read with nm, which skips symbols of Rust objects, nor from the output of other tools, whose
+columns differ between versions.
 """
 
 import re
@@ -76,7 +76,7 @@ class Elf:
         return self.data[section.offset : section.offset + section.size]
 
     def relocations(self, section):
-        """Those that apply to a section of a relocatable object."""
+        """The relocations of a section of a relocatable object."""
         for table in self.sections:
             if table.type == SHT_RELA and table.info == section.index:
                 for at in range(table.offset, table.offset + table.size, 24):
@@ -94,7 +94,7 @@ class Elf:
     def defined(self, dynamic=False):
         """Global names that others can link with."""
         symbols = self.dynamic_symbols if dynamic else self.symbols
-        # 0xfff1, absolute: the version's own name, which is no function.
+        # 0xfff1, absolute: the name of the version, which is no function.
         return {s.name for s in symbols if s.bind in (GLOBAL, WEAK) and s.section not in (0, 0xFFF1)}
 
     def undefined(self, dynamic=False):
@@ -117,7 +117,7 @@ def members(path):
 
 
 def outside():
-    """checks/outside.txt: what the library calls that is not its own."""
+    """checks/outside.txt: the functions outside of the library that it calls."""
     found = {}
     for number, line in enumerate((TOP / "checks/outside.txt").read_text().splitlines(), 1):
         if line.strip() and not line.startswith("#"):
@@ -129,18 +129,18 @@ def outside():
 
 
 def demangled(names):
-    """As people know them: both of Rust's manglings, without hashes."""
+    """The demangled names, for both manglings of Rust, without hashes."""
     names = list(names)
-    # A quote that tells functions of one name apart is not part of it.
+    # A quote that distinguishes functions of one name is not part of the name.
     text = "".join(f"{name}\n" for name in names)
     out = subprocess.run(["c++filt"], input=text, check=True, capture_output=True, text=True).stdout.splitlines()
     out = [re.sub(r"\[[0-9a-f]{16}\]|::h[0-9a-f]{16}(?=$|')", "", name) for name in out]
-    # <a::B>::c, which newer compilers say, is a::B::c.
+    # Newer compilers write a::B::c as <a::B>::c.
     return [re.sub(r"^<([\w:]+)>::", r"\1::", name) for name in out]
 
 
 class Report:
-    """The one line of a check, after all that is wrong."""
+    """Prints what is wrong, then the one line of a check."""
 
     def __init__(self, name):
         self.name, self.problems = name, []

@@ -3,7 +3,7 @@
 #
 # fuzz.sh [TARGET...]: runs the targets of fuzz/ from their corpus (fuzz/corpus/TARGET), at once, for SECONDS_EACH (60).
 #
-# What they find goes to build/fuzz. MERGE=1: what is new and worth it goes to the corpus then.
+# Findings go to build/fuzz. MERGE=1: new inputs that reach new code go to the corpus.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,11 +11,11 @@ seconds=${SECONDS_EACH:-60}
 [ $# -gt 0 ] || set -- policy report park
 out=$PWD/build/fuzz
 
-# What cargo-fuzz would give a compiler, which it needs a nightly one for only by habit.
+# The flags of cargo-fuzz, which needs a nightly compiler only for other options.
 flags='--cfg fuzzing -C passes=sancov-module -C llvm-args=-sanitizer-coverage-level=4
 	-C llvm-args=-sanitizer-coverage-inline-8bit-counters -C llvm-args=-sanitizer-coverage-pc-table
 	-C llvm-args=-sanitizer-coverage-trace-compares -C codegen-units=1'
-# A target of its own: cargo then compiles no build script with these.
+# With --target cargo compiles no build script with these flags.
 RUSTFLAGS=$(tr -s '\t\n' '  ' <<<"$flags") cargo build --release --locked --quiet --manifest-path fuzz/Cargo.toml \
 	--target-dir build/fuzz/target --target x86_64-unknown-linux-gnu
 
@@ -33,7 +33,7 @@ fuzz() {
 	echo "fuzz: ok, $target: $(sed -n 's/^stat::number_of_executed_units: *//p' "$log") inputs, none breaks the rule"
 }
 
-# All at once: each has one thread.
+# All at once, since each has one thread.
 pids=() failed=0
 for target; do
 	fuzz "$target" &

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
-# The header alone, in the oldest languages it promises, with both compilers; and what each function's
-# comment must say. (That it is current is for `cargo test --test header`.)
+# Compiles the header alone, in the oldest languages that it promises, with both compilers, and checks each
+# function's comment. (`cargo test --test header` checks that the header is current.)
 set -eu
 cd "$(dirname "$0")/.."
 header=include/stubguard.h
@@ -14,7 +14,7 @@ fail() {
 	bad=$((bad + 1))
 }
 
-# Twice, so that the guard is tried; with a use of everything that is not a function.
+# Included twice, to test the include guard; uses everything that is not a function.
 cat >"$tmp/alone.c" <<'EOF'
 #include <stubguard.h>
 #include <stubguard.h>
@@ -49,7 +49,7 @@ compile clang -std=c99 "$tmp/alone.c"
 compile g++ -std=c++11 "$tmp/alone.cc"
 compile clang++ -std=c++11 "$tmp/alone.cc"
 
-# A kernel includes it: no short names.
+# A kernel includes it, so each macro needs our prefix.
 sed -n 's/^#define \([A-Za-z0-9_]*\).*/\1/p' "$header" | grep -v '^STUBGUARD_' >"$tmp/names" || true
 while IFS= read -r name; do fail "$name: a macro without our prefix"; done <"$tmp/names"
 
@@ -63,7 +63,7 @@ lint=$(awk '
 		n++
 		if (doc == "") print name ": has no comment"
 		else {
-			# What is a status must be told in full; a value can be what the first sentence names.
+			# A comment must say what is returned; for a value, the first sentence may name it.
 			told = doc ~ /[Rr]eturns? |return value/ || (type !~ /^(extern )?int $/ && doc ~ /^ \/\*\*  \* (The|What) /)
 			if (!told) print name ": its comment does not say what it returns"
 			if (doc !~ /[Tt]hread/) print name ": its comment does not say which thread may call it"

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
-# What a packager does: install into a folder, build a program against it through pkg-config in both
-# forms, run it, uninstall.
+# Does what a packager does: installs into a folder, builds a program by pkg-config in both forms, runs
+# it, uninstalls.
 set -eu
 cd "$(dirname "$0")/.."
 tmp=$(mktemp -d)
@@ -70,7 +70,7 @@ int main(int argc, char **argv)
 EOF
 } >"$tmp/program.c"
 
-# The paths in the .pc file are those after the package is unpacked.
+# The .pc file has the paths of the installed package.
 pc() {
 	PKG_CONFIG_LIBDIR=$root/usr/lib/pkgconfig PKG_CONFIG_PATH='' PKG_CONFIG_SYSROOT_DIR=$root \
 		PKG_CONFIG_ALLOW_SYSTEM_CFLAGS=1 PKG_CONFIG_ALLOW_SYSTEM_LIBS=1 pkg-config "$@" stubguard

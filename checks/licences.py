@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""Every dependency can be distributed with a GPL-2.0-only work; what is only a tool, at least used.
+"""Each linked dependency has a licence that GPL-2.0-only permits; each other one is on a list of tools.
 
-Kinds are told apart by the graph that cargo has resolved: what is linked, what runs in build.rs,
-what only the tests need. A dependency of a dependency belongs to the kind by which it is reached.
+cargo's resolved graph gives the kinds: linked, run by build.rs, needed by tests only. A dependency of
+a dependency has the kind of the dependency that needs it.
 """
 
 import json
@@ -13,13 +13,13 @@ import sys
 
 from elf import TOP, Report
 
-# Compatible with GPL-2.0-only when linked. Apache-2.0 is not, but with the LLVM exception is.
+# Compatible with GPL-2.0-only if linked. Apache-2.0 is only with the LLVM exception.
 COMPATIBLE = {
     "MIT", "MIT-0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Zlib", "Unlicense", "0BSD", "Unicode-3.0",
     "CC0-1.0", "Apache-2.0 WITH LLVM-exception", "GPL-2.0-only", "GPL-2.0-or-later",
 }
 
-# Tools: run by the build or the tests, never linked into what is installed.
+# Tools: run by the build or the tests, and not linked into installed files.
 TOOLS = {
     "cbindgen": ("MPL-2.0", "makes the header, in a test"),
 }
@@ -85,7 +85,7 @@ def main():
     def direct(kind):
         return {d["pkg"] for d in nodes[root]["deps"] if any(k["kind"] == kind for k in d["dep_kinds"])}
 
-    # What a linked crate's own build script uses is not linked, but is not told apart here either.
+    # A linked crate's build dependencies are not linked, but count as linked here.
     linked = below([root], (None,))
     build = direct("build")
     build |= below(build, (None, "build")) | below(linked, ("build",))

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# Format and lints of all that is written here: Rust, shell, C, Python; licence lines; leftovers.
+# Format and lints of all sources: Rust, shell, C, Python; licence lines; leftovers.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bad=0
@@ -18,7 +18,7 @@ need() {
 	return 1
 }
 
-# All that is or will be tracked; a tree without git is a release, which holds nothing else.
+# All files that are or will be tracked; a tree without git is a release, which has no other files.
 if git rev-parse --is-inside-work-tree >/dev/null 2>&1; then
 	git ls-files --cached --others --exclude-standard
 else
@@ -44,7 +44,7 @@ for file in "${files[@]}"; do
 	*) case $file in
 		*.sh) shell+=("$file") ;;
 		*.py) python+=("$file") ;;
-		# The kernel's own checks are for uml/glue: it compiles in a kernel tree only.
+		# uml/glue compiles only in a kernel tree, whose own checks apply (uml/tests/style.sh).
 		uml/glue/*) ;;
 		*.c) c+=("$file") ;;
 		esac ;;
@@ -69,7 +69,7 @@ if need shellcheck; then
 	shellcheck -x "${shell[@]}" >&2 || fail "shellcheck complains"
 fi
 
-# ---- C. Not -fsyntax-only: half of gcc's warnings come from its optimiser.
+# ---- C. Without -fsyntax-only, since half of gcc's warnings come from its optimiser.
 for cc in gcc clang; do
 	need "$cc" || continue
 	for file in "${c[@]}"; do
@@ -84,12 +84,12 @@ for cc in gcc clang; do
 	done
 done
 
-# ---- Python: compiles, without leaving compiled files behind
+# ---- Python: compiles; no compiled file is left
 for file in "${python[@]}"; do
 	python3 -c 'import sys; compile(open(sys.argv[1]).read(), sys.argv[1], "exec")' "$file" || fail "$file: not Python 3"
 done
 
-# ---- every source: a licence line near its top, nothing left to do
+# ---- each source: a licence line near its top, no marker of unfinished work
 for file in "${code[@]}"; do
 	head -n 3 "$file" | grep -q 'SPDX-License-Identifier: GPL-2\.0-only' ||
 		fail "$file: no SPDX line in its first three lines"

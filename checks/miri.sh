@@ -1,16 +1,17 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# What handles a guest's bytes, the watchdog's slot, the claim cell and the pool, in Miri: no undefined behaviour, whichever way is taken.
+# Runs tests in Miri, which finds undefined behaviour: of code that handles a guest's bytes, of the watchdog's slot, of the
+# claim cell and of the pool.
 #
-# Needs a nightly toolchain with Miri and its sources: rustup toolchain install nightly -c miri,rust-src. Left out is what
-# asks the host, or runs the stub's code, and what would take hours.
+# Needs a nightly toolchain with Miri and its sources: rustup toolchain install nightly -c miri,rust-src. Not run: tests
+# that call the host or run the stub's code, and tests that would take hours.
 set -euo pipefail
 # shellcheck source=checks/cargo-tests.sh
 . "$(dirname "$0")/cargo-tests.sh"
 
 export PROPTEST_CASES="${PROPTEST_CASES:-8}" CARGO_TARGET_DIR=target/miri
-# The host's addresses are numbers to the monitor, and the tests ask for the time.
+# Addresses of stubs are numbers to the monitor, and tests read the clock.
 export MIRIFLAGS='-Zmiri-disable-isolation -Zmiri-permissive-provenance'
 parked=window::tests
 cargo_tests miri 50 '' "tests, no undefined behaviour" +nightly miri test --locked --lib -- \

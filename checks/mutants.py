@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""Breaks what the guard rests on, one line at a time, and looks which test notices.
+"""Breaks one line that the guard needs at a time, and checks that a test notices.
 
-mutants.py [NAME...]   all of them, or those whose names begin so; in a copy of the tree, build/mutants
+mutants.py [NAME...]   all mutants, or those whose names begin so; in a copy of the tree, build/mutants
 
-Fails if a change passes all tests. Cargo's tests are asked first, then the C harness, then loom's models.
+Fails if a change passes all tests. Cargo's tests run first, then the C harness, then loom's models.
 """
 
 import os
@@ -17,7 +17,7 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parent.parent
 TREE = TOP / "build/mutants"
 
-# What is broken, where, the line (a unique piece of it), and what it becomes.
+# What is broken; the file; a unique piece of a line; its replacement.
 MUTANTS = [
     ("length: only the first page is asked for", "src/policy.rs", "if pages(config, call)?.all(", "if pages(config, call)?.take(1).all("),
     ("length: the range's end", "src/policy.rs", "if end > config.stub_start {", "if addr > config.stub_start {"),
@@ -85,7 +85,7 @@ MUTANTS = [
 
 
 def copy():
-    """The files that git knows, as they are now; what was built in the copy stays."""
+    """Copies the files that git knows, as they are now; built files in the copy stay."""
     TREE.mkdir(parents=True, exist_ok=True)
     names = subprocess.run(["git", "ls-files", "-z"], cwd=TOP, check=True, capture_output=True, text=True).stdout.split("\0")
     for name in filter(None, names):
@@ -98,8 +98,8 @@ def copy():
 
 
 def run(*command, limit=900):
-    """Its status, and what it says."""
-    # A change may well make something hang.
+    """Returns the command's status and output."""
+    # A change may make a test hang.
     done = subprocess.run(["timeout", "-k", "5", str(limit), *command], cwd=TREE, stdin=subprocess.DEVNULL, capture_output=True,
                           text=True, errors="replace", env=os.environ | {"CARGO_TERM_COLOR": "never"})
     return done.returncode, done.stdout + done.stderr
@@ -111,7 +111,7 @@ def first(pattern, text):
 
 
 def caught():
-    """The test that notices, or None; it must be one that fails, not a change that does not compile."""
+    """The test that fails, or None. A change that does not compile is an error."""
     for command in (["cargo", "test", "--locked", "--quiet", "--lib", "--no-run"], ["make", "lib", "c-test-programs"]):
         code, text = run(*command)
         if code:

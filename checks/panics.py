@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""No reachable panic: build/stubguard.o holds what the exported functions reach and nothing else
-(the linker has removed the rest), so there must be nothing of Rust's panicking in it.
+"""No reachable panic: build/stubguard.o has only code that the exported functions reach (the linker
+has removed the rest), so it must have no trace of a panic.
 
-Four traces, since each can be lost: the name of a section or symbol (each function has a section of
-its own, whose name outlives stripping); a call of something outside; a source location, which
-every panic but a bare abort carries; the instruction that an abort becomes.
+It looks for four traces, since each can be missing: the name of a section or symbol (each function
+has a section, whose name survives stripping); a call to the outside; a source location, which each
+panic but a bare abort has; the instruction of an abort.
 """
 
 import os
@@ -24,7 +24,7 @@ report = Report("panics")
 
 
 def location(elf, relocation, after):
-    """The path if what is relocated is the address of a core::panic::Location's file."""
+    """The path, if the relocated address is that of a core::panic::Location's file."""
     section = elf.sections[relocation.symbol.section]
     (length,) = struct.unpack_from("<Q", after) if len(after) >= 8 else (0,)
     start = relocation.symbol.value + relocation.addend
@@ -35,7 +35,7 @@ def location(elf, relocation, after):
 
 
 class Graph:
-    """What refers to what: sections by their names, and names outside."""
+    """References between sections, by their names, and to names outside."""
 
     def __init__(self, elf, there):
         self.elf, self.edges = elf, {}
@@ -45,11 +45,11 @@ class Graph:
                 self.edges[section.name] = {self.name(r.symbol) for r in elf.relocations(section)}
 
     def name(self, symbol):
-        """Functions have a section each, so its name will do; not so for what is outside."""
+        """The section's name, as each function has a section; the symbol's name for functions outside."""
         return self.elf.sections[symbol.section].name if 0 < symbol.section < 0xFF00 else symbol.name
 
     def ways(self, start, ends):
-        """How one gets from a function to the first of `ends`, one way for each last step."""
+        """Paths from a function to the first of `ends`, one for each last step."""
         before, todo, found = {start: None}, [start], []
         for at in todo:
             for to in sorted(self.edges.get(at, ())):
@@ -74,7 +74,7 @@ def main():
     traces = {name for name in names if NAMES.search(name)}
     functions = sum(name.startswith(".text.") for name in names)
     exported = sorted({elf.sections[s.section].name for s in elf.symbols if s.bind == GLOBAL and s.section in there})
-    # One panic brings hundreds of functions with it: what is wanted is who starts it.
+    # One panic brings hundreds of functions: report only the callers of the first one.
     graph, ways = Graph(elf, there), {}
     for function in exported:
         for way in graph.ways(function, traces):
@@ -96,7 +96,7 @@ def main():
         check=True, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"},
     ).stdout
     where = "?"
-    # The panicking code itself is full of them.
+    # The code of a panic itself has many of them.
     for line in text.splitlines() if not traces else ():
         if line.startswith("Disassembly of section "):
             where = line.split()[-1].rstrip(":")

@@ -2,17 +2,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A bound for the stack of each exported function, from the machine code of build/stubguard.o.
 
-Each function's code is walked along all its paths with the stack's depth and with what registers
-and spill slots hold, as far as that is the address of a function: Rust calls what is outside
-through the GOT, and often through a register. The call graph follows. What C functions outside
-need is in checks/outside.txt. The page-table hook and the log function run on the same stack
-but are the caller's: not counted, but the table says how deep the stack is when they are called.
+It walks all paths of each function, with the stack's depth and the function addresses in registers
+and spill slots: Rust calls functions outside through the GOT, and often through a register. From the
+calls it builds the call graph. checks/outside.txt has the stack of C functions outside. The page-table
+hook and the log function run on the same stack but belong to the caller: they are not counted, but the
+table says how deep the stack is when they are called.
 
-What the walk does not understand is an error, never a guess: an instruction that moves the stack
-pointer in an unknown way, a call of something unknown, recursion, a function whose address goes
-somewhere without its stack being stated below.
+Code that the walk does not understand is an error: an instruction that moves the stack pointer in an
+unknown way, a call of an unknown function, recursion, a function whose address is taken and whose stack
+is not stated below.
 
-The bounds are those that include/stubguard.h promises: read there.
+The bounds are read from include/stubguard.h.
 """
 
 import bisect
@@ -25,7 +25,7 @@ from collections import namedtuple
 
 from elf import FUNC, GLOBAL, R_64, R_GOTPCREL, R_PC32, R_PLT32, SHF_ALLOC, SHF_EXECINSTR, TOP, WEAK, Elf, Report, demangled, outside
 
-# Functions that others call by their address: on which stack, and how much of it they may take.
+# Functions that are called by address: the stack on which they run, and how much of it they may use.
 ELSEWHERE = {
     "stubguard::watchdog::main": (64 * 1024, "the watchdog's thread, 256 KiB"),
     "stubguard::host::probe::child_main": (32 * 1024, "the probe's process, 64 KiB"),
@@ -34,9 +34,9 @@ ELSEWHERE = {
 LARGER = ("stubguard_init", "start_seccomp_watchdog")
 HOOK = "stub_mmap_allowed"
 LOG = "the log function"
-# The one function that may call through a pointer it was given: the log function is called here.
+# The only function that may call through a given pointer: it calls the log function.
 LOG_SITE = "stubguard::log::Line::send"
-# A frame that deserves a name when a bound is broken.
+# If a bound is broken, larger frames are named.
 LARGE = 256
 
 report = Report("stack")
@@ -66,10 +66,10 @@ def _registers():
 WHOLE = _registers()
 CLOBBERED = ("rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11")
 PREFIXES = {"lock", "rep", "repz", "repnz", "repe", "repne", "notrack", "bnd", "data16", "cs", "ds", "es", "addr32"}
-# They write nothing, or only flags and memory.
+# They write no register.
 READ_ONLY = re.compile(r"(cmp|test|bt|nop|ucomis|comis|ptest|prefetch|endbr|[lms]fence|pause)[a-z]*\d*$")
 JUMPS = re.compile(r"j[a-z]+$|loop[a-z]*$")
-# May write registers that are no operands.
+# They may write registers that are no operands.
 IMPLICIT = re.compile(r"(i?mul|i?div|cmpxchg|cpuid|rdtsc|xgetbv|syscall|movs|stos|lods|cmps|scas|c[bwlq]t|xchg|xadd)")
 
 
@@ -103,7 +103,7 @@ class Function:
 
 
 class State:
-    """What holds before an instruction: `sp` bytes are in use below the return address."""
+    """The state before an instruction: `sp` bytes are in use below the return address."""
 
     def __init__(self, sp, known):
         self.sp, self.known = sp, known
@@ -112,7 +112,7 @@ class State:
         return State(self.sp, dict(self.known))
 
     def merge(self, other, where):
-        """What holds whichever way one came. Values of `known` are sets of names, or ("sp", n)."""
+        """Joins two states of one instruction. Values of `known` are sets of names, or ("sp", n)."""
         if self.sp != other.sp:
             raise Unknown(f"{where}: the stack is {self.sp} or {other.sp} bytes deep")
         merged = {}
@@ -140,9 +140,9 @@ class Walk:
             rest = sorted(at for at, insn in self.function.insns.items() if at not in self.states and insn.mnemonic != "nop")
             rest = [at for at in rest if not self.is_padding(at)]
             if not rest or self.table_depth is None:
-                # What nothing leads to does not run.
+                # No path leads there.
                 return
-            # A jump table leads there: the stack is as deep as at its jump, and nothing is known.
+            # A jump table leads there: the stack is as deep as at its jump, and no register is known.
             self.reach(rest[0], State(self.table_depth, {}))
 
     def is_padding(self, at):
@@ -165,7 +165,7 @@ class Walk:
             self.function.calls[name] = max(self.function.calls.get(name, 0), depth)
 
     def targets(self, insn, state):
-        """What a call or jump goes to: names of functions; None for a jump table."""
+        """The target of a call or jump: names of functions; None for a jump table."""
         relocation = self.program.relocation(self.function.section, insn)
         operand = insn.operands[0] if insn.operands else ""
         if relocation:
@@ -195,7 +195,7 @@ class Walk:
         state = self.states[insn.at].copy()
         name, operands = insn.mnemonic, insn.operands
         for operand in operands:
-            # What leaf functions use below the stack pointer without moving it.
+            # A leaf function may use memory below the stack pointer.
             slot = stack_slot(operand, state.sp)
             if slot is not None:
                 self.function.depth = max(self.function.depth, slot)
@@ -216,7 +216,7 @@ class Walk:
         self.reach(insn.next, state)
 
     def jump(self, insn, state):
-        """True if it never goes on behind it."""
+        """Returns True if the next instruction is not reached from this one."""
         always = insn.mnemonic in ("jmp", "jmpq")
         relocation = self.program.relocation(self.function.section, insn)
         operand = insn.operands[0]
@@ -230,7 +230,7 @@ class Walk:
         target = int(operand.split()[0], 16)
         before = self.function.insns.get(self.program.previous(self.function.section, insn.at))
         if before and before.mnemonic == "cmp" and sorted(map(register, before.operands), key=str)[-1] == "rsp":
-            # The loop that touches each page of a large frame: it ends where its bound says.
+            # The loop that touches each page of a large frame: its bound gives the depth.
             bound = [state.known.get(register(o)) for o in before.operands if register(o) != "rsp"]
             if not bound or not isinstance(bound[0], tuple):
                 raise Unknown(f"{self.where(insn)}: a loop on the stack pointer without a known end")
@@ -243,7 +243,7 @@ class Walk:
         return always
 
     def change(self, insn, state):
-        """All other instructions: the stack pointer, and what is known."""
+        """All other instructions: updates the stack pointer and the known values."""
         name, operands, known = insn.mnemonic, insn.operands, state.known
         last = register(operands[-1]) if operands else None
         value = None
@@ -338,7 +338,7 @@ class Walk:
             raise Unknown(f"{self.where(insn)}: moves the stack pointer: {insn.mnemonic} {', '.join(insn.operands)}")
         if state.sp < 0:
             raise Unknown(f"{self.where(insn)}: pops more than was pushed")
-        # What has been popped may be overwritten by a signal.
+        # A signal may overwrite popped slots.
         for key in [k for k in state.known if isinstance(k, int) and k > state.sp]:
             del state.known[key]
 
@@ -352,7 +352,7 @@ class Program:
         code = {s.index: s for s in self.elf.sections if s.flags & SHF_EXECINSTR}
         self.code = code
         self.fixups = {i: {r.offset: r for r in self.elf.relocations(s)} for i, s in code.items()}
-        # The sections of code that jump tables lead into.
+        # The sections of code with targets of jump tables.
         self.tables = {
             r.symbol.section
             for s in self.elf.sections
@@ -371,7 +371,7 @@ class Program:
         for symbol in self.elf.symbols:
             if symbol.section == index and symbol.type == FUNC:
                 starts.setdefault(symbol.value, symbol.name)
-        # A function whose symbol was stripped is known by its section.
+        # A function whose symbol was stripped has its section's name.
         starts.setdefault(0, section.name.removeprefix(".text."))
         bounds = sorted(starts) + [section.size]
         for start, end in zip(bounds, bounds[1:]):
@@ -426,7 +426,7 @@ class Program:
         symbol = relocation.symbol
         if symbol.section == 0:
             return symbol.name
-        # PC-relative ones count from behind the four bytes.
+        # PC-relative ones count from the end of the four bytes.
         addend = relocation.addend + (0 if relocation.type == R_64 else 4)
         return self.function_at(symbol.section, symbol.value + addend)
 
@@ -437,7 +437,7 @@ class Program:
         return name
 
     def lazily_bound(self):
-        """Calls outside that would go through a PLT, and the first time through the dynamic linker."""
+        """Calls to the outside through a PLT, whose first one would enter the dynamic linker."""
         for index, fixups in self.fixups.items():
             for r in fixups.values():
                 if r.symbol.section == 0 and r.type in (R_PC32, R_PLT32):
@@ -451,7 +451,7 @@ class Program:
         """Functions whose address is taken, other than to call them."""
         found = set()
         for section in self.elf.sections:
-            # A function's line tables and unwind tables name it and do not call it.
+            # Line tables and unwind tables name a function and do not call it.
             if not section.flags & SHF_ALLOC or section.name.startswith(".eh_frame"):
                 continue
             for r in self.elf.relocations(section):
@@ -482,13 +482,13 @@ def promised():
 
 
 class Bounds:
-    """The deepest way down from each function."""
+    """The deepest path from each function."""
 
     def __init__(self, program, allowed):
         self.program, self.allowed, self.done = program, allowed, {}
 
     def of(self, name, above=()):
-        """(bytes below the return address, the way there, depth at the hook, depth at the log function)"""
+        """(bytes below the return address, the path, depth at the hook, depth at the log function)"""
         if name in (HOOK, LOG):
             return 0, [], 0 if name == HOOK else None, 0 if name == LOG else None
         if name not in self.program.functions:
@@ -547,7 +547,7 @@ def main():
         except Unknown as unknown:
             report.bad(str(unknown))
             continue
-        # Its own return address is on the caller's side, but on the same stack.
+        # Its return address is on the same stack.
         deepest += 8
         if name in exported and limit == general:
             worst = max(worst, deepest)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""Names: one list in the header, the version script and both forms; nothing else in or out.
+"""Names: header, version script and both forms have the same list, and import only checks/outside.txt.
 
 symbols.py [VMLINUX...]   kernels to compare names with; default: those under .cache/obj
 """
@@ -81,8 +81,8 @@ def static(path, exports, allowed):
 
 
 def kernels(arguments):
-    """Kernels, each by the object before the last link if it is there: in the last link all names
-    become local, and cannot be told from static ones."""
+    """Kernels, each by its object before the last link if there is one: the last link makes all names
+    local."""
     paths = [Path(a) for a in arguments] or sorted((TOP / ".cache/obj").glob("*/vmlinux"))
     for path in paths:
         if not path.exists():
@@ -99,7 +99,7 @@ def clashes(kernel, exports, undefined, allowed):
         if allowed.get(name, ("",))[0] not in ("kernel", "hook"):
             report.bad(f"{name}: called by the library, and {kernel.name} has its own")
     for name in sorted(exports & there):
-        # A guarded kernel in the static form holds ours, before the last link if not after it.
+        # A guarded kernel in the static form has our names before the last link.
         if not guarded:
             report.bad(f"{name}: exported by the library, and {kernel.name} has its own")
 

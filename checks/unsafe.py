@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""`unsafe` stands only where checks/unsafe.txt says, and the lints that guard it are on."""
+"""`unsafe` is only in the places of checks/unsafe.txt, and its lints are on."""
 
 import re
 import sys
 
 from elf import TOP, Report
 
-# What the compiler and clippy must be told in Cargo.toml: which lint, at least how strict.
+# The lints that Cargo.toml must have, each at least that strict.
 LINTS = {
     "rust": {"unsafe_code": "deny", "unsafe_op_in_unsafe_fn": "deny", "missing_docs": "deny"},
     "clippy": {"undocumented_unsafe_blocks": "deny"},
@@ -15,7 +15,7 @@ LINTS = {
 
 report = Report("unsafe")
 
-# Comments, strings (also raw and byte strings), characters: no code.
+# Comments, strings (also raw and byte strings) and characters are no code.
 NO_CODE = re.compile(
     r'//[^\n]*|/\*.*?\*/|\b[bc]?r(#*)".*?"\1|[bc]?"(?:\\.|[^"\\])*"|b?\'(?:\\.[^\']*|[^\'\\])\'', re.S
 )
@@ -39,7 +39,7 @@ def main():
     sources = sorted([*(TOP / "src").rglob("*.rs"), *(TOP / "tests").rglob("*.rs"), TOP / "build.rs"])
     for source in sources:
         path = str(source.relative_to(TOP))
-        # Line breaks stay, so that a line can be named.
+        # Keep line breaks, for line numbers.
         code = NO_CODE.sub(lambda m: "\n" * m[0].count("\n"), source.read_text())
         words = [code.count("\n", 0, m.start()) + 1 for m in re.finditer(r"\bunsafe\b", code)]
         spots = len(re.findall(r"#!?\[(?:allow|expect)\([^\])]*\bunsafe_code\b", code))

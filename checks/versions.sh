@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# The versions of the kernel stand in uml/versions: no script has one of its own, what is for one version alone is for one of
-# these, and the documents name all of them where they name two.
+# uml/versions has the kernel's versions. No script names a version by itself, files for a single version are for one of these,
+# and a document that names two versions names all of them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bad=0
@@ -41,7 +41,7 @@ for version in "${versions[@]}"; do
 	done
 	grep -qwF -- "$version" README.md || fail "README.md does not name $version"
 done
-# What a document says of another time is for CHANGELOG.md and docs/history.
+# CHANGELOG.md and docs/history may name versions of another time.
 while IFS= read -r line; do
 	case $line in *":$(versions_as and)" | *":$(versions_as or)") ;; *) fail "not all of uml/versions: $line" ;; esac
 done < <(sources -name '*.md' ! -name CHANGELOG.md ! -path './docs/history/*' |

@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The mapping oracle, host side: does each stub have exactly the pages that its guest's page table grants?
 
-audit.py DIR            serves guests as long as DIR is there: answers each DIR/NAME/snapshot of uml/guests/audit by DIR/NAME/verdict
-audit.py --check FILE   one snapshot of a guest that stands still; the verdict goes to stdout
+audit.py DIR            serves guests as long as DIR exists: answers each DIR/NAME/snapshot of uml/guests/audit by DIR/NAME/verdict
+audit.py --check FILE   checks one snapshot of a guest that stands still; prints the verdict
 
-The snapshot is what the guest's kernel says (/proc/stubguard_audit, the format is in kernel/skas/stubguard/audit.c). The host's word
-is /proc/PID of each child of the kernel. docs/audit.md tells what is a violation, and what is only counted.
+It compares the guest kernel's snapshot (/proc/stubguard_audit; kernel/skas/stubguard/audit.c has the format) with /proc/PID of each
+child of the kernel on the host. docs/audit.md says what is a violation, and what is only counted.
 """
 
 import os
@@ -18,11 +18,11 @@ from pathlib import Path
 MMAP, MUNMAP, WRPROTECT = 1, 2, 3
 READ, WRITE, EXEC = 1, 2, 4
 PAGE = 4096
-# More lines help nobody.
+# Violations that a verdict lists.
 MOST = 40
-# Fds of a stub: what it has read its init data from; in notify mode its listener, in window mode the memory.
+# Fds of a stub: what it has read its init data from; its listener (notify mode) or the memory (window mode).
 START, OTHER = 0, 1
-# Above the guest's addresses; the host maps it into each process, and it cannot be unmapped.
+# The host maps it into each process, above the guest's addresses, and it cannot be unmapped.
 VSYSCALL = "[vsyscall]"
 
 
@@ -33,7 +33,7 @@ class Mm:
         self.pid, self.users, self.task, self.comm = int(fields[0]), int(fields[1]), int(fields[2]), fields[3]
         self.data, self.starting, self.runs = int(fields[4], 16), int(fields[5]), int(fields[6])
         self.due = int(fields[7], 16), int(fields[8], 16)
-        # The host has refused a mapping of its stub once, and all were dropped
+        # The host has refused a mapping of its stub, so all were dropped
         self.dropped = fields[9] != "0"
         self.calls, self.pages, self.stale, self.bad = [], [], [], []
 
@@ -86,13 +86,13 @@ def letters(rights):
 
 
 class Map:
-    """What a process has mapped: (start, end, frame, rights), frame being None if it is not the guest's memory."""
+    """What a process has mapped: (start, end, frame, rights). frame is None if it is not the guest's memory."""
 
     def __init__(self, pieces):
         self.pieces = sorted(pieces, key=lambda piece: piece[0])
 
     def cut(self, start, end):
-        """Takes a range away, and returns what was there."""
+        """Removes a range, and returns what was there."""
         kept, gone = [], []
         for at, to, frame, rights in self.pieces:
             low, high = max(at, start), min(to, end)
@@ -163,7 +163,7 @@ def children(kernel):
 
 
 def is_stub(pid):
-    """Not a helper of UML's own, such as one that serves a terminal or the network."""
+    """False for helpers of UML, such as those for a terminal or the network."""
     try:
         return Path(f"/proc/{pid}/comm").read_text().strip() == "uml-userspace"
     except (FileNotFoundError, ProcessLookupError):
@@ -171,7 +171,7 @@ def is_stub(pid):
 
 
 def stops(pid, patience=2.0):
-    """A stub may still be on its way to its first park."""
+    """Waits until it does not run: a stub may still be on its way to its first park."""
     until = time.monotonic() + patience
     while state_of(pid) == "R":
         if time.monotonic() > until:
@@ -202,7 +202,7 @@ class Audit:
             if mm.pid in alive:
                 self.check_mm(mm)
             elif mm.pid > 0:
-                # Killed; the kernel has not been told yet
+                # Killed, and the kernel does not know it yet
                 self.notes.append(f"{mm}: not there")
         if snapshot.end[2] > sum(len(mm.bad) for mm in snapshot.mms):
             self.wrong.append(f"{snapshot.end[2]} PTEs are wrong in all")
@@ -219,13 +219,13 @@ class Audit:
             self.queued(stub, mm, call)
         self.check_own(stub, str(mm), mm.data, mm.starting)
         if mm.users == 0:
-            # Its page tables are gone. It is about to be washed or killed, and does not run again before.
+            # Its page tables are gone. It is washed or killed before any guest runs in it again.
             self.count["dying"] += sum(to - at for at, to, _, _ in stub.map.pieces) // PAGE
             return
         self.compare(stub, mm)
 
     def check_kept(self, pid):
-        """A stub that no address space has: it waits for the next one."""
+        """Checks a stub that no address space has: it waits in the pool."""
         name = f"stub {pid} of no address space"
         stub = self.look(pid, name)
         if not stub:
@@ -247,7 +247,7 @@ class Audit:
             return None
 
     def check_own(self, stub, name, data, fresh):
-        """The stub's own pages, which are taken out of the map; its fds; its limit."""
+        """Checks the stub's own pages, and removes them from the map; checks its fds and its limit."""
         snapshot = self.snapshot
         start, first = snapshot.start, snapshot.start + PAGE
         end = first + snapshot.data_pages * PAGE
@@ -278,7 +278,7 @@ class Audit:
             self.wrong.append(f"{name}: has fd {fd}, {target}")
 
     def queued(self, stub, mm, call):
-        """What a queued call will make of the map."""
+        """Applies a queued call to the map."""
         kind, addr, length, prot, fd, offset = call
         end = addr + length
         if end > self.snapshot.start or addr % PAGE or length % PAGE:
@@ -296,7 +296,7 @@ class Audit:
             self.wrong.append(f"{mm}: a queued call of type {kind}")
 
     def compare(self, stub, mm):
-        """Both lists of ranges, from boundary to boundary."""
+        """Compares what is granted with what is mapped, from boundary to boundary."""
         lists = [[(at, to, (frame, rights, flag)) for at, to, frame, rights, flag in mm.pages],
                  [(at, to, True) for at, to in mm.stale],
                  [(at, to, (frame, rights)) for at, to, frame, rights in stub.map.pieces]]
@@ -333,7 +333,7 @@ class Audit:
         what = f"{mm}: {start:#x}, {pages} pages: the host has {where(host)} {letters(more)}"
 
         if needs and has:
-            # Whatever it is, it is put right before the guest runs again, if that is known
+            # Allowed if the next synchronisation covers it, and the guest does not run before that
             self.count["pending"] += pages
             if not (mm.due[0] <= start and end <= mm.due[1]):
                 self.wrong.append(f"{what}, {'which has changed' if granted else 'which is gone'}, and no synchronisation is due")
@@ -399,7 +399,7 @@ def serve(base):
             for folder in base.iterdir():
                 answer(folder)
         except OSError:
-            # The guest has gone, or all have
+            # A guest's folder is gone, or the base folder
             pass
         time.sleep(0.03)
 

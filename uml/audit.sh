@@ -3,12 +3,12 @@
 #
 # audit.sh LINUX...
 #
-# Boots each of these UML kernels for honest work in many processes at once, and asks the mapping oracle again and again:
-# does each stub have exactly the pages that its page table grants (docs/audit.md)? The kernel needs
+# Boots each of these UML kernels with honest work in many processes, and runs the mapping oracle again and again: does
+# each stub have exactly the pages that its page table grants (docs/audit.md)? The kernel needs
 # CONFIG_UML_STUBGUARD_AUDIT. TAP.
 #
-# ROUNDS: looks in each guest (10). NCPUS: the guest's CPUs (1 and 2, one after the other). GUARDED_ARGS: boot parameters
-# (stubguard=window and stubguard=notify, one after the other). MEM: as for boot.sh.
+# ROUNDS: runs of the oracle in each guest (10). NCPUS: the guest's CPUs (1 and 2, one after the other). GUARDED_ARGS: boot
+# parameters (stubguard=window and stubguard=notify, one after the other). MEM: as for boot.sh.
 set -euo pipefail
 
 # shellcheck source=uml/common.sh
@@ -22,7 +22,7 @@ programs=$top_dir/build/guests
 make -s -C "$uml_dir/guests" OUT="$programs"
 serve_audits "$dir/looks" guest
 
-# The load is killed before its end. A look is at whatever it does at that moment.
+# The load never ends by itself: the oracle looks at whatever it does at that moment.
 cat >"$dir/init" <<INIT
 #!$busybox sh
 export BUSYBOX=$busybox TMPDIR=$dir/tmp PATH=$PATH

@@ -3,16 +3,17 @@
 #
 # boot.sh LINUX INIT-SCRIPT [KERNEL ARGUMENTS...]
 #
-# Boots one guest and waits for its end. The host's files are its root file system, read-only;
-# INIT-SCRIPT (a program of the host) is its first process, and mounts /proc and a tmpfs where it
-# needs them. The console goes to stdout. The script ends the guest so:
+# Boots one guest and waits for its end. Its root file system is the host's, read-only. INIT-SCRIPT, a
+# program of the host, is its first process; it mounts /proc and a tmpfs where it needs them. The
+# console goes to stdout. The script ends the guest like this:
 #
 #	echo exit-status 0; poweroff -f
 #
 # Returns the number of the last exit-status line (0..123), 124 when the time was up, 125 when the guest
 # ended otherwise, by a panic for example.
 #
-# TIMEOUT: seconds (60) that the guest computes or sleeps; what it waits for a CPU of the host does not count. MEM: the guest's memory in MiB (512). NCPUS: its CPUs (1).
+# TIMEOUT: seconds (60) that the guest may compute or sleep; waiting for a CPU of the host does not count. MEM: the
+# guest's memory in MiB (512). NCPUS: its CPUs (1).
 set -euo pipefail
 
 # shellcheck source=uml/common.sh
@@ -29,13 +30,13 @@ dir=$(mktemp -d)
 guest='' timer='' reader=''
 end_processes() {
 	local p
-	# Disowned, so that bash does not remark that they were killed.
+	# Disowned, so that bash does not report that they were killed.
 	for p in $guest $timer; do
 		disown "$p" || true
 	done
 	[ -z "$guest" ] || kill -KILL -- "-$guest" || true
 	[ -z "$timer" ] || kill -KILL -- "-$timer" || true
-	# With all of the guest gone the console ends, and so does its reader.
+	# The console ends when all processes of the guest have ended, and then the reader ends.
 	[ -z "$reader" ] || wait "$reader" || true
 	guest='' timer='' reader=''
 } 2>/dev/null
@@ -43,14 +44,14 @@ trap 'trap "" INT TERM HUP; end_processes; rm -rf "$dir"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-# A kernel that panics aborts; nobody needs its core file.
+# A kernel that panics aborts: no core file of it.
 ulimit -c 0
 
-# A kernel parameter ends at a blank.
+# The script's path may have blanks, and a kernel parameter ends at a blank.
 ln -s "$init" "$dir/init"
 
-# The guest's memory is a file, at best in /dev/shm; in containers that is often too small,
-# and a guest that reaches its end dies of SIGBUS.
+# The guest's memory is a file, best in /dev/shm. In containers that is often too small, and a
+# guest for which it has no page left dies of SIGBUS.
 if [ "$(df -m --output=avail /dev/shm 2>/dev/null | tail -n 1)" -ge "$mem" ] 2>/dev/null; then
 	export TMPDIR=/dev/shm
 fi
@@ -58,15 +59,14 @@ fi
 mkfifo "$dir/console"
 sed -u 's/\r*$//' <"$dir/console" | tee "$dir/log" &
 reader=$!
-# With job control the guest is a process group, named like its first process; UML's own setsid()
-# makes it one in any case. So one kill ends all of it. (That is also why timeout(1) won't do: the
-# guest is not in its group.)
+# With job control the guest is a process group, with the number of its first process, as after UML's
+# own setsid(). So one kill ends all of it. (timeout(1) cannot do that: the guest leaves its group.)
 set -m
 "$linux" "mem=${mem}M" seccomp=on "ncpus=${NCPUS:-1}" "uml_dir=$dir/" umid=guest \
 	rootfstype=hostfs rootflags=/ ro "init=$dir/init" con=null con0=fd:0,fd:1 "$@" \
 	</dev/null >"$dir/console" 2>&1 &
 guest=$!
-# The guest alone is waited for: of several, bash's `wait -n` can miss one that ends beside another.
+# Wait for the guest alone: bash's `wait -n` can miss one of two processes that end at once.
 {
 	own_time "$guest" "$limit" || {
 		: >"$dir/late"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash
 #
-# What the scripts in this folder share. Sourced, never run.
+# Functions that the scripts of this folder share. Sourced, never run.
 
 uml_dir=$(cd -P "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 top_dir=${uml_dir%/*}
@@ -10,7 +10,7 @@ log_dir=${STUBGUARD_LOGS:-$cache_dir/log}
 
 say() { printf '[uml] %s\n' "$*"; }
 
-# One line that says what is wrong and what to do about it.
+# die TEXT: ends the script with a line that says what is wrong and what to do about it
 die() {
 	printf '%s: %s\n' "${0##*/}" "$*" >&2
 	exit 1
@@ -19,21 +19,21 @@ die() {
 # versions: the kernels that stubguard is made for (the file of that name), the default one first
 versions() { awk '!/^#/ && NF && !seen[$1]++ { print $1 }' "$uml_dir/versions"; }
 default_version() { versions | sed -n 1p; }
-# versions_as WORD: all of them in a sentence, with that word between them
+# versions_as WORD: all of them, with that word between them
 versions_as() { versions | awk -v word="$1" '{ printf "%s%s", (NR > 1 ? " " word " " : ""), $1 }'; }
-# of_version VERSION FACT: what the file says of that one. ("": else awk compares numbers, and 7.10 is 7.1.)
+# of_version VERSION FACT: that fact of the file. ("": otherwise awk compares numbers, and 7.10 is 7.1.)
 of_version() { awk -v version="$1" -v fact="$2" '$1 "" == version && $2 == fact { $1 = $2 = ""; print }' "$uml_dir/versions"; }
-# made_for VERSION [WHAT]: dies, with WHAT this kernel is, if it is none of them; FORCE=1 goes on
+# made_for VERSION [WHAT]: dies if it is none of them, with WHAT as the kernel's name; FORCE=1 goes on
 made_for() {
 	[ -z "${FORCE:-}" ] || return 0
 	versions | grep -xF -- "$1" >/dev/null ||
 		die "${2:-Linux $1}: stubguard is made for $(versions_as and); take one of these, or try with FORCE=1"
 }
 
-# A path as a person would type it: relative to the repository if it is in it.
+# short PATH: relative to the repository if it is inside
 short() { printf '%s' "${1#"$top_dir/"}"; }
 
-# uml_kernel PATH: the path of a UML kernel, from the root; dies if it cannot be run
+# uml_kernel PATH: the absolute path of a UML kernel; dies if it cannot be run
 uml_kernel() {
 	local linux
 	linux=$(realpath -e -- "$1" 2>/dev/null || true)
@@ -45,15 +45,15 @@ uml_kernel() {
 # shellcheck disable=SC2034 # for who sources this
 need_busybox() { busybox=$(command -v busybox) || die "busybox is missing, the guests' shell: apt-get install busybox-static"; }
 
-# scratch NAME: sets $dir, a new folder in the cache, which goes when the script ends
+# scratch NAME: sets $dir, a new folder in the cache, which is removed when the script ends
 scratch() {
 	mkdir -p "$cache_dir"
 	dir=$(mktemp -d "$cache_dir/$1.XXXXXX")
 	trap 'rm -rf "$dir"' EXIT
 }
 
-# kmake SOURCE OBJECTS ARGUMENTS...: the kernel's make, with the arguments of KMAKE besides. What a make above us exports,
-# or the user's flags for other programs, is not meant for it: arch/um takes CFLAGS as it finds them.
+# kmake SOURCE OBJECTS ARGUMENTS...: the kernel's make, also with the arguments of KMAKE. It must not see what a make above
+# us exports, nor the user's flags for other programs: arch/um takes CFLAGS from the environment.
 kmake() {
 	local src=$1 obj=$2 args
 	shift 2
@@ -63,9 +63,9 @@ kmake() {
 		-u KBUILD_OUTPUT -u O -u V LC_ALL=C make -C "$src" ARCH=um "$@" ${args[0]+"${args[@]}"} </dev/null
 }
 
-# Copies stdin to the file $1 and shows a sign of life every ten seconds: how many files
-# were compiled, or what the function $2 (optional) prints. One process reads and prints,
-# so nothing has to be stopped when the command ends or is interrupted.
+# follow LOG [PROBE]: copies stdin to the file LOG and shows every ten seconds how many files were
+# compiled, or what the function PROBE prints. One process reads and prints, so nothing has to be
+# stopped when the command ends or is interrupted.
 follow() {
 	local log=$1 probe=${2:-} start=$SECONDS beat=$((SECONDS + 10)) line part='' n=0
 	while :; do
@@ -74,7 +74,7 @@ follow() {
 			part=
 			case $line in '  CC '* | '  AS '*) n=$((n + 1)) ;; esac
 		elif [ $? -gt 128 ]; then
-			part+=$line	# only slow: the rest of the line is still to come
+			part+=$line	# a timeout: the rest of the line is still to come
 		else
 			[ -z "$part$line" ] || printf '%s%s\n' "$part" "$line"
 			break
@@ -88,11 +88,11 @@ follow() {
 	done 3>&1 >"$log"
 }
 
-# log_of NAME: where step() puts what the step of that name says
+# log_of NAME: the log file of the step of that name
 log_of() { printf '%s' "$log_dir/${1//[^A-Za-z0-9._-]/-}.log"; }
 
-# step NAME COMMAND...: runs the command with its output in a log file that is named first,
-# says how long it took, and shows the end of the log if it fails. "probe" as for follow().
+# step NAME COMMAND...: names a log file, runs the command with its output there, and says how long it
+# took; shows the end of the log if it fails. The variable probe is for follow().
 step() {
 	local name=$1 start=$SECONDS log
 	shift
@@ -110,8 +110,8 @@ step() {
 	say "$name: done, $((SECONDS - start)) s"
 }
 
-# Two builds of one tree at the same time would spoil each other: the second one waits.
-# A script that is started by the holder of the lock takes it as its own.
+# lock NAME: two builds of one tree at the same time would spoil each other, so the second one waits.
+# A script that the holder of the lock starts has the lock too.
 lock() {
 	[ "${STUBGUARD_LOCK:-}" != "$1" ] || return 0
 	mkdir -p "$cache_dir" 2>/dev/null || true
@@ -125,8 +125,8 @@ lock() {
 	export STUBGUARD_LOCK=$1
 }
 
-# What the process $1 and its descendants are at: $tree_cpu is the CPU time that they have used so far, in microseconds,
-# that of the dead among them included; $tree_waits is set if one of them runs or waits for a CPU or a disk. No process is made.
+# look_at_tree PID: of the process and its descendants. $tree_cpu is the CPU time that they have used so far, in
+# microseconds, dead ones included. $tree_waits is set if one of them runs or waits for a CPU or a disk. It starts no process.
 look_at_tree() {
 	local pids=("$1") field=() children=() i task text
 	tree_cpu=0 tree_waits=
@@ -144,14 +144,13 @@ look_at_tree() {
 	done
 }
 
-# own_time PID LIMIT [CLOCK]: returns when the process PID has ended, or fails when it and its descendants have had LIMIT
-# seconds to themselves: what they computed and what they slept, but not what they waited for a CPU. So a limit is
-# the same on a busy host. As the limits are for guests, which know wall time only: the files CLOCK/1, CLOCK/2... tell
-# of each quarter of such a second that is over.
+# own_time PID LIMIT [CLOCK]: returns when the process PID has ended, or fails when it and its descendants have computed or
+# slept for LIMIT seconds. Waiting for a CPU does not count, so a limit is the same on a busy host. A guest knows wall time
+# only: the files CLOCK/1, CLOCK/2... tell it of each quarter of such a second that is over.
 own_time() {
 	local pid=$1 limit=$2 clock=${3:-} own=0 quarters=0 cpu=0 at=${EPOCHREALTIME/[.,]/} before=0 passed nap look=0
 	while kill -0 "$pid" 2>/dev/null; do
-		# Of many processes the look itself takes long: at most a thirtieth of the time.
+		# With many processes the look itself takes long: limit it to a thirtieth of the time.
 		nap=$((look * 30))
 		[ "$nap" -ge 100000 ] || nap=100000
 		[ -n "$clock" ] || [ "$nap" -ge 1000000 ] || nap=1000000
@@ -174,27 +173,27 @@ own_time() {
 	done 2>/dev/null
 }
 
-# VERSION.PATCHLEVEL of a kernel tree, as its Makefile has it.
+# tree_version TREE: VERSION.PATCHLEVEL of its Makefile
 tree_version() {
 	[ -r "$1/Makefile" ] || return 0
 	sed -n -e 's/^VERSION *= *//p' -e 's/^PATCHLEVEL *= *//p' "$1/Makefile" |
 		head -n 2 | paste -s -d . -
 }
 
-# serve_audits DIR [NAME]: the host's side of the mapping oracle (docs/audit.md), for guests that run `audit DIR/NAME`. It
-# ends when DIR is gone.
+# serve_audits DIR [NAME]: starts the host's side of the mapping oracle (docs/audit.md), for guests that run
+# `audit DIR/NAME`. It ends when DIR is gone.
 serve_audits() {
 	mkdir -p "$1/${2:-}"
 	(python3 -B "$uml_dir/audit.py" "$1" &)
 }
 
-# audited LOG: has the oracle found all right, or the guest's kernel no oracle?
+# audited LOG: has the oracle found no violation, or does the guest's kernel have no oracle?
 audited() { grep -aqE '^audit: (ok|skipped)' "$1" && ! grep -aq '^audit: FAILED' "$1"; }
 
-# says TEXT: has the guest said so? (a regular expression; $dir/log)
+# says TEXT: is that regular expression in $dir/log?
 says() { grep -qE -- "$1" "$dir/log"; }
 
-# result STATUS TEXT [LOG [LINES]]: a line of TAP. If it failed, the last 25 lines of the log follow ($dir/log).
+# result STATUS TEXT [LOG [LINES]]: a line of TAP. If it failed, the last LINES (25) of LOG ($dir/log) follow.
 tap_number=0 tap_failed=0
 result() {
 	tap_number=$((tap_number + 1))

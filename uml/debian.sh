@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash
 #
-# How the scripts in this folder get packages of another release of Debian: from the mirror that this machine already
-# uses, with lists and downloads of our own. So nothing of the machine's apt changes, and root is not needed.
-# apt checks the signatures with Debian's keyring. Sourced, never run.
+# Functions that get packages of another release of Debian, from the mirror that this machine already uses. The lists and
+# downloads are our own, so nothing of the machine's apt changes, and root is not needed. apt checks the signatures with
+# Debian's keyring. Sourced, never run.
 
 # shellcheck source=uml/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 apt_dir=$cache_dir/apt
 
-# The archives of Debian proper that apt is set up with, in whatever format and file.
+# The archives of Debian proper that apt is set up with.
 mirrors() {
 	# shellcheck disable=SC2016 # these are apt's variables, not the shell's
 	apt-get indextargets --no-release-info --format '$(REPO_URI) $(RELEASE)' \
@@ -41,8 +41,8 @@ private_apt() {
 		Acquire::Languages "none";
 		Acquire::Retries "3";
 		APT::Update::Error-Mode "any";
-		// Hooks of the machine would act on the machine's own cache; and the user that apt
-		// changes to when it is run by root need not have access to this folder.
+		// The machine's hooks would act on the machine's own cache. Run by root, apt changes to
+		// another user, who may have no access to this folder.
 		#clear APT::Update;
 		#clear DPkg::Post-Invoke;
 		APT::Sandbox::User "root";
@@ -65,21 +65,21 @@ download_deb() {
 	local partial=$apt_dir/partial
 	mkdir -p "$apt_dir/debs" "$partial"
 	(cd "$partial" && private_apt "$1" "$2" apt-get -q download "$3") || return 1
-	# Whole and verified: only now it gets its place.
+	# Only a whole and verified package gets its place.
 	mv "$partial/$3"_*.deb "$apt_dir/debs/"
 }
 
-# newest_deb PACKAGE: the file of it there, or nothing
+# newest_deb PACKAGE: its newest file in $apt_dir/debs, or nothing
 newest_deb() { find "$apt_dir/debs" -maxdepth 1 -name "$1_*.deb" 2>/dev/null | sort -V | tail -n 1; }
 
-# need_mirrors ELSE: sets $keyring and $mirror_list, or dies; ELSE is what somebody can do who has none
+# need_mirrors ELSE: sets $keyring and $mirror_list, or dies; ELSE is what the user can do without a mirror
 need_mirrors() {
 	find_keyring || die "Debian's archive key is missing: install debian-archive-keyring, or $1"
 	mirror_list=$(mirrors)
 	[ -n "$mirror_list" ] || die "apt is not set up with a Debian mirror: $1"
 }
 
-# fetch WHAT ELSE COMMAND...: a step that gets WHAT by the functions above; likewise
+# fetch WHAT ELSE COMMAND...: a step whose command gets WHAT by the functions above; dies with ELSE
 fetch() {
 	local what=$1 otherwise=$2 log why
 	shift 2
@@ -89,10 +89,10 @@ fetch() {
 	die "cannot fetch $what${why:+: $why} (log: $(short "$log")); look at the network and apt's proxy, or $otherwise"
 }
 
-# For step(): how much has come
+# A probe for step(): how much has come
 fetched() { find "$apt_dir/partial" -type f -printf '%s\n' | awk '{ n += $1 } END { printf "%d MB", n / 1e6 }'; }
 
-# apt_says LOG: why apt has failed, in the network's words rather than what follows from them
+# apt_says LOG: why apt has failed: the first network error, rather than what follows from it
 apt_says() {
 	{ grep -m 1 -E '^[WE]: Failed to fetch' "$1" || grep -m 1 '^E: ' "$1" || true; } | sed 's/^.: *//'
 }

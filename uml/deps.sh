@@ -1,10 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# deps.sh [--quick | --test | --soak | --suite | --hosts]: looks for the tools that the library and the kernels are built
-# with, and for those of the tests and checks, of `make soak`, `make suite` or `make hosts` too. --quick: those of
-# `make check c-test rust-test` alone, which need no kernel. On Debian and its like, root has what is missing installed;
-# everybody else is told what to install.
+# deps.sh [--quick | --test | --soak | --suite | --hosts]: looks for tools. Run by root on Debian and its like, it installs
+# what is missing; otherwise it says what to install.
+#
+# Without an option: what the library and the kernels are built with. --test, --soak, --suite, --hosts: also what the tests
+# and checks, `make soak`, `make suite` or `make hosts` need. --quick: what `make check c-test rust-test` needs.
 set -euo pipefail
 
 # shellcheck source=uml/common.sh
@@ -15,8 +16,7 @@ rust_minimum=${rust_minimum:-1.85}
 
 [ "$(uname -m)" = x86_64 ] || die "this machine is $(uname -m): stubguard guards UML on x86_64 only"
 
-# What is needed: "how to see it" "Debian's package". A header is looked for through the compiler, a Python module by
-# the guests' Python.
+# Each line: a program, a <header> or a Python @module, then Debian's package that has it.
 library='
 gcc gcc
 <stdio.h> libc6-dev
@@ -83,7 +83,7 @@ install() {
 	"${apt[@]}" install $packages || { "${apt[@]}" update && "${apt[@]}" install $packages; }
 }
 
-# Debian's own cargo may be too old, so it is not installed without being asked for.
+# Debian's own cargo may be too old, so this script does not install it.
 get_rust="install Rust $rust_minimum or newer, by rustup (https://rustup.rs) or, from Debian 13 on, apt-get install cargo"
 cargo=${CARGO:-cargo}
 if ! command -v "$cargo" >/dev/null; then

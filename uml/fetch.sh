@@ -17,7 +17,7 @@ otherwise="use a kernel tree of your own: make uml KDIR=/path/to/linux-$version"
 by_hand="put ${package}_*.deb into $apt_dir/debs, or $otherwise"
 
 suites=$(of_version "$version" suites)
-# With FORCE=1 it may be a version that the file does not know
+# With FORCE=1 the file may not know the version
 [ -n "$suites" ] || suites=$(of_version "$(default_version)" suites)
 
 have_deb() {
@@ -37,8 +37,8 @@ download() {
 	return 1
 }
 
-# What a UML kernel cannot use is not unpacked: three quarters of the bytes. Kconfig and
-# Makefiles stay, since they are read whatever the configuration is.
+# Files that a UML kernel cannot use are not unpacked: three quarters of the bytes. Kconfig files and
+# Makefiles stay, since every configuration reads them.
 excluded() {
 	local d
 	printf '%s\n' "$package/Documentation/*.*" "$package/tools/testing/*" "$package/tools/perf/*" \
@@ -61,12 +61,12 @@ unpack() {
 	rm -f "$tmp.exclude"
 	[ -f "$tmp/Makefile" ] && [ -f "$tmp/arch/um/Makefile" ] || return 1
 	excluded >"$tmp/.excluded" && chmod 755 "$tmp" || return 1
-	# With the trees that were made from an older one
+	# Trees that were made from an older one go, too
 	rm -rf "$tree" "$tree"-*
 	mv -T "$tmp" "$tree"
 }
 
-# A tree that an older version of this script has made lacks what it left out then.
+# A tree of an older version of this script may lack files that this one unpacks.
 there() {
 	[ -f "$tree/Makefile" ] || return 0
 	[ "$(cat "$tree/.excluded" 2>/dev/null)" = "$(excluded)" ] || ! have_deb || return 0
@@ -89,7 +89,7 @@ if ! have_deb; then
 fi
 
 mkdir -p "$cache_dir/src"
-# What an interrupted run may have left.
+# An interrupted run may have left these.
 rm -rf "$cache_dir"/src/.unpack.*
 unpacked() { du -sm "$cache_dir"/src/.unpack.*/ 2>/dev/null | awk '{ printf "%s MB", $1 }'; }
 probe=unpacked step "unpack $package" unpack ||

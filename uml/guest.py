@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Guests for scripts in Python, of tests and of measurements: which there are, how one is booted (boot.sh), what it is on the host."""
+"""What tests and measurements in Python share: modes of guests, booting one (boot.sh), its processes on the host."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def number(name, default):
 
 
 def words(name, default):
-    """A list from the environment; with a list as default, of nothing that is not in it."""
+    """A list from the environment. If there is a default list, each word must be in it."""
     chosen = os.environ.get(name, "").split() or default
     for word in chosen:
         if word not in default:
@@ -43,7 +43,7 @@ def words(name, default):
 
 
 class Mode:
-    """A kernel and how it is booted. runs_as: what the guest has to say of itself, None for anything."""
+    """A kernel and how it is booted. runs_as: the mode that the guest must report; None: any."""
 
     def __init__(self, name, linux, args=(), runs_as=None):
         self.name, self.linux, self.args, self.runs_as = name, linux, list(args), runs_as
@@ -52,7 +52,7 @@ class Mode:
 
 
 def modes(default):
-    """Those of the default ones that MODES names, and PEERS."""
+    """The default modes that MODES names, and those of PEERS."""
     if len(sys.argv) != 3:
         die("two arguments: an unguarded and a guarded kernel")
     unguarded, guarded = sys.argv[1:]
@@ -65,7 +65,7 @@ def modes(default):
     found = [Mode(name, *known[name]) for name in words("MODES", default)]
     for peer in os.environ.get("PEERS", "").split():
         name, _, rest = peer.partition("=")
-        # An argument may have commas in its value, but each has a name.
+        # A value may have commas, so an argument begins at its name.
         linux, *args = re.split(r",(?=\w+=)", rest)
         found.append(Mode(name, linux, args))
     names = [mode.name for mode in found]
@@ -75,7 +75,7 @@ def modes(default):
 
 
 def runs_as(lines):
-    """seccomp or ptrace, or the guard's mode, by what the guest's kernel says itself."""
+    """The guard's mode, or seccomp or ptrace, as the guest's kernel reports it."""
     log = "\n".join(lines)
     guard = re.search(r"^stubguard (\w+)$", log, re.M)
     if guard and guard[1] != "off":
@@ -88,7 +88,7 @@ def runs_as(lines):
 class Place:
     """A folder that guests see, with their programs.
 
-    command: what a guest runs, for its shell. exports: the environment that it has besides.
+    command: what the guest's shell runs. exports: more environment for it.
     """
 
     command = None
@@ -103,7 +103,7 @@ class Place:
         self.script = None
 
     def compile(self, folder):
-        """The programs that a folder has for guests."""
+        """Compiles a folder's programs for guests."""
         if subprocess.run(["make", "-s", "-C", folder, f"OUT={self.dir}"]).returncode:
             die("the guests' programs do not compile")
 
@@ -118,7 +118,7 @@ class Place:
         self.holder.cleanup()
 
     def end(self):
-        """Ends the guest that another thread has booted here, if it still runs."""
+        """Ends the guest that another thread has booted here, if it runs."""
         if self.script and self.script.poll() is None:
             self.script.terminate()
 
@@ -143,23 +143,23 @@ $BUSYBOX poweroff -f
         return init
 
     def write_wrapper(self, command, linux):
-        """A kernel that is started by another command."""
+        """A script that starts the kernel by a command."""
         script = self.dir / "linux"
         script.write_text(f"#!/bin/sh\nexec {command} '{linux}' \"$@\"\n")
         script.chmod(0o755)
         return script
 
     def boot(self, mode, arguments, limit=60, mem=512, cpus=1, wrapper=None, watch=None):
-        """Runs the command with these arguments in a guest; returns what it said, and what went wrong, if anything.
+        """Runs the command with these arguments in a guest. Returns its lines, and what went wrong or None.
 
-        limit: seconds. mem: MiB. wrapper: a command that starts the kernel. watch: gets each line as it comes.
+        limit: seconds. mem: MiB. wrapper: a command that starts the kernel. watch: called with each line as it comes.
         """
         linux = Path(mode.linux).resolve()
         if wrapper:
             linux = self.write_wrapper(wrapper, linux)
         lines = []
         with tempfile.TemporaryFile("w+") as errors:
-            # It gives the guest a process group of its own, and ends it when the time is up or on SIGTERM.
+            # It ends the guest when the time is up, and on SIGTERM.
             script = self.script = subprocess.Popen(
                 [UML / "boot.sh", linux, self.write_init(arguments), f"uml_dir={self.dir}/uml/", *mode.args],
                 env=os.environ | {"TIMEOUT": str(limit), "MEM": str(mem), "NCPUS": str(cpus)}, start_new_session=True,
@@ -187,14 +187,14 @@ $BUSYBOX poweroff -f
 
 
 def raise_limit():
-    """A guest needs a few descriptors for each of its processes."""
+    """Raises RLIMIT_NOFILE: a guest needs a few fds for each of its processes."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     return most
 
 
 def kib(path, field):
-    """A field of a file in /proc; a process that has just ended has none."""
+    """A field in KiB of a file in /proc; a process that has just ended has none."""
     try:
         match = re.search(rf"^{field}:\s+(\d+) kB", path.read_text(), re.M)
     except (FileNotFoundError, ProcessLookupError):
@@ -216,7 +216,7 @@ def processes_of(kernel):
 
 
 def look(kernel):
-    """What the guest has on the host now."""
+    """The guest's processes, memory and fds on the host now."""
     processes = processes_of(kernel)
     return {
         "stubs": len(processes) - 1,
@@ -226,18 +226,18 @@ def look(kernel):
 
 
 def host():
-    """The machine, for those who read the figures elsewhere."""
+    """The machine on which the figures were measured."""
     model = re.search(r"^model name\s*: (.*)", Path("/proc/cpuinfo").read_text(), re.M)
     return {"kernel": os.uname().release, "cpu": model[1] if model else "?", "cpus": os.cpu_count()}
 
 
 def origin():
-    """When and where: how a result begins."""
+    """The date and the machine, with which a result begins."""
     return {"date": datetime.now(timezone.utc).strftime("%Y-%m-%d"), "host": host()}
 
 
 def write_json(name, result):
-    """Into the folder BENCH_OUT; returns the file's path."""
+    """Writes a file into the folder BENCH_OUT; returns its path."""
     folder = Path(os.environ.get("BENCH_OUT") or TOP / "build/bench")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / name

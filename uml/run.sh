@@ -3,17 +3,17 @@
 #
 # run.sh NAME=KERNEL...
 #
-# Boots the kernels called "unguarded" and "guarded" for honest work, and each kernel once for each attack
-# of guests/hostile, and prints a table of each (Markdown's). Fails if a workload fails or has another
-# result on the guarded one, or if an attack there is neither BLOCKED nor known to be OPEN in its mode. Without one
-# called "guarded", attacks are judged on all. An attack is SKIPPED, which is no failure, if the kernel was built without
-# what it needs, as io_uring. Each guest ends with a look of the mapping oracle (docs/audit.md).
+# Runs workloads on the kernels called "unguarded" and "guarded", and each attack of guests/hostile on each kernel, in a
+# guest of its own. Prints a table of each in Markdown. Each guest ends with a run of the mapping oracle (docs/audit.md).
 #
-# ATTACKS, WORKLOADS: names to run instead of all. ATTACKED: kernels to attack (all). NCPUS: CPUs of a guest (1). JOBS: attacks at a
-# time (all CPUs). GUARDED_ARGS: more boot parameters for the guarded kernel, as
-# stubguard=notify. BASELINE: a folder for what the unguarded one made of the workloads; if it is there already, that is
-# compared with instead of running them again. MEM: the guest's memory in MiB (128). VECTOR_SECONDS: how long "vectors" takes (2). HOSTILE_FULL: try everything that can
-# be tried, for minutes.
+# Fails if a workload fails or has another result on the guarded kernel, or if an attack there is neither BLOCKED nor known
+# to be OPEN in its mode. Without a kernel called "guarded", attacks are judged on all. An attack is SKIPPED, which is no
+# failure, if the kernel was built without what it needs (io_uring).
+#
+# ATTACKS, WORKLOADS: names to run instead of all. ATTACKED: kernels to attack (all). NCPUS: CPUs of a guest (1). JOBS: attacks
+# at a time (all CPUs). MEM: the guest's memory in MiB (128). GUARDED_ARGS: more boot parameters for the guarded kernel, as
+# stubguard=notify. BASELINE: a folder for the unguarded kernel's results of the workloads; if it exists, the workloads do
+# not run there again. VECTOR_SECONDS: how long "vectors" takes (2). HOSTILE_FULL: attacks try everything, for minutes.
 set -euo pipefail
 
 # shellcheck source=uml/common.sh
@@ -37,15 +37,15 @@ jobs=${JOBS:-$(nproc)}
 [ -n "${kernel[unguarded]:-}" ] && [ -n "${kernel[guarded]:-}" ] || WORKLOADS=
 workloads=${WORKLOADS-pipelines files compile forks maps signals threads floats vectors steps handlers bases calls everycall fdcount}
 
-# A guest without a guard hangs in some attacks. A guard needs 5 s of the attacker's CPU time: a guarded guest gets
-# more time before it is said to hang. It also has more to do, as an attack that succeeds ends at once. The limits
-# are seconds that the guest computes or sleeps (own_time); if even that is not to be had, it is killed much later.
+# An unguarded guest hangs in some attacks. A guarded one gets more time: the watchdog may need 5 s of the attacker's CPU
+# time, and an attack that does not succeed tries more. The limits are seconds that the guest computes or sleeps
+# (own_time). If the host is too busy even for that, the guest is killed much later.
 declare -A attack_limit=([unguarded]=20 [page-calls-unguarded]=120)
 attack_limit_else=400
 workload_limit=300
 last_resort=30	# times the limit
 
-# What a mode is known to leave open, and why: docs/security.md. No failure, but never left unsaid.
+# What a mode is known to leave open, and why: docs/security.md. The table shows it; it is no failure.
 declare -A known_open=(
 	[notify run-beside]="the futex by which a stub hands over does not hold it"
 	[notify block-signal]="no filter can check rt_sigreturn's frame; the watchdog ends the process"
@@ -72,7 +72,7 @@ show_suspects() {
 	done
 }
 
-# The guest's first process. /proc and a tmpfs are all it needs besides the host's files.
+# The guest's first process.
 write_init() {
 	local name=$1 tmp=$run_dir/tmp
 	shift
@@ -92,8 +92,8 @@ write_init() {
 	chmod +x "$run_dir/$name.init"
 }
 
-# boot NAME WHICH LIMIT: starts the guest in a process group of its own, and who ends it after the limit, with a file
-# NAME.late. $guest is the process to watch; the kernel's is in NAME.pid as soon as it runs.
+# boot NAME WHICH LIMIT: starts the guest in a process group of its own, and a process that ends it after the limit and
+# leaves a file NAME.late. $guest is the process to watch; the kernel's is in NAME.pid as soon as it runs.
 boot() {
 	local name=$1 which=$2 limit=$3 more=''
 	[ "$which" != guarded ] || more=${GUARDED_ARGS:-}
@@ -105,7 +105,7 @@ boot() {
 		rootfstype=hostfs rootflags=/ ro init="$run_dir/$name.init" con=null con0=fd:0,fd:1 $more \
 		</dev/null >"$(guest_log "$name")" 2>&1 &
 	guest=$!
-	disown "$guest" # many of them crash: no word about that from the shell
+	disown "$guest" # many of them crash: the shell does not report it
 	own_time "$guest" "$limit" "$run_dir/$name.clock" || {
 		: >"$run_dir/$name.late"
 		kill_guests "$run_dir/$name.pid"
@@ -115,8 +115,8 @@ boot() {
 
 running() { kill -0 "$guest" 2>/dev/null; }
 
-# UML makes itself a session of its own, so its group has to be found by its number. That number may
-# be somebody else's by now: the boot parameters tell.
+# UML makes a session of its own, so only its pid leads to its group. The pid may have been reused: check
+# the boot parameters.
 kill_guests() {
 	local file pid
 	for file; do
@@ -127,7 +127,7 @@ kill_guests() {
 	done
 }
 
-# Waits until the log has a line that matches; fails if the guest ends without.
+# Waits until the log has a line that matches; fails if the guest ends without one.
 wait_for_line() {
 	local log
 	log=$(guest_log "$1")
@@ -140,7 +140,7 @@ wait_for_line() {
 	done
 }
 
-# A guest that has said all may still be unable to power off.
+# A guest that has given its verdict may still be unable to power off.
 finish_guest() {
 	local name=$1 tries=60
 	while running && [ "$tries" -gt 0 ]; do
@@ -152,8 +152,8 @@ finish_guest() {
 
 # ---- workloads
 
-# The fewest file descriptors that a guest's kernel has on the host in some looks at it: the guest
-# that waits makes a process now and then, and what ended ones had is given back with a delay.
+# The fewest host fds that a guest's kernel has in some looks: the waiting guest starts a process now and
+# then, and fds of ended processes are closed with a delay.
 count_fds() {
 	local pid least='' n look
 	pid=$(cat "$run_dir/$1.pid")
@@ -171,7 +171,7 @@ serve_fdcount() {
 	before=$(count_fds "$name")
 	touch "$run_dir/$name.d/go"
 	wait_for_line "$name" '^fdcount after' || return 0
-	# On a busy host it takes longer until all is given back.
+	# On a busy host it takes longer until all fds are closed.
 	for ((tries = 0; tries < 20; tries++)); do
 		after=$(count_fds "$name")
 		[ "$after" -gt $((before + 2 * ncpus)) ] || break
@@ -194,7 +194,7 @@ run_workloads() {
 	say "workloads, $which: done, $((SECONDS - start)) s"
 }
 
-# What the unguarded kernel makes of them is the same each time
+# The unguarded kernel's results are the same each time
 run_baseline() {
 	local name=workloads-unguarded
 	if [ -n "${BASELINE:-}" ] && [ -e "$BASELINE/log" ]; then
@@ -210,7 +210,7 @@ run_baseline() {
 	cp "$(guest_log "$name")" "$BASELINE/log"
 }
 
-# field KIND WHICH WORKLOAD: what a guest said of it
+# field KIND WHICH WORKLOAD: the guest's line of that kind about the workload
 field() { sed -n "s/\r//; s/^$1 $3 //p" "$(guest_log "workloads-$2")" | head -n 1; }
 
 work_row() {
@@ -227,8 +227,8 @@ work_row() {
 		"$(awk -v a="${t1:-0}" -v b="${t2:-0}" 'BEGIN { if (a > 0) printf "%.2f", b / a; else print "?" }')" "$same"
 }
 
-# An idle CPU keeps the address space that it had last, dead or not, and each has two fds at most:
-# that much may differ by chance. A leak would be thousands.
+# An idle CPU keeps the mm that it had last, even if that has ended, and an mm has two fds at most: the
+# numbers may differ by that. A leak would be thousands.
 fd_row() {
 	local which text=() before after
 	for which in unguarded guarded; do
@@ -243,7 +243,7 @@ fd_row() {
 	printf '%-11s | %9s | %9s |       | %s\n' fdcount "${text[@]}" "fds before and after 5000 processes"
 }
 
-# What the guarded guests' /proc/stubguard says they run in.
+# The mode that /proc/stubguard of the guarded guests says.
 guard_mode() {
 	local mode
 	mode=$(sed -n 's/\r//; s/^guest mode //p' "$log_dir"/run-*-guarded.log | sort -u | paste -s -d /)
@@ -261,7 +261,7 @@ work_table() {
 
 # ---- attacks
 
-# judge_silence NAME LIMIT: what became of a guest that has given no verdict
+# judge_silence NAME LIMIT: the verdict on a guest that has given none
 judge_silence() {
 	local log panic
 	log=$(guest_log "$1")
@@ -310,7 +310,7 @@ run_attacks() {
 
 verdict() { cat "$run_dir/$1-$2.verdict" 2>/dev/null || echo "INCONCLUSIVE no verdict"; }
 
-# judge ATTACK KERNEL: the word for the table; what must not be goes to the failures
+# judge ATTACK KERNEL: sets $word, for the table; adds to the failures what must not be
 judge() {
 	word=$(verdict "$1" "$2" | cut -d' ' -f1)
 	[ -z "${kernel[guarded]:-}" ] || [ "$2" = guarded ] || return 0

@@ -119,7 +119,7 @@ bool test_forks(void)
 
 static _Noreturn void in_child(const struct test *test, int runner)
 {
-	/* The runner does it too: whoever comes first. */
+	/* The runner does it too: one of both is first. */
 	setpgid(0, 0);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != runner)
@@ -129,7 +129,7 @@ static _Noreturn void in_child(const struct test *test, int runner)
 	_exit(0);
 }
 
-/* How much of a second of LIMIT_MS a second is, on a host with more to do than it has CPUs. */
+/* The share of a CPU that a process gets on a busy host: LIMIT_MS is longer by that. */
 static double share(void)
 {
 	double load, cpus = (double)sysconf(_SC_NPROCESSORS_ONLN);
@@ -137,7 +137,7 @@ static double share(void)
 	return getloadavg(&load, 1) == 1 && load > cpus ? cpus / load : 1;
 }
 
-/* Whether it ended in time. */
+/* Returns whether it ended in time. */
 static bool wait_for(int pid)
 {
 	double spent = 0;
@@ -181,13 +181,13 @@ static bool run(const struct test *test, size_t number)
 	setpgid(test_pid, test_pid);
 
 	in_time = wait_for(test_pid);
-	/* While the leader is a zombie its group's number is nobody else's. */
+	/* While the leader is a zombie, its group's number is not reused. */
 	kill(-test_pid, SIGKILL);
 	kill(test_pid, SIGKILL);
 	waitid(P_PID, (id_t)test_pid, &info, WEXITED | WNOWAIT);
 	kill(-test_pid, SIGKILL);
 	waitpid(test_pid, &status, 0);
-	/* Orphans come to the runner, which is their reaper. */
+	/* The runner reaps orphans. */
 	while (waitpid(-test_pid, NULL, __WALL) > 0)
 		;
 	if (test->cleanup)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Each test runs in a process of its own, in a process group of its own, for a limited time;
- * whatever it has left behind is killed with it. Results are TAP.
+ * Each test runs in a process and a process group of its own, for a limited time. All processes that
+ * it leaves behind are killed. Results are TAP.
  */
 
 #ifndef HARNESS_H
@@ -19,11 +19,11 @@ struct test {
 
 #define TEST(function) { #function, function, NULL }
 #define TEST_CLEANUP(function, cleanup) { #function, function, cleanup }
-/* Tests that differ in what they are about share a function: each has a name, and calls it. */
+/* A test with a name that calls a function which several tests share. */
 #define CASE(name, ...) static void name(void) { __VA_ARGS__; }
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-/* `argv[1]`, if any: only tests whose name contains that. */
+/* `argv[1]`: runs only tests whose name contains it. */
 int harness_main(int argc, char **argv, const struct test *tests, size_t count);
 
 #define HARNESS_MAIN(tests)							\
@@ -37,13 +37,13 @@ _Noreturn void test_fail(const char *file, int line, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 _Noreturn void test_skip(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* What a failed check is about, when it stands in a loop; NULL ends that. */
+/* Names the round of a loop, for the message of a failed check; NULL ends that. */
 void test_context(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void test_context_end(void);
 
-/* The block behind it runs in a process of its own, which must succeed: what it does to itself stays there. */
+/* Runs the block behind it in a process of its own, which must succeed. */
 #define APART for (; test_forks(); _exit(0))
-/* True in the new process; false in the test, when that one has ended. */
+/* True in the new process; false in the test, after the new process has ended. */
 bool test_forks(void);
 
 #define check(condition)							\
@@ -64,7 +64,7 @@ bool test_forks(void);
 
 #define check_eq(left, right) check_op(left, ==, right)
 
-/* What tests need of /proc: nothing here is the library's. */
+/* What tests need of /proc, without the library. */
 int open_fds(void);
 int mappings(void);
 

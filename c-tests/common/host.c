@@ -37,7 +37,7 @@
 #define SECCOMP_IOCTL_NOTIF_SET_FLAGS SECCOMP_IOW(4, __u64)
 #endif
 
-/* Kernel objects have hidden visibility, and so have these: what a shared library needs is said. */
+/* Objects have hidden visibility, as the kernel's: this is for names that the shared library needs. */
 #define EXPORTED __attribute__((visibility("default")))
 
 struct kind {
@@ -47,7 +47,7 @@ struct kind {
 	int error;
 	_Atomic(host_hook) hook;
 	void (*_Atomic before)(void);
-	_Atomic unsigned int target, reached;	/* who waits for which count */
+	_Atomic unsigned int target, reached;	/* host_wait() */
 };
 
 #define KIND(call) [HOST_##call] = { .name = #call }
@@ -74,7 +74,7 @@ static int (*next_pthread_create)(pthread_t *, const pthread_attr_t *, void *(*)
 static int (*next_pthread_join)(pthread_t, void **);
 static int (*next_sigaction)(int, const struct sigaction *, struct sigaction *);
 
-/* Early: a thread with a filter of its own may not be able to look names up. */
+/* Early, since a thread with a filter may not be able to look names up. */
 static void __attribute__((constructor)) find_next(void)
 {
 	*(void **)&next_getauxval = dlsym(RTLD_NEXT, "getauxval");
@@ -282,7 +282,7 @@ const char *host_call_name(enum host_call call)
 	return kinds[call].name;
 }
 
-/* To give back, and to end, cannot fail on any host. */
+/* Calls that release something, or end, fail on no host. */
 static bool gives_back(enum host_call call)
 {
 	return call == HOST_CLOSE || call == HOST_WAITPID || call == HOST_PTHREAD_JOIN ||
@@ -290,7 +290,7 @@ static bool gives_back(enum host_call call)
 	       call == HOST_TGKILL;
 }
 
-/* Whether the layer answers itself: `*result` then is a value or a negative errno. */
+/* Returns whether the layer answers itself; then `*result` is a value or a negative errno. */
 static bool answered(enum host_call call, const long *arg, long *result)
 {
 	struct kind *kind = &kinds[call];
@@ -549,7 +549,7 @@ EXPORTED int sigaction(int signal, const struct sigaction *new, struct sigaction
 	return next_sigaction(signal, new, old);
 }
 
-/* ---- the heap, as UML wraps it; referred to by the static form only */
+/* ---- the heap, as UML wraps it; only the static form uses it */
 
 static atomic_bool heap_closed;
 

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The layer between the library and the host: the library calls the C library by name, and those
- * names are defined in host.c. Unless a test says otherwise a call goes to the host as it is.
+ * The layer between the library and the host: the library calls the C library by name, and host.c
+ * defines these names. Unless a test says otherwise, a call goes to the host as it is.
  *
- * What the harness itself asks of the host goes through raw(), which cannot be made to fail and is
- * not counted.
+ * The harness itself calls the host by raw(), which is not counted and cannot be made to fail.
  */
 
 #ifndef HOST_H
@@ -49,70 +48,70 @@ enum host_call {
 };
 
 /*
- * Runs in place of a call, on the thread that makes it: true if `*result` (a value or a negative
- * errno) is the answer, false if the host is to be asked.
+ * Runs in place of a call, on the thread that makes it. Returns true if `*result` (a value or a
+ * negative errno) is the answer, false if the call shall go to the host.
  */
 typedef bool (*host_hook)(const long *arg, long *result);
 
-/* The calls of that kind from number `first` (1: the next one) on fail, `count` of them. */
+/* `count` calls of that kind fail, from number `first` on (1: the next one). */
 void host_fail(enum host_call call, unsigned int first, unsigned int count, int error);
 void host_hook_set(enum host_call call, host_hook hook);
-/* This answers all calls of that kind: a value, or a negative errno. */
+/* All calls of that kind return this: a value, or a negative errno. */
 void host_answer(enum host_call call, long result);
-/* Runs before the host is asked, each time. */
+/* Runs before each call of that kind. */
 void host_before(enum host_call call, void (*act)(void));
-/* Whatever there is, poll() finds this of the first fd. */
+/* poll() always finds these events of the first fd. */
 void host_poll_finds(short events);
-/* It has no PR_SET_SYSCALL_USER_DISPATCH. */
+/* The host has no PR_SET_SYSCALL_USER_DISPATCH. */
 void host_without_dispatch(void);
-/* All as it was, but for the counts. */
+/* Undoes all of these; the counts stay. */
 void host_reset(void);
 
 unsigned int host_count(enum host_call call);
-/* Sleeps until there have been `target` calls of that kind; no wake-ups before. */
+/* Sleeps until there have been `target` calls of that kind. */
 void host_wait(enum host_call call, unsigned int target);
 
 /*
- * Whenever this thread sleeps, from its next call of that kind on, another one acts; until host_no_more(). There is no
- * event for that, so it looks again and again.
+ * Whenever this thread sleeps, from its next call of that kind on, another thread runs `act`, until host_no_more().
+ * There is no event for that, so the other thread looks again and again.
  */
 void host_when_it_sleeps(enum host_call call, void (*act)(void));
 void host_no_more(void);
-/* For it: SIGUSR1, with a handler that does nothing, and without SA_RESTART. */
+/* An `act`: sends SIGUSR1, whose handler does nothing and has no SA_RESTART. */
 void host_interrupt(void);
 
 /*
- * The `number`th call of any kind (but those that give things back) fails on this thread from now
- * on; 0: none any more. host_swept() says whether there was such a call, and what it was.
+ * The `number`th call of this thread from now on fails; 0: none. Calls that release something do not
+ * count. host_swept() names that call, or returns NULL if there was none.
  */
 void host_sweep(unsigned int number, int error);
 const char *host_swept(void);
 
 /*
- * Does `deed`, called `name`, with such a refusal, and returns what it does; errno and the open fds must be as before. What
- * is checked until test_context_end() names the refusal.
+ * Runs `deed`, called `name`, with such a refusal, and returns its result. errno and the open fds must be as before.
+ * Failed checks name the refusal until test_context_end().
  */
 int host_refuse(const char *name, int (*deed)(void), unsigned int number, int error);
 
 /*
- * For each of these errors, and each call of the host that a deed makes: `refuse` does the deed with host_refuse(), and
- * says whether there was such a call. How many there were.
+ * Calls `refuse` for each of these errors, and each host call of a deed. `refuse` runs the deed by host_refuse(), and
+ * returns whether there was such a call. Returns how many there were.
  */
 unsigned int host_refuse_each(bool (*refuse)(const void *deed, unsigned int number, int error), const void *deed);
 
-/* Those to sweep with. Not ENOENT: that is what a host says of calls that are not there, and these are. */
+/* The errors to sweep with. Not ENOENT, by which a host says that a notification is gone. */
 #define HOST_ERRORS 11
 extern const int host_errors[HOST_ERRORS];
 
 const char *host_call_name(enum host_call call);
 
-/* A system call past that layer: a value, or a negative errno; errno stays as it is. */
+/* A system call past the layer: a value, or a negative errno; errno stays as it is. */
 long raw_call(long nr, long a, long b, long c, long d, long e, long f);
 #define raw_7(nr, a, b, c, d, e, f, ...)						\
 	raw_call((long)(nr), (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
 #define raw(...) raw_7(__VA_ARGS__, 0, 0, 0, 0, 0, 0, 0)
 
-/* Library and harness: no heap from now on (static form). */
+/* Neither library nor harness may use the heap from now on (static form). */
 void heap_is_closed(void);
 
 #endif

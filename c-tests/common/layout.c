@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* The ABI as a C compiler sees it; src/capi/library.rs says the same of the library. */
+/* The ABI as a C compiler sees it; src/capi/library.rs has the same assertions. */
 #include <stddef.h>
 #include <stubguard.h>
 #include <sys/user.h>
@@ -95,7 +95,7 @@ AT(stubguard_event, error_code, 32);
 AT(stubguard_event, address, 40);
 AT(stubguard_event, trap, 48);
 
-/* What PTRACE_GETREGS gives is what the library takes. */
+/* The library takes the registers of PTRACE_GETREGS. */
 ASSERT(sizeof(struct user_regs_struct) == STUBGUARD_REGISTERS * sizeof(uint64_t));
 
 ASSERT(STUBGUARD_DENIALS == 12);

@@ -37,7 +37,7 @@ const int stub_signals[STUB_SIGNALS] = { SIGSEGV, SIGSYS, SIGALRM, SIGTRAP, SIGI
 char model_log_text[8192];
 static _Atomic unsigned int log_used, log_counts[8], log_lines, log_target, log_reached;
 
-/* May run on the watchdog's thread, which can do nothing but this. */
+/* May run on the watchdog's thread, whose filter allows little more than this. */
 static void log_line(int level, const char *message)
 {
 	size_t length = strlen(message);
@@ -94,7 +94,7 @@ static void look_at_frame(int sig, siginfo_t *info, void *context)
 	fp_size = reserved[0] == 0x46505853 ? reserved[1] - 4 : 512;
 }
 
-/* As large as the host makes it here and now. */
+/* The size that the host gives it for this process. */
 static unsigned int host_fp_size(void)
 {
 	struct sigaction action = { .sa_sigaction = look_at_frame, .sa_flags = SA_SIGINFO }, old;
@@ -190,7 +190,7 @@ uint64_t denied(const char *reason)
 
 /* ---- the page table */
 
-/* Kernel objects have hidden visibility, and the shared library must find this. */
+/* Objects have hidden visibility, but the shared library must find this. */
 __attribute__((visibility("default"))) int
 stub_mmap_allowed(struct mm_id *mm, unsigned long addr, unsigned long prot, unsigned long offset)
 {
@@ -330,7 +330,7 @@ char mm_state(struct mm_id *mm)
 	return end ? end[2] : '\0';
 }
 
-/* There is no event for a change of state: look, and let others run. */
+/* There is no event for a change of state, so this looks and yields. */
 void mm_wait_state(struct mm_id *mm, char state)
 {
 	while (mm_state(mm) != state) {
@@ -400,7 +400,7 @@ void mm_outlives(struct mm_id *mm, unsigned int looks)
 		check_eq(raw(SYS_poll, &poll_fd, 1, LOOKS * TICK_MS), 0);
 }
 
-/* What stub_exe does: all of it in the new process. Nothing of the C library but memory. */
+/* What stub_exe does, in the new process. Of the C library it uses only memory functions. */
 static _Noreturn void become_stub(struct mm_id *mm, int sock, const struct sock_fprog *program,
 				  unsigned int flags)
 {
@@ -494,7 +494,7 @@ int model_filter_length(void)
 	for (capacity = 0; capacity < (size_t)length; capacity++) {
 		memset(again, 0xaa, sizeof(again));
 		check_eq(stubguard_filter(again, capacity), -ENOSPC);
-		/* Written only on success. */
+		/* A failure writes nothing. */
 		check_eq(again[0].code, 0xaaaa);
 	}
 	check_eq(stubguard_filter(again, (size_t)length), length);
@@ -644,7 +644,7 @@ void mm_resume(struct mm_id *mm)
 	raw(SYS_futex, &mm->shared->futex, FUTEX_WAKE, 1);
 }
 
-/* As the header says: looks for notifications each time it wakes, and from time to time. */
+/* As the header says: drains notifications whenever it wakes, and from time to time. */
 int mm_wait_report(struct mm_id *mm)
 {
 	struct timespec soon = { .tv_nsec = 10 * 1000 * 1000 };
@@ -731,7 +731,7 @@ void mm_call(struct mm_id *mm, unsigned long ip, long nr, const unsigned long *a
 	long long *regs = mm_regs(mm);
 	unsigned long top = PAGE - 16;
 
-	/* Where `ret` leads to. */
+	/* The return address. */
 	*(unsigned long *)(mm->ram + FRAME_GUEST_STACK * PAGE + top) = guest_address(guest_report);
 	regs[REG_RIP] = (long long)ip;
 	regs[REG_RSP] = (long long)(GUEST_STACK + top);
@@ -768,7 +768,7 @@ void mm_guest(struct mm_id *mm, const char *what, unsigned long arg)
 {
 	unsigned long args[6] = { arg, 0x77 };
 
-	/* rax is what a report tells, and the number of a call. */
+	/* rax is the reported value, and the number of a call. */
 	mm_call(mm, mm_guest_code(what), (long)arg, args);
 }
 
@@ -795,7 +795,7 @@ long mm_result(struct mm_id *mm)
 
 void mm_sigreturn(struct mm_id *mm, unsigned long ip, uint64_t blocked)
 {
-	/* What the host reads of a frame: flags, link, stack, mcontext, signal mask. */
+	/* The host's frame: flags, link, stack, mcontext, signal mask. */
 	unsigned char *frame = mm->ram + FRAME_GUEST_STACK * PAGE + 1024;
 	mcontext_t *context = (mcontext_t *)(void *)(frame + 40);
 	unsigned long args[6] = { 0 };
@@ -827,7 +827,7 @@ void *mm_frame(struct mm_id *mm, unsigned int frame)
 
 void mm_steal_fd(struct mm_id *mm)
 {
-	/* The guest's own message header, and all that belongs to it, on its stack page. */
+	/* The guest's message header, with all its parts, on its stack page. */
 	struct {
 		struct msghdr message;
 		struct iovec iov;
@@ -895,7 +895,7 @@ void mm_make_sleeper(struct mm_id *mm)
 				  FUTEX_IN_CHILD };
 
 	mm_call(mm, STUB_START + GADGET, SYS_futex, args);
-	/* mm_sigreturn() takes these registers over into its frame. */
+	/* mm_sigreturn() copies these registers to its frame. */
 	mm_sigreturn(mm, STUB_START + GADGET, ~0UL);
 	mm_resume(mm);
 	mm_wait_state(mm, 'S');

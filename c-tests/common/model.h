@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A model of UML's side: real stub processes with the real filter, and a monitor that knows nothing
- * of the library but its header.
+ * A model of UML's side: real stub processes with the real filter, and a monitor that knows only the
+ * library's header.
  *
- * What a guest does is said by its registers, as the monitor resumes it: it may call the host from
- * any place in the stub's code page with any arguments (a hijacked stub) or from its own code.
+ * The registers with which the monitor resumes a guest say what the guest does: it calls the host from
+ * any place in the stub's code page with any arguments (a hijacked stub), or from its own code.
  */
 
 #ifndef MODEL_H
@@ -16,7 +16,7 @@
 #include <sys/ucontext.h>
 
 #define PAGE 4096UL
-/* Both halves of the address are such that a filter which looks at one of them only is seen. */
+/* Both halves of the address matter: a filter that looks at one half only fails a test. */
 #define STUB_START 0x20007fffc000UL
 #define STUB_DATA (STUB_START + PAGE)
 #define STUB_DATA_PAGES 2
@@ -25,7 +25,7 @@
 #define GUEST_CODE GUEST
 #define GUEST_STACK (GUEST + PAGE)
 #define GUEST_FREE (GUEST + 0x10000UL)
-/* The gadget that every stub page has; mm_gadget() makes others. */
+/* Every stub page has a gadget there; mm_gadget() makes others. */
 #define GADGET 0xfe0
 
 /* Frames of the memory file, in pages. */
@@ -41,13 +41,13 @@
 
 #define MMAP_FD 2
 
-/* The C library does not say it. */
+/* The C library's headers lack it. */
 #define SA_RESTORER 0x04000000
-/* Those that a stub handles, and reports. */
+/* The signals that a stub handles and reports. */
 #define STUB_SIGNALS 7
 extern const int stub_signals[STUB_SIGNALS];
 
-/* ---- what UML's stub-data.h has */
+/* ---- as in UML's stub-data.h */
 
 enum { STUB_SYSCALL_UNSET, STUB_SYSCALL_MMAP, STUB_SYSCALL_MUNMAP, STUB_SYSCALL_WRPROTECT };
 
@@ -125,106 +125,106 @@ struct stubguard_config model_config(void);
 void model_init(unsigned int flags);
 void model_init_config(const struct stubguard_config *config);
 
-/* A watchdog in a hurry: what a test waits for comes soon, and LOOKS are enough to be killed several times. */
+/* A fast watchdog, so that tests do not wait long. After LOOKS looks it would have killed several times. */
 #define TICK_MS 10
 #define BUDGET_MS 60
 #define LOOKS 20
 struct stubguard_config model_in_a_hurry(struct stubguard_config config, int kick);
 
-/* What the log function got, line by line; the log function wakes model_log_wait(). */
+/* The lines of the log function, which wakes model_log_wait_for(). */
 extern char model_log_text[8192];
 unsigned int model_log_count(int level);
 unsigned int model_log_lines(void);
 void model_log_wait(unsigned int lines);
-/* Sleeps until there is a line with that. */
+/* Sleeps until a line has that text. */
 void model_log_wait_for(const char *text);
 
-/* Checks that stubguard_filter() keeps to its room, whatever that is; returns the length. */
+/* Checks that stubguard_filter() writes no more than its room, for each room; returns the length. */
 int model_filter_length(void);
 
 struct stubguard_stats stats(void);
 uint64_t denied(const char *reason);
 
-/* Starts a stub: it has reported its first signal, and its guest has code and stack. */
+/* Starts a stub, takes its first report, and maps code and stack of its guest. */
 void mm_start(struct mm_id *mm);
-/* Without the listener, the first report, and the guest's pages. */
+/* Only starts the process: no listener, no report, no guest's pages. */
 void mm_spawn(struct mm_id *mm);
 /* A process of another kind with a listener: `main` runs in it. */
 void mm_start_process(struct mm_id *mm, void (*main)(void));
-/* For that: sleeps for ever. */
+/* A `main` that sleeps for ever. */
 void mm_sleep(void);
 /* Ends and reaps it; returns the wait status. Everything is closed but the listener if `keep`. */
 int mm_end(struct mm_id *mm);
 void mm_forget(struct mm_id *mm);
 int mm_reap(struct mm_id *mm);
 bool mm_is_dead(struct mm_id *mm);
-/* It is killed, but not reaped; or, in the other case, it is, and another process gets its pid, or the test is skipped. */
+/* Kills it without reaping it. The second one reaps it, and gives its pid to another process or skips the test. */
 void mm_kill(struct mm_id *mm);
 void mm_kill_for_another(struct mm_id *mm, struct mm_id *other);
-/* It lives while the watchdog looks so often. Nobody is charged for a monitor that runs: this sleeps. */
+/* It lives during so many looks of the watchdog. This sleeps, as a running monitor's stub is not charged. */
 void mm_outlives(struct mm_id *mm, unsigned int looks);
 /* Sleeps until the process is dead. */
 void mm_wait_dead(struct mm_id *mm);
-/* And until its listener tells: before Linux 6.11 it has to be reaped for that, as UML does at SIGCHLD. */
+/* The same, and until its listener shows it: before Linux 6.11 that needs a reap, as UML does at SIGCHLD. */
 void mm_wait_told(struct mm_id *mm);
-/* Sleeps until /proc says so of its state. */
+/* Waits until /proc shows this state. */
 void mm_wait_state(struct mm_id *mm, char state);
 char mm_state(struct mm_id *mm);
 
-/* The guest's page table, and the stub's mappings by it. */
+/* The guest's page table, and the batch. */
 void mm_set_pte(struct mm_id *mm, unsigned long addr, unsigned long frame, int prot);
 void mm_clear_pte(struct mm_id *mm, unsigned long addr);
 void mm_queue_map(struct mm_id *mm, unsigned long addr, unsigned long length, unsigned long frame,
 		  int prot);
-/* A page that the page table grants. */
+/* Grants a page, and queues its mmap. */
 void mm_queue_page(struct mm_id *mm, unsigned long addr, unsigned int frame, int prot);
 void mm_queue_unmap(struct mm_id *mm, unsigned long addr, unsigned long length);
 void mm_queue_wrprotect(struct mm_id *mm, unsigned long addr, unsigned long length);
-/* Has the stub work on what is queued; own.err tells. Returns what mm_wait() does. */
+/* Lets the stub run the batch, whose error is own.err. Returns what mm_wait() returns. */
 int mm_sync(struct mm_id *mm);
 /* The line of /proc/PID/maps that has `addr`, "" if none. */
 const char *mm_mapping(struct mm_id *mm, unsigned long addr);
 /* A number that changes if any line of it does. */
 unsigned long mm_mappings_hash(struct mm_id *mm);
 
-/* What a model of other stubs needs, too: memory with the guest's code; a new process is ours. */
+/* Also for the model of window mode: memory with the guest's code; a new process that is ours. */
 void mm_make_memory(struct mm_id *mm);
 void mm_own(struct mm_id *mm);
 /* A file of /proc/PID as a string: its length, or a negative errno. */
 long mm_proc_read(int pid, const char *file, char *buffer, size_t size);
-/* Where the guest has that code. */
+/* The guest's address of that code. */
 unsigned long mm_guest_code(const char *what);
 #define GUEST_REPORTS 9999
 
 /* Publishes, and wakes the stub. */
 void mm_resume(struct mm_id *mm);
-/* Waits for its report, and collects that: 0, -EPROTO, or -ESRCH if it is dead. */
+/* Waits for its report, and collects it: 0, -EPROTO, or -ESRCH if it is dead. */
 int mm_wait(struct mm_id *mm);
 int mm_wait_report(struct mm_id *mm);
 
 /* `syscall; ret` at that offset of the stub's code page; returns the address. */
 unsigned long mm_gadget(struct mm_id *mm, unsigned int offset);
-/* The same, in another frame: as much of it as there is room for. */
+/* The same, in another frame, as far as there is room. */
 void mm_frame_gadget(struct mm_id *mm, unsigned int frame, unsigned int offset);
 
-/* Where the stub's signal handler is. */
+/* The address of the stub's signal handler. */
 unsigned long mm_handler(void);
 
-/* The guest's registers as of the last report, to be resumed with. */
+/* The guest's registers of the last report, with which it is resumed. */
 long long *mm_regs(struct mm_id *mm);
-/* The guest's next steps; mm_resume() makes it take them. */
+/* Sets what the guest does after mm_resume(). */
 void mm_call(struct mm_id *mm, unsigned long ip, long nr, const unsigned long *args);
 void mm_guest(struct mm_id *mm, const char *what, unsigned long arg);
-/* The same, and what comes of it is reported. */
+/* The same, resumes, and waits for the report. */
 void mm_run(struct mm_id *mm, const char *what, unsigned long arg);
-/* The value that the guest's call, or step, has had; the guest must have said so. */
+/* The result of the guest's call or step, which the guest must have reported. */
 long mm_result(struct mm_id *mm);
-/* The number of the call by which it reported. */
+/* The number of the call by which the guest reported. */
 int mm_guest_call(struct mm_id *mm);
-/* A hijacked stub's rt_sigreturn: goes on at `ip` with those signals blocked. */
+/* A hijacked stub's rt_sigreturn: continues at `ip` with those signals blocked. */
 void mm_sigreturn(struct mm_id *mm, unsigned long ip, uint64_t blocked);
 
-/* Has a hijacked stub take the memory's fd, as MMAP_FD: a call that is let through then works. */
+/* A hijacked stub takes the memory's fd, as MMAP_FD: if a call is not denied, it succeeds. */
 void mm_steal_fd(struct mm_id *mm);
 /* The bytes of a guest's frame. */
 void *mm_frame(struct mm_id *mm, unsigned int frame);
@@ -236,22 +236,22 @@ long mm_hijack_at(struct mm_id *mm, unsigned long ip, long nr, unsigned long a, 
 	mm_hijack_at(mm, STUB_START + GADGET, nr, (unsigned long)(a), (unsigned long)(b),	\
 		     (unsigned long)(c), (unsigned long)(d), (unsigned long)(e), (unsigned long)(f))
 #define mm_hijack(mm, ...) mm_hijack_7(mm, __VA_ARGS__, 0, 0, 0, 0, 0, 0, 0)
-/* The same without an answer: the call is made, and stays suspended if it notifies. */
+/* The same without an answer: a call that notifies stays suspended. */
 void mm_hijack_start(struct mm_id *mm, long nr, unsigned long a, unsigned long b, unsigned long c,
 		     unsigned long d, unsigned long e, unsigned long f);
 /* A proper mmap of a free page that the page table grants, suspended. */
 void mm_hijack_start_mmap(struct mm_id *mm);
-/* Serves until there was one call. */
+/* Serves until it has answered one call. */
 int serve_one(struct mm_id *mm);
-/* seccomp_serve_stub_syscalls() for what is queued, of which `pending` calls are to come. */
+/* seccomp_serve_stub_syscalls() for the batch, of which `pending` calls are still to come. */
 int serve_batch(struct mm_id *mm, int pending);
 /* Sleeps until a notification is there. */
 void mm_wait_notification(struct mm_id *mm);
 
-/* Guest frames hold their number in every word, so that what is mapped can be told by a look. */
+/* Each word of a guest frame has the frame's number, so a load shows which frame is mapped. */
 unsigned long frame_mark(unsigned int frame);
 
-/* Watchdog: a stub that has signals blocked, and sleeps in the host, or spins. */
+/* For the watchdog: a stub with signals blocked that sleeps in the host, or spins. */
 void mm_make_sleeper(struct mm_id *mm);
 void mm_make_spinner(struct mm_id *mm);
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The stub's code page, as UML's is made: a signal handler that reports, waits, works on the batch,
- * and returns. It is copied to another address: no calls, no data, no stack protector.
+ * A code page like UML's: a signal handler that reports, waits, runs the batch, and returns. It is
+ * copied to another address, so it has no calls, no data and no stack protector.
  *
- * Behind it, the code of the model's guests.
+ * The code of the model's guests follows.
  */
 #include "model.h"
 #include "syscall6.h"
@@ -107,8 +107,8 @@ STUB void stub_signal_interrupt(int sig, siginfo_t *info, void *context)
 }
 
 /*
- * The guest reports what it has got in rax by a call that no kernel has. It counts its rounds at
- * the start of its stack page.
+ * The guest reports rax by a call that no kernel has. It counts its rounds at the start of its stack
+ * page.
  */
 __asm__(
 	".pushsection stub_code, \"ax\", @progbits\n"
@@ -153,7 +153,7 @@ __asm__(
 	"	nop\n"
 	"	nop\n"
 	"	jmp	guest_report\n"
-	/* All that it has, to its stack page: in the order of struct user_regs_struct. */
+	/* Stores all registers to the stack page, in the order of struct user_regs_struct. */
 	".macro dump what, index\n"
 	"	mov	\\what, guest_base + 4096 + 512 + 8 * \\index(%rip)\n"
 	".endm\n"
@@ -187,7 +187,7 @@ __asm__(
 	"	xsave64	guest_base + 4096 + 1024(%rip)\n"
 	"	mov	$1234, %eax\n"
 	"	jmp	guest_report\n"
-	/* Writes what it has prepared, and goes where it wants to with what it wants. */
+	/* Copies prepared bytes, and jumps to an address with prepared registers. */
 	"guest_forge:\n"
 	"	rep movsb\n"
 	"	mov	guest_base + 4096 + 520(%rip), %rax\n"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* A system call, by the instruction itself: a value, or a negative errno. Nothing else is needed, so a stub has it too. */
+/* A system call by the instruction itself: a value, or a negative errno. Stub code can use it, too. */
 
 #ifndef SYSCALL6_H
 #define SYSCALL6_H

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What holds for every function: the caller's errno stays as it was, whatever it returns and
- * whatever the host says in between.
+ * Every function keeps the caller's errno, whatever it returns and whatever the host returns to it.
  */
 #include "harness.h"
 #include "host.h"
@@ -257,7 +256,7 @@ static void whatever_fails_it_is_kept(void)
 	check_op(number, <, 100);
 }
 
-/* ---- and a signal handler may call what it has interrupted */
+/* ---- a signal handler may call a function that it has interrupted */
 
 static struct stub_data again, again_own;
 static volatile unsigned int handled;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Which calls a stub can make at all: the real filter, in real stubs. */
+/* Which calls a stub can make: the real filter in real stubs. */
 #include "harness.h"
 #include "host.h"
 #include "model.h"
@@ -64,7 +64,7 @@ static void arguments_that_no_stub_has_kill(void)
 		{ "the listener", SYS_close, { STUBGUARD_LISTENER_FD }, 0 },
 		{ "the next fd", SYS_close, { MMAP_FD + 1 }, 0 },
 		{ "all ones", SYS_close, { -1UL }, 0 },
-		/* hole 18 */
+		/* Series, hole 18 (docs/history/series.md) */
 		{ "ARCH_GET_FS", SYS_arch_prctl, { ARCH_GET_FS, GUEST_STACK }, 0 },
 		{ "ARCH_GET_GS", SYS_arch_prctl, { ARCH_GET_GS, GUEST_STACK }, 0 },
 		{ "ARCH_SET_CPUID", SYS_arch_prctl, { ARCH_CPUID, 0 }, 0 },
@@ -119,13 +119,13 @@ static void arguments_of_a_stub_work(void)
 	}
 	test_context_end();
 	check_eq(mm.drained, 2);
-	/* Whoever waits there is woken: the monitor. */
+	/* The monitor waits there, so a stub may wake it. */
 	check_op(mm_hijack(&mm, SYS_futex, FUTEX_WORD, FUTEX_WAKE, 1), >=, 0);
 }
 
 static void every_other_call_kills(void)
 {
-	/* uretprobe and uprobe pass by all filters (Linux 6.14): SIGILL, and ENXIO. */
+	/* uretprobe and uprobe pass all filters (Linux 6.14): SIGILL and ENXIO. */
 	static const long known[] = { SYS_futex,   SYS_mmap, SYS_munmap, SYS_rt_sigreturn,
 				      SYS_recvmsg, 335,	     336 };
 	static const unsigned long zeros[6];
@@ -141,7 +141,7 @@ static void every_other_call_kills(void)
 	}
 }
 
-/* On a page of the guest's own. */
+/* A gadget on a page of the guest. */
 static void guest_gadget(unsigned long page, unsigned int offset, unsigned int frame)
 {
 	mm_frame_gadget(&mm, frame, offset);
@@ -172,7 +172,7 @@ static void calls_from_elsewhere_are_the_guests(void)
 
 	model_init(0);
 	mm_start(&mm);
-	/* The stub page's address but for its high, or its low half. */
+	/* The stub page's address with another high half, and with another low half. */
 	guest_gadget(STUB_START - (1UL << 44), GADGET, FRAME_FREE);
 	guest_gadget(STUB_START - (1UL << 28), GADGET, FRAME_FREE + 1);
 	guest_gadget(STUB_START - PAGE, GADGET, FRAME_FREE + 2);
@@ -180,7 +180,7 @@ static void calls_from_elsewhere_are_the_guests(void)
 		is_the_guests(STUB_START - (1UL << 44) + GADGET, numbers[i]);
 		is_the_guests(STUB_START - (1UL << 28) + GADGET, numbers[i]);
 		is_the_guests(STUB_START - PAGE + GADGET, numbers[i]);
-		/* What counts is where the call returns to: this is the next page. */
+		/* The filter sees the address behind the call, which is on the next page. */
 		is_the_guests(mm_gadget(&mm, PAGE - 2), numbers[i]);
 	}
 }
@@ -217,7 +217,7 @@ static void any_place_in_the_page_is_the_stubs(void)
 static void a_32_bit_call_does_not_get_through(void)
 {
 	static const unsigned char gadget[] = { 0xcd, 0x80, 0xc3 };
-	/* What the filter takes for a stub's call is another one there: 15 is chmod. */
+	/* For a 32-bit call the same numbers mean other calls: 15 is chmod. */
 	static const long numbers[] = { SYS_rt_sigreturn, SYS_mmap, SYS_munmap, SYS_close, 91, 192 };
 	static const unsigned long args[6];
 	int ret;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* The library's start: what it is told, what it finds, what it says. */
+/* The library's start: its configuration, what the host offers, the line that it logs. */
 #include "harness.h"
 #include "host.h"
 #include "model.h"
@@ -81,7 +81,7 @@ struct member {
 #define U64(member, value) \
 	{ #member " = " #value, offsetof(struct stubguard_config, member), 8, (value) }
 
-/* Each by itself, in a configuration that is good; and nothing is said. */
+/* Each value makes a good configuration bad, and the library logs nothing. */
 static void are_refused(struct stubguard_config good, const struct member *rows, size_t count)
 {
 	struct stubguard_config config;
@@ -185,14 +185,14 @@ static void what_cannot_be_meant_is_refused(void)
 		U32(fp_size, 511),
 		U32(fp_size, 4096),
 		U32(fp_size, UINT_MAX),
-		/* A parked stub's. */
+		/* Only for window mode. */
 		U64(guest_end, GUEST_END),
 		U64(guest_end, 1),
 	};
 
 	check_eq(stubguard_init(NULL), -EINVAL);
 	are_refused(model_config(), rows, COUNT(rows));
-	/* None of it has left a trace. */
+	/* After that a good one works. */
 	check_eq(init(0), 0);
 }
 
@@ -202,7 +202,7 @@ static void what_cannot_be_meant_of_parked_stubs(void)
 		U32(flags, STUBGUARD_WINDOW | 8),
 		U32(page_size, 8192),
 		U32(page_size, 65536),
-		/* Where things are is the library's decision. */
+		/* In window mode the library decides on these. */
 		U32(mmap_fd_first, STUBGUARD_MEMORY_FD),
 		U32(mmap_fd_first, 2),
 		U32(mmap_fd_first, UINT_MAX),
@@ -231,7 +231,7 @@ static void what_cannot_be_meant_of_parked_stubs(void)
 	};
 
 	are_refused(window_config(), rows, COUNT(rows));
-	/* None of it has left a trace. */
+	/* After that a good one works. */
 	window_init(STUBGUARD_REQUIRE);
 }
 
@@ -277,7 +277,7 @@ static void a_later_callers_configuration(void)
 	later.config.size = SIZE_MAX;
 	check_eq(stubguard_init(&later.config), -E2BIG);
 	check_eq(model_log_lines(), 0);
-	/* What it does not know of is not asked for. */
+	/* Bytes behind the size are not read. */
 	later.config.size = 4096;
 	later.rest[4096 - sizeof(later.config)] = 1;
 	check_eq(stubguard_init(&later.config), 0);
@@ -334,7 +334,7 @@ static void set_filter(struct sock_filter *filter, unsigned short length, unsign
 	check_op(raw(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program), >=, 0);
 }
 
-/* For real: a filter on this very process, which all its children have too. */
+/* A real filter on this process and all of its children. */
 static void filtered(long nr, unsigned int action)
 {
 	struct sock_filter filter[] = {
@@ -355,7 +355,7 @@ static void listened_to(void)
 	set_filter(&allow, 1, SECCOMP_FILTER_FLAG_NEW_LISTENER);
 }
 
-/* Each name stands on the side of the line where its bit says that it belongs. */
+/* The line has each name behind "offers" or "lacks", as its bit says. */
 static void the_line_names_what_there_is(void)
 {
 	static const struct {
@@ -408,7 +408,7 @@ static void nothing_is_left_of_the_look(void)
 	nothing_is_left();
 }
 
-/* Each step that is needed, with an error that it may have: then there is no protection. */
+/* If a needed step fails, the library refuses to start. */
 static void what_the_host_may_lack(void)
 {
 	static const struct {
@@ -449,7 +449,7 @@ static void what_the_host_may_lack(void)
 		bool refused = rows[i].lacks & needed;
 
 		test_context("%s gives %d", host_call_name(rows[i].call), rows[i].error);
-		/* Each in a process that has not been started yet. */
+		/* Each in a process that has not started the library yet. */
 		APART {
 			host_fail(rows[i].call, 1, 1, rows[i].error);
 			check_eq(init(STUBGUARD_REQUIRE), refused ? -EOPNOTSUPP : 0);
@@ -460,7 +460,7 @@ static void what_the_host_may_lack(void)
 				snprintf(text, sizeof(text), "errno %d", rows[i].error);
 				check(rows[i].call == HOST_ID_VALID ||
 				      strstr(model_log_text, text));
-				/* As documented: it may be tried again, with what there is. */
+				/* As documented: the caller may try again without STUBGUARD_REQUIRE. */
 				host_fail(rows[i].call, 1, 1, rows[i].error);
 				lines = model_log_lines();
 				check_eq(init(0), 0);
@@ -482,7 +482,7 @@ static void a_sandbox_that_has_a_listener_is_named(void)
 	check(!has_children());
 }
 
-/* What a sandbox refuses: for real, in the probing child too. */
+/* A sandbox really refuses it, also in the probing child. */
 static void notify_mode_needs_pidfd_getfd(void)
 {
 	note_what_there_is();
@@ -505,7 +505,7 @@ static void window_mode_does_not_need_pidfd_getfd(void)
 	nothing_is_left();
 }
 
-/* Then no stub's address space could be bounded, so there is no window mode. */
+/* Without the limit on address space there is no window mode. */
 static void is_refused_for_its_limit(int error)
 {
 	struct stubguard_config config = window_config();
@@ -524,7 +524,7 @@ static void is_refused_for_its_limit(int error)
 CASE(a_limit_that_cannot_be_read, host_fail(HOST_PRLIMIT, 1, 1, ENOSYS); is_refused_for_its_limit(ENOSYS))
 CASE(a_limit_that_cannot_be_set, host_fail(HOST_PRLIMIT, 2, 1, EPERM); is_refused_for_its_limit(EPERM))
 CASE(a_limit_that_a_filter_refuses, filtered(SYS_prlimit64, SECCOMP_RET_ERRNO | EPERM); is_refused_for_its_limit(EPERM))
-/* A filter says that it was read, and nothing was. */
+/* A filter fakes the success of reading the limit. */
 CASE(a_limit_that_is_only_said_is_none, filtered(SYS_prlimit64, SECCOMP_RET_ERRNO); is_refused_for_its_limit(EIO))
 
 static void notify_mode_needs_no_limit(void)
@@ -534,7 +534,7 @@ static void notify_mode_needs_no_limit(void)
 	check_eq(host_count(HOST_PRLIMIT), 0);
 }
 
-/* How the line goes on behind the mode; calls are to notify. */
+/* The text of the line behind the mode, if calls shall notify. */
 static void says_of_calls(const char *text)
 {
 	struct stubguard_config config = window_config();
@@ -555,21 +555,21 @@ static void without_an_outer_filter_calls_notify(void)
 	says_of_calls(", calls notify");
 }
 
-/* Whatever it does, and though it does nothing. */
+/* With each action of the outer filter, even if it allows all. */
 static void under_an_outer_filter_calls_trap(void)
 {
 	filtered(SYS_mount, SECCOMP_RET_ALLOW);
 	says_of_calls(", calls trap, not notify (an outer seccomp filter would answer them)");
 }
 
-/* The first file that is looked at is the watchdog's. */
+/* The first open is the watchdog's. */
 static void calls_trap_if_it_is_not_known(void)
 {
 	host_fail(HOST_OPENAT, 2, 1, EACCES);
 	says_of_calls(", calls trap, not notify (/proc does not tell of outer seccomp filters)");
 }
 
-/* The longest line there can be: nothing of it is cut off. */
+/* The longest possible line is not cut off. */
 static void a_line_is_whole(void)
 {
 	static const char end[] = "; no watchdog: /proc gives errno 13\n";
@@ -595,7 +595,7 @@ static bool status_without_the_line(const long *arg, long *result)
 {
 	static const char text[] = "Name:\tx\nSeccomp_filters:\t0\n";
 
-	/* The watchdog's read comes before. */
+	/* The first read is the watchdog's. */
 	if (!parts++)
 		return false;
 	*result = parts == 2 ? (long)sizeof(text) - 1 : 0;
@@ -625,7 +625,7 @@ static void calls_trap_if_the_file_does_not_end(void)
 	says_of_calls(", calls trap, not notify (/proc does not tell of outer seccomp filters)");
 }
 
-/* Whoever asked for no such calls is not told of them. */
+/* A caller that wants no calls to notify is not told of them. */
 static void who_wants_traps_is_told_what_lacks(void)
 {
 	filtered(SYS_mount, SECCOMP_RET_ALLOW);
@@ -643,7 +643,7 @@ static bool say_sizes(const long *arg, long *result)
 	return true;
 }
 
-/* hole 12 */
+/* Series, hole 12 */
 static void the_sizes_of_notifications(void)
 {
 	static const struct {
@@ -743,7 +743,7 @@ static void ticks_and_budgets(void)
 	}
 }
 
-/* ---- what can be asked at any time */
+/* ---- functions that work at any time */
 
 static void before_the_start_there_is_nothing(void)
 {
@@ -767,7 +767,7 @@ static void before_the_start_there_is_nothing(void)
 	check_eq(seccomp_wd_progress(0), -ENODEV);
 	check_eq(seccomp_wd_exit(0), -ENODEV);
 	check_eq(put_stub_listener(fd), -ENOTTY);
-	/* These need no start. */
+	/* These work before the start. */
 	check_eq(stats().served, 0);
 	check(stubguard_denial_name(0) != NULL);
 }
@@ -820,7 +820,7 @@ static void the_counters_by_size(void)
 	check_eq(stubguard_stats_get(NULL, sizeof(out.stats)), -EINVAL);
 	check_eq(stubguard_stats_get((void *)((char *)&out + 4), sizeof(out.stats)), -EINVAL);
 	check_eq(out.stats.served, 0xaaaaaaaaaaaaaaaa);
-	/* An older caller gets what it knows, and not a byte more. */
+	/* An older caller gets the members that it knows, and not a byte more. */
 	for (size = 8; size <= sizeof(out.stats); size += 8) {
 		memset(&out, 0xaa, sizeof(out));
 		check_eq(stubguard_stats_get(&out.stats, size), 0);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* A listener's life, and the end of a stub: nothing is leaked, and nobody else is hit. */
+/* A listener's life, and a stub's end: no leak, and no other process is killed. */
 #include "harness.h"
 #include "host.h"
 #include "model.h"
@@ -30,14 +30,14 @@ static void a_life(void)
 	first = mm.listener;
 	check_eq(raw(SYS_fcntl, first, F_GETFD), FD_CLOEXEC);
 	check(mm.identity != 0);
-	/* It can be had again: the same stub. */
+	/* It can be taken again: the same stub. */
 	second = get_stub_listener(mm.pid, &identity);
 	check_op(second, >=, 0);
 	check(second != first);
 	check_eq(identity, mm.identity);
 	check_eq(put_stub_listener(second), 0);
 	check_eq(put_stub_listener(second), -EBADF);
-	/* The first is none the worse. */
+	/* The first one still works. */
 	check_eq(mm_hijack(&mm, SYS_mmap, 0), -EPERM);
 	check_eq(put_stub_listener(first), 0);
 	check_eq(put_stub_listener(first), -EBADF);
@@ -46,7 +46,7 @@ static void a_life(void)
 	check_eq(open_fds(), fds);
 }
 
-/* hole 8 */
+/* Series, hole 8 */
 static void many_lives_leave_no_fds(void)
 {
 	int fds, maps, i;
@@ -72,7 +72,7 @@ static void a_suspended_call_outlives_a_listener(void)
 	mm_start(&mm);
 	mm_hijack_start_mmap(&mm);
 	check_eq(put_stub_listener(mm.listener), 0);
-	/* The stub's own fd is the last one: its call is still there for who gets the next. */
+	/* The stub has the last fd of the listener, so its call is still there for the next one. */
 	mm.listener = get_stub_listener(mm.pid, &identity);
 	check_op(mm.listener, >=, 0);
 	mm_clear_pte(&mm, GUEST_FREE);
@@ -118,7 +118,7 @@ static void a_stub_without_a_listener_has_none(void)
 	char byte;
 
 	model_init(0);
-	/* fd 1 is something else, then nothing. */
+	/* fd 1 is another file, then closed. */
 	check_eq(raw(SYS_pipe2, pipes, 0), 0);
 	pid = fork();
 	if (pid == 0)
@@ -189,7 +189,7 @@ static void what_the_host_may_answer(void)
 	test_context("no listener");
 	host_fail(HOST_ID_VALID, 1, 1, ENOTTY);
 	refuses(mm.pid, &identity, ENOTTY);
-	/* An older host has no such mode, one way or the other. */
+	/* An older host lacks that flag. */
 	host_fail(HOST_SET_FLAGS, 1, 1, EINVAL);
 	check_eq(put_stub_listener(get_stub_listener(mm.pid, &identity)), 0);
 	host_fail(HOST_SET_FLAGS, 1, 1, ENOTTY);
@@ -197,7 +197,7 @@ static void what_the_host_may_answer(void)
 	check_eq(open_fds(), fds);
 }
 
-/* Real limits: no fd is free; one is free, for the process but not for its listener. */
+/* A real limit: no fd is free; then one is, for the pidfd but not for the listener. */
 static void no_fds_are_free(void)
 {
 	uint64_t identity = FSTAT_LIES;
@@ -217,7 +217,7 @@ static void no_fds_are_free(void)
 	raw(SYS_close, last);
 	check_eq(get_stub_listener(mm.pid, &identity), -EMFILE);
 	check_eq(identity, FSTAT_LIES);
-	/* The one is still free. */
+	/* That fd is still free. */
 	check_eq(raw(SYS_open, "/dev/null", O_RDONLY, 0), last);
 }
 
@@ -310,7 +310,7 @@ static void only_that_stub_is_killed(void)
 	check_eq(mm_result(&mm), 9);
 }
 
-/* hole 9 */
+/* Series, hole 9 */
 static void a_pid_that_came_back_is_not_hit(void)
 {
 	static struct mm_id other;
@@ -320,7 +320,7 @@ static void a_pid_that_came_back_is_not_hit(void)
 	mm_kill_for_another(&mm, &other);
 	check_eq(stubguard_kill_stub(mm.pid, mm.identity), -ESRCH);
 	check(!mm_is_dead(&other));
-	/* A signal would have been delivered by now: this one comes behind it. */
+	/* This signal comes after a wrong kill, which would have ended the process. */
 	raw(SYS_kill, other.pid, SIGSTOP);
 	mm_wait_state(&other, 'T');
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What a stub may map and unmap: by real calls of a hijacked stub that holds the memory's fd, so
- * what should be denied and is not has been done.
+ * What a stub may map and unmap, by real calls of a hijacked stub that holds the memory's fd: a call
+ * that is wrongly allowed really happens.
  */
 #include "harness.h"
 #include "host.h"
@@ -26,8 +26,8 @@
 static struct mm_id mm;
 
 /*
- * Pages 0 and 1: frames that follow one another, read and write. 2: its frame does not follow.
- * 3: follows that, but read only. 4: present, no rights. 5: execute only. 6 on: nothing.
+ * Pages 0 and 1: consecutive frames, read and write. 2: a frame that does not follow. 3: the next
+ * frame, read only. 4: present, no rights. 5: execute only. From 6 on: not present.
  */
 static void start(void)
 {
@@ -55,7 +55,7 @@ struct row {
 };
 
 static const struct row mmaps[] = {
-	/* hole 1: only the first page's frame is the guest's */
+	/* Series, hole 1: only the first page's frame is the guest's */
 	{ "one page too many", FREE(5), 2 * PAGE, PROT_EXEC, FIXED, MMAP_FD, FRAME(5),
 	  "page_table" },
 	{ "a frame that does not follow", FREE(0), 3 * PAGE, RW, FIXED, MMAP_FD, FRAME(0),
@@ -77,7 +77,7 @@ static const struct row mmaps[] = {
 	{ "a page and a byte", FREE(0), PAGE + 1, RW, FIXED, MMAP_FD, FRAME(0), "unaligned" },
 	{ "an address inside a page", FREE(0) + 8, PAGE, RW, FIXED, MMAP_FD, FRAME(0),
 	  "unaligned" },
-	/* hole 2: flags and fd */
+	/* Hole 2: flags and fd */
 	{ "private", FREE(0), PAGE, RW, MAP_PRIVATE | MAP_FIXED, MMAP_FD, FRAME(0), "flags" },
 	{ "anonymous", FREE(0), PAGE, RW, FIXED | MAP_ANONYMOUS, MMAP_FD, FRAME(0), "flags" },
 	{ "anywhere", FREE(0), PAGE, RW, MAP_SHARED, MMAP_FD, FRAME(0), "flags" },
@@ -90,7 +90,7 @@ static const struct row mmaps[] = {
 	{ "the listener", FREE(0), PAGE, RW, FIXED, STUBGUARD_LISTENER_FD, FRAME(0), "fd" },
 	{ "an fd that is none", FREE(0), PAGE, RW, FIXED, -1UL, FRAME(0), "fd" },
 	{ "the next fd", FREE(0), PAGE, RW, FIXED, MMAP_FD + 1, FRAME(0), "fd" },
-	/* hole 3: PROT_READ, and bits that nobody knows */
+	/* Hole 3: PROT_READ, and unknown bits */
 	{ "to read what has no rights", FREE(4), PAGE, PROT_READ, FIXED, MMAP_FD, FRAME(4),
 	  "page_table" },
 	{ "to read what is executed only", FREE(5), PAGE, PROT_READ, FIXED, MMAP_FD, FRAME(5),
@@ -104,7 +104,7 @@ static const struct row mmaps[] = {
 	  "protection" },
 	{ "a right in the upper half", FREE(0), PAGE, RW | HIGH, FIXED, MMAP_FD, FRAME(0),
 	  "protection" },
-	/* hole 4 and its like: the offset */
+	/* Hole 4: the offset */
 	{ "another frame", FREE(0), PAGE, RW, FIXED, MMAP_FD, FRAME(1), "page_table" },
 	{ "the stub's own frame", FREE(0), PAGE, RW, FIXED, MMAP_FD, FRAME_STUB_CODE *PAGE,
 	  "page_table" },
@@ -179,7 +179,7 @@ static void a_range_that_reaches_the_stub_is_not_walked(void)
 			   FRAME(0)),
 		 -EPERM);
 	check_eq(mm.asked, 0);
-	/* The largest that is not out of range ends at the first page that is not granted. */
+	/* The largest length in range is denied by the first page that is not granted. */
 	check_eq(mm_hijack(&mm, SYS_mmap, FREE(0), STUB_START - FREE(0), RW, FIXED, MMAP_FD,
 			   FRAME(0)),
 		 -EPERM);
@@ -195,7 +195,7 @@ static void what_the_page_table_grants_is_mapped(void)
 		{ "no rights to what has none", FREE(4), PAGE, PROT_NONE, FIXED, MMAP_FD, FRAME(4),
 		  NULL },
 		{ "below the stub", STUB_START - PAGE, PAGE, RW, FIXED, MMAP_FD, FRAME(6), NULL },
-		/* A compiler leaves what it likes above an int. */
+		/* A compiler may leave anything above an int. */
 		{ "junk above the fd", FREE(0), PAGE, RW, FIXED, MMAP_FD | HIGH, FRAME(0), NULL },
 		{ "two pages", FREE(0), 2 * PAGE, RW, FIXED, MMAP_FD, FRAME(0), NULL },
 	};
@@ -257,14 +257,14 @@ static void a_batch_meets_a_page_table_that_has_changed(void)
 	mm_clear_pte(&mm, FREE(0));
 	before = denied("page_table");
 	check_eq(mm_sync(&mm), 0);
-	/* It is nobody's fault: the batch goes on, and the page stays as it is. */
+	/* The stub did nothing wrong: the batch continues, and the page stays as it is. */
 	check_eq(mm.own.err, 0);
 	check_eq(denied("page_table"), before + 1);
 	check(!mm_mapping(&mm, FREE(0))[0]);
 	check(mm_mapping(&mm, FREE(1))[0]);
 }
 
-/* As if a hijacked stub made other calls than those of the batch, or had changed it. */
+/* A hijacked stub makes other calls than those of the batch, or has changed the batch. */
 static void only_the_batchs_own_calls_are_passed_over(void)
 {
 	static const struct {
@@ -290,7 +290,7 @@ static void only_the_batchs_own_calls_are_passed_over(void)
 		mm_hijack_start(&mm, SYS_mmap, rows[i].addr, rows[i].length, rows[i].prot, FIXED,
 				MMAP_FD, rows[i].offset);
 		mm_wait_notification(&mm);
-		/* Not published: the stub is a hijacked one. */
+		/* Not published: a hijacked stub makes the calls. */
 		mm_queue_map(&mm, FREE(0), PAGE, FRAME_FREE, RW);
 		mm_queue_map(&mm, FREE(6), 2 * PAGE, FRAME_FREE + 6, PROT_READ);
 		mm_queue_map(&mm, FREE(8), PAGE, FRAME_FREE + 8, RW);
@@ -313,7 +313,7 @@ static void a_batch_that_cannot_be_the_monitors_fails(void)
 	check_eq(mm.own.syscall_data_len, 1);
 }
 
-/* ---- what no filter lets through, and 32-bit calls: notifications that the host has not made */
+/* ---- calls that no filter notifies, and 32-bit calls: made-up notifications */
 
 static struct seccomp_notif notification;
 static struct seccomp_notif_resp response;
@@ -367,7 +367,7 @@ static void what_no_filter_lets_through_is_denied_all_the_same(void)
 		{ SYS_mprotect, AUDIT_ARCH_X86_64, STUB_START, "call" },
 		{ SYS_mmap | 0x40000000, AUDIT_ARCH_X86_64, STUB_START, "call" },
 		{ -1, AUDIT_ARCH_X86_64, STUB_START, "call" },
-		/* A 32-bit process calls it mmap2. */
+		/* mmap2 of 32-bit processes. */
 		{ 192, AUDIT_ARCH_X86_64, STUB_START, "call" },
 	};
 	uint64_t before;
@@ -388,7 +388,7 @@ static void what_no_filter_lets_through_is_denied_all_the_same(void)
 static void a_stub_that_has_kept_the_fd_ends_with_its_next_batch(void)
 {
 	start_with_fd();
-	/* Then the monitor's fd gets another number: neither policy nor filter take it. */
+	/* The stub receives the memory's fd under another number, which policy and filter deny. */
 	mm_queue_map(&mm, FREE(0), PAGE, FRAME_FREE, RW);
 	check_eq(mm_sync(&mm), -ESRCH);
 	check_eq(denied("fd"), 1);

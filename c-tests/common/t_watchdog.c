@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The watchdog: who is killed, and who is not. A test waits for what happens (a death, a line in
- * the log, a number of looks), never for a time.
+ * The watchdog: which stubs it kills, and which it does not. A test waits for an event (a death, a
+ * line in the log, a number of looks), never for a time.
  */
 #include "harness.h"
 #include "host.h"
@@ -83,12 +83,12 @@ static void enter(int cpu, struct mm_id *who)
 	check_eq(seccomp_wd_enter(cpu, who->pid, who->identity), 0);
 }
 
-/* ---- who is killed */
+/* ---- stubs that it kills */
 
 static void a_sleeper_with_signals_blocked(void)
 {
 	start_sleeper();
-	/* It is not to be woken by the tick: that is what it is about. */
+	/* The tick must not wake it, as that signal is blocked. */
 	raw(SYS_kill, mm.pid, SIGALRM);
 	mm_wait_state(&mm, 'S');
 	check_eq(mm.shared->futex, FUTEX_IN_CHILD);
@@ -132,12 +132,12 @@ static void saying_so_again_is_no_progress(void)
 	poll_fd.fd = mm.pidfd;
 	do {
 		ret = seccomp_wd_enter(0, mm.pid, mm.identity);
-		/* It is told a moment before it is done. */
+		/* The slot shows the kill a moment before the signal is sent. */
 		check(ret == 0 || ret == -ESRCH);
 	} while (raw(SYS_poll, &poll_fd, 1, TICK_MS / 4) != 1);
 	is_killed(&mm);
 	check_eq(seccomp_wd_enter(0, mm.pid, mm.identity), -ESRCH);
-	/* Another stub is another matter. */
+	/* That concerns no other stub. */
 	mm_start(&other);
 	enter(0, &other);
 	check_eq(seccomp_wd_progress(0), 0);
@@ -175,7 +175,7 @@ static void each_cpu_has_its_own(void)
 	check_eq(seccomp_wd_exit(1), -EINVAL);
 }
 
-/* ---- who is not: hole 10 */
+/* ---- stubs that it does not kill (series, hole 10) */
 
 static void a_stopped_stub(void)
 {
@@ -183,7 +183,7 @@ static void a_stopped_stub(void)
 	stop(&mm);
 	enter(0, &mm);
 	is_left_alone(&mm);
-	/* Its time while it was stopped is not charged later, but what comes then is. */
+	/* The time of the stop is not charged later; the time after it is. */
 	raw(SYS_kill, mm.pid, SIGCONT);
 	is_killed(&mm);
 }
@@ -202,7 +202,7 @@ static void a_stub_under_a_debugger(void)
 	is_killed(&mm);
 }
 
-/* Waits for its child without any signal that could wake it. */
+/* Sleeps uninterruptibly, until its child ends. */
 static void wait_uninterruptibly(void)
 {
 	/* vfork(2), as the C library's would be found by its callers. */
@@ -240,7 +240,7 @@ static bool write_file(const char *path, const char *text)
 
 static char cgroup[200];
 
-/* Where a cgroup v2 hierarchy is, if any. */
+/* Finds a cgroup v2 hierarchy. */
 static bool find_cgroup(int pid)
 {
 	static const char * const roots[] = { "/sys/fs/cgroup", "/sys/fs/cgroup/unified" };
@@ -320,7 +320,7 @@ static void a_frozen_stub(void (*make)(struct mm_id *))
 CASE(a_frozen_stub_that_slept, a_frozen_stub(mm_make_sleeper))
 CASE(a_frozen_stub_that_ran, a_frozen_stub(mm_make_spinner))
 
-/* hole 11: the freezer takes a stub out of its suspended call, and it makes the same again */
+/* Series, hole 11: the freezer withdraws a suspended call, and the stub makes it again */
 static void a_freezer_withdraws_a_call_and_it_comes_again(void)
 {
 	host_fail(HOST_FLAG, 1, 1, EINVAL);
@@ -339,7 +339,7 @@ static void a_freezer_withdraws_a_call_and_it_comes_again(void)
 	check_eq(mm_result(&mm), -EBADF);
 }
 
-/* ---- what the host says of it, made up */
+/* ---- made-up states of /proc */
 
 static struct {
 	char stub_state, monitor_state;
@@ -396,7 +396,7 @@ static void what_the_host_says_decides(void)
 		{ "dead", 'X', 'S', 0, NULL, false },
 		{ "a zombie", 'Z', 'S', 0, NULL, false },
 		{ "frozen", 'S', 'S', 0, "do_freezer_trap", false },
-		/* Where a compiler has put the trap into its caller. */
+		/* If the compiler has inlined the freezer's trap into its caller. */
 		{ "frozen", 'S', 'S', 0, "get_signal", false },
 		{ "asleep, but the monitor wants to run", 'S', 'R', 0, NULL, false },
 		{ "spinning, but the monitor wants to run", 'R', 'R', 10, NULL, false },
@@ -420,7 +420,7 @@ static void what_the_host_says_decides(void)
 		host_says.wchan = rows[i].wchan;
 		mm_start_process(&mm, mm_sleep);
 		kills = stats().kills;
-		/* The thread looks at what is said from now on. */
+		/* Started now, so that its thread sees only these values. */
 		check_eq(start_seccomp_watchdog(), 0);
 		enter(0, &mm);
 		if (rows[i].killed) {
@@ -477,7 +477,7 @@ static void a_kill_that_fails_is_told(void)
 	model_log_wait_for("cannot kill stub");
 	check(!mm_is_dead(&mm));
 	check_eq(stats().kills, 0);
-	/* The monitor's, who ends it. */
+	/* The monitor learns of the kill when its wait ends. */
 	check_eq(seccomp_wd_exit(0), -ESRCH);
 	host_reset();
 	check_eq(stubguard_kill_stub(mm.pid, mm.identity), 0);
@@ -528,7 +528,7 @@ static void a_stub_that_reports_is_never_killed(void)
 	start_sleeper();
 	enter(0, &mm);
 	host_before(HOST_PIDFD_OPEN, hold_look);
-	/* Between each two looks there is one report. */
+	/* One report between any two looks. */
 	for (i = 0; i < LOOKS; i++) {
 		report_in_a_look();
 	}
@@ -537,7 +537,7 @@ static void a_stub_that_reports_is_never_killed(void)
 	host_reset();
 	look_goes_on = 1;
 	raw(SYS_futex, &look_goes_on, FUTEX_WAKE, 1);
-	/* Until it does no more. */
+	/* Without reports it is killed. */
 	is_killed(&mm);
 }
 
@@ -546,12 +546,12 @@ static bool ticked;
 static bool note_tick(const long *arg, long *result)
 {
 	(void)result;
-	/* The timer's, not a file's of /proc. */
+	/* A read of the timer, not of a file in /proc. */
 	ticked |= arg[2] == 8;
 	return false;
 }
 
-/* A second one in a tick: the look was the last, and the stub is to be killed. */
+/* The second pidfd_open in a tick: the watchdog has decided to kill. */
 static void hold_kill(void)
 {
 	bool look = ticked;
@@ -586,7 +586,7 @@ static void nobody_is_watched_after_the_wait(void)
 	enter(0, &mm);
 	wait_looks(1);
 	check_eq(seccomp_wd_exit(0), 0);
-	/* One look may have been under way; ticks go on. */
+	/* One look may have been in progress; ticks continue. */
 	host_wait(HOST_READ, host_count(HOST_READ) + 5);
 	looks = host_count(HOST_PIDFD_OPEN);
 	host_wait(HOST_READ, host_count(HOST_READ) + LOOKS);
@@ -596,7 +596,7 @@ static void nobody_is_watched_after_the_wait(void)
 	check_eq(seccomp_wd_progress(0), -EINVAL);
 }
 
-/* ---- hole 9: by its identity, not by its number */
+/* ---- it kills by identity, not by pid (series, hole 9) */
 
 static void a_process_with_another_identity_is_not_hit(void)
 {
@@ -638,7 +638,7 @@ static void a_stub_that_has_died_by_itself(void)
 	enter(0, &mm);
 	wait_looks(1);
 	mm_kill(&mm);
-	/* Not reaped, then reaped. */
+	/* Dead and not reaped, then reaped. */
 	wait_looks(LOOKS);
 	mm_reap(&mm);
 	wait_looks(LOOKS);
@@ -646,7 +646,7 @@ static void a_stub_that_has_died_by_itself(void)
 	check_eq(seccomp_wd_exit(0), 0);
 }
 
-/* ---- hole 7: the kick */
+/* ---- the kick (series, hole 7) */
 
 static void a_kick_frees_a_monitor(void (*handler)(int))
 {
@@ -657,10 +657,10 @@ static void a_kick_frees_a_monitor(void (*handler)(int))
 	check_eq(start_seccomp_watchdog(), 0);
 	mm_start(&mm);
 	mm_make_sleeper(&mm);
-	/* It must be alive, else RECV returns by itself. */
+	/* The stub must live, or RECV would return by itself. */
 	stop(&mm);
 	enter(0, &mm);
-	/* Poll lies, so RECV blocks for real. */
+	/* A false result of poll() makes RECV block. */
 	host_poll_finds(POLLIN);
 	check_eq(seccomp_notify_serve(&mm, mm.listener, 0), -EINTR);
 	check_eq(seccomp_notify_drain(&mm, mm.listener), -EINTR);
@@ -671,7 +671,7 @@ static void a_kick_frees_a_monitor(void (*handler)(int))
 }
 
 CASE(a_kick_frees_a_monitor_from_a_receive_that_blocks, a_kick_frees_a_monitor(SIG_DFL))
-/* As a shell's `trap ''` leaves it to what it starts: that has no owner. */
+/* A shell's `trap ''` makes its children ignore the signal: nobody uses it. */
 CASE(a_kick_signal_that_was_ignored_is_taken, a_kick_frees_a_monitor(SIG_IGN))
 
 static void a_kick_hits_nobody_else(void)
@@ -680,7 +680,7 @@ static void a_kick_hits_nobody_else(void)
 	stop(&mm);
 	enter(0, &mm);
 	wait_looks(LOOKS);
-	/* None was asked for. */
+	/* The configuration has no kick signal. */
 	check_eq(host_count(HOST_TGKILL), 0);
 }
 
@@ -742,7 +742,7 @@ static void it_starts_and_stops(void)
 		joins = host_count(HOST_PTHREAD_JOIN);
 		check_eq(stop_seccomp_watchdog(), 0);
 		check_eq(host_count(HOST_PTHREAD_JOIN), joins + 1);
-		/* Of one that has been joined the host may know for a moment. */
+		/* A joined thread may still be in /proc for a moment. */
 		while (threads() > 1)
 			raw(SYS_sched_yield);
 		check_eq(stop_seccomp_watchdog(), -EALREADY);
@@ -759,7 +759,7 @@ static void it_stops_in_the_middle_of_a_wait(void)
 	check_eq(stop_seccomp_watchdog(), 0);
 	check(!mm_is_dead(&mm));
 	check_eq(seccomp_wd_progress(0), 0);
-	/* And goes on when it is there again. */
+	/* It continues after the next start. */
 	check_eq(start_seccomp_watchdog(), 0);
 	is_killed(&mm);
 	check_eq(seccomp_wd_exit(0), -ESRCH);
@@ -780,7 +780,7 @@ static bool note_timer(const long *arg, long *result)
 	return false;
 }
 
-/* Who sets the host's clock changes nothing. */
+/* Setting the host's clock changes nothing. */
 static void its_time_is_not_the_wall_clocks(void)
 {
 	init(0);
@@ -870,7 +870,7 @@ static void in_time_travel_there_is_none(void)
 	check_eq(stop_seccomp_watchdog(), -EALREADY);
 	check_eq(threads(), 1);
 	mm_start(&mm);
-	/* Who waits need not know. */
+	/* A monitor that waits does not notice. */
 	enter(0, &mm);
 	check_eq(seccomp_wd_progress(0), 0);
 	check_eq(seccomp_wd_exit(0), 0);
@@ -900,7 +900,7 @@ static void bad_arguments(void)
 	test_context_end();
 	check_eq(seccomp_wd_enter(0, 0, 1), -EINVAL);
 	check_eq(seccomp_wd_enter(0, -1, 1), -EINVAL);
-	/* Without a wait. */
+	/* There is no wait. */
 	check_eq(seccomp_wd_progress(0), -EINVAL);
 	check_eq(seccomp_wd_exit(1), -EINVAL);
 }
@@ -921,7 +921,7 @@ static void what_is_said_twice(void)
 	check_eq(seccomp_wd_exit(1), 0);
 }
 
-/* No system call but two the first time. */
+/* They make no system call, but for two the first time. */
 static void waits_cost_no_system_calls(void)
 {
 	int call, i;
@@ -949,7 +949,7 @@ static _Atomic int watchdog_tid;
 
 static void note_tid(void)
 {
-	/* Of the calls that its filter has none tells the number; the C library's memory does. */
+	/* Its filter allows no gettid(), but the C library knows the number. */
 	watchdog_tid = gettid();
 }
 
@@ -959,7 +959,7 @@ static void its_thread_is_confined(void)
 	long fd, len;
 
 	init(0);
-	/* Before it has its filter. */
+	/* This call comes before its filter. */
 	host_before(HOST_PRCTL, note_tid);
 	check_eq(start_seccomp_watchdog(), 0);
 	host_wait(HOST_READ, host_count(HOST_READ) + 1);
@@ -972,10 +972,10 @@ static void its_thread_is_confined(void)
 	check_op(len, >, 0);
 	text[len] = '\0';
 	check(strstr(text, "\nSeccomp:\t2\n") != NULL);
-	/* All but SIGKILL, SIGSTOP, and the C library's own two. */
+	/* All but SIGKILL, SIGSTOP, and two of the C library. */
 	check(strstr(text, "\nSigBlk:\tfffffffe7ffbfeff\n") ||
 	      strstr(text, "\nSigBlk:\tfffffffc7ffbfeff\n"));
-	/* It is the only one. */
+	/* No other thread has a filter. */
 	fd = raw(SYS_open, "/proc/self/status", O_RDONLY, 0);
 	len = raw(SYS_read, fd, text, sizeof(text) - 1);
 	text[len > 0 ? len : 0] = '\0';

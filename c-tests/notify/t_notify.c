@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Notifications: what the host may answer to each call, and that nothing waits without a bound. */
+/* Notifications: each answer of the host to each call, and no wait without a bound. */
 #include "harness.h"
 #include "host.h"
 #include "model.h"
@@ -28,7 +28,7 @@ static void start_suspended(void)
 	mm_hijack_start_mmap(&mm);
 }
 
-/* A host without WAIT_KILLABLE_RECV: there signals withdraw what has been received, too. */
+/* A host without WAIT_KILLABLE_RECV: there signals also withdraw a received notification. */
 static void start_suspended_on_an_older_host(void)
 {
 	host_fail(HOST_FLAG, 1, 1, EINVAL);
@@ -41,7 +41,7 @@ static void report_result(long result)
 	check_eq(mm_result(&mm), result);
 }
 
-/* It has reported the signal, and goes on where that came: its call has this result. */
+/* It has reported the signal. Resumed, it continues there: its call has this result. */
 static void goes_on_behind_the_signal(long result)
 {
 	check_eq(mm_wait(&mm), 0);
@@ -69,7 +69,7 @@ static void alarm_it(void)
 	raw(SYS_kill, mm.pid, SIGALRM);
 }
 
-/* All that a monitor does with a listener, and what each comes to. */
+/* Each thing that a monitor does with a listener gives this result. */
 static void all_give(int listener, int expected)
 {
 	check_eq(seccomp_notify_serve(&mm, listener, 0), expected);
@@ -107,7 +107,7 @@ static void nothing_to_answer_is_waited_for_no_longer_than_said(void)
 	check_eq(host_count(HOST_POLL), polls + 2);
 	check_eq(seccomp_notify_drain(&mm, mm.listener), 0);
 	check_eq(serve_batch(&mm, (int)CALLS_MAX), 0);
-	/* It gave up at the first. */
+	/* It gave up at the first one. */
 	check_eq(host_count(HOST_POLL), polls + 4);
 }
 
@@ -139,7 +139,7 @@ static void timeouts_are_bounded(void)
 	check_eq(timeout, -77);
 }
 
-/* ---- holes 5 and 6: a batch that is not what was expected */
+/* ---- an unexpected batch (series, holes 5 and 6) */
 
 /* A batch of calls that unmap a free page. */
 static void queue(int calls)
@@ -155,7 +155,7 @@ static void a_batch_that_ends_early_holds_nobody_up(void)
 	mm_queue_unmap(&mm, STUB_START, PAGE);
 	queue(2);
 	mm_resume(&mm);
-	/* The first is denied, which ends it. */
+	/* The first call is denied, which ends the batch. */
 	while (mm.shared->futex != FUTEX_IN_KERN)
 		check_op(serve_batch(&mm, 3), <=, 1);
 	check_eq(serve_batch(&mm, 2), 0);
@@ -188,7 +188,7 @@ static void the_number_of_calls_is_the_monitors(void)
 	start();
 	queue(1);
 	mm_resume(&mm);
-	/* The guest's word is nothing to it. */
+	/* The guest's number has no effect. */
 	mm.shared->syscall_data_len = 0x7fffffff;
 	check_eq(serve_batch(&mm, 0), 0);
 	while (!serve_batch(&mm, 1))
@@ -202,7 +202,7 @@ static void the_number_of_calls_is_the_monitors(void)
 	check_eq(serve_batch(&mm, CALLS_MAX), 0);
 }
 
-/* hole 19: what nobody has asked for is answered while the monitor waits, and does no harm after */
+/* Series, hole 19: calls that nobody has asked for are answered while the monitor waits, and do no harm later */
 static void stray_calls_and_batches_do_not_get_mixed_up(void)
 {
 	int i;
@@ -249,14 +249,14 @@ static void a_signal_while_it_waits(void)
 static void a_signal_in_a_receive_that_blocks(void)
 {
 	start();
-	/* Poll lies, so RECV blocks for real. */
+	/* A false result of poll() makes RECV block. */
 	host_poll_finds(POLLIN);
 	host_when_it_sleeps(HOST_RECV, host_interrupt);
 	all_give(mm.listener, -EINTR);
 	host_no_more();
 }
 
-/* hole 7 */
+/* Series, hole 7 */
 static void withdrawn_between_poll_and_receive(void)
 {
 	uint64_t before;
@@ -358,7 +358,7 @@ static void a_listener_that_is_busy_is_not_dead(void)
 	check_eq(seccomp_notify_serve(&mm, mm.listener, 0), 1);
 }
 
-/* hole 12 */
+/* Series, hole 12 */
 static unsigned int buffers_seen;
 
 static void is_zero(const unsigned char *byte, size_t size)
@@ -387,7 +387,7 @@ static void the_buffer_is_zero_each_time(void)
 	check_eq(buffers_seen, 10);
 }
 
-/* A later host: it fills more bytes, and asks that what it does not know is zero. */
+/* A later host: it fills more bytes, and refuses an answer with unknown bytes that are not zero. */
 #define LATER 128
 #define LATER_ANSWER 64
 static unsigned long later_seen;
@@ -442,7 +442,7 @@ static void withdrawn_before_the_answer(void)
 	resynchronised = stats().resynchronised;
 	served = stats().served;
 	host_before(HOST_SEND, withdraw);
-	/* No death: nobody is killed, and the monitor is told of no error. */
+	/* That is no death: no stub is killed, and there is no error. */
 	check_op(seccomp_notify_serve(&mm, mm.listener, 0), >=, 0);
 	host_reset();
 	check_eq(stats().resynchronised, resynchronised + 1);
@@ -503,7 +503,7 @@ static void what_send_may_answer(void)
 	mm_hijack_start_mmap(&mm);
 	sends = host_count(HOST_SEND);
 	host_fail(HOST_SEND, 1, 1000000, EINTR);
-	/* Not EINTR, after which a caller would wait for what cannot come. */
+	/* Not EINTR, after which a caller would wait in vain. */
 	check_eq(seccomp_notify_serve(&mm, mm.listener, 0), -EIO);
 	check_op(host_count(HOST_SEND) - sends, <=, 100);
 }

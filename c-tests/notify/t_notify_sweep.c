@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Each call that the library makes of the host, in each thing that is done with a stub in notify mode, is refused
- * once, with each error that a host may have for it. Then either the stub goes on, or the caller is told that it must
- * be ended; nothing is mapped that was not granted, and there are no other fds than before.
+ * Each host call of the library in each operation on a stub in notify mode fails once, with each possible error. Then
+ * either the stub continues, or the caller learns that it must end the stub. Nothing is mapped that was not granted,
+ * and no fd is leaked.
  */
 #include "harness.h"
 #include "host.h"
@@ -17,11 +17,11 @@
 
 static struct mm_id mm;
 
-/* ---- what is done: a number of answers, or the library's error */
+/* ---- the operations: each returns a number of answers, or the library's error */
 
 struct deed {
 	const char *name;
-	/* What the stub does meanwhile. */
+	/* What the stub does before. */
 	void (*before)(void);
 	int (*run)(void);
 	bool batch;
@@ -61,7 +61,7 @@ static int drain(void)
 	return seccomp_notify_drain(&mm, mm.listener);
 }
 
-/* As a monitor does it, until there is nothing left to answer. */
+/* As a monitor does, until nothing is left to answer. */
 static int batch(void)
 {
 	int left = mm.calls, ret;
@@ -95,7 +95,7 @@ static void is_sound(void)
 	check_eq(mm_result(&mm), 5);
 }
 
-/* Whether there was such a call. */
+/* Returns whether there was such a call. */
 static bool refuse(const void *which, unsigned int number, int error)
 {
 	const struct deed *deed = which;
@@ -108,7 +108,7 @@ static bool refuse(const void *which, unsigned int number, int error)
 	check(!mm_mapping(&mm, NOT_GRANTED)[0]);
 	if (!host_swept())
 		check_op(ret, >=, 0);
-	/* What was received and not answered does not come again. */
+	/* A call that was received and not answered does not come again. */
 	sent = host_swept() && !strcmp(host_swept(), host_call_name(HOST_SEND));
 	if (sent && error != EINTR) {
 		check_eq(ret, -error);
@@ -118,7 +118,7 @@ static bool refuse(const void *which, unsigned int number, int error)
 		check_eq(drain(), -ESRCH);
 		ended++;
 	} else {
-		/* The call is still there, or has its answer. */
+		/* The call is still there, or has been answered. */
 		if (deed->batch) {
 			check_op(batch(), >=, 0);
 			check_eq(mm_wait(&mm), 0);

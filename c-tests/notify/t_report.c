@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What a stub reports: nothing that a guest can write becomes an index, a length, an error or a
- * pointer unchecked, and nothing is looked at twice.
+ * Reports: the monitor uses no index, length, error or pointer of a guest unchecked, and loads no value
+ * twice.
  */
 #include "harness.h"
 #include "host.h"
@@ -28,9 +28,9 @@
 static struct mm_id mm;
 static unsigned int fp_size;
 
-/* A real report, and the monitor's copy as it was before: what each test starts with. */
+/* Each test starts with a real report, and the monitor's copy of the time before it. */
 static struct stub_data real_report, own_before;
-/* What it works on; the second is what the stub would see. */
+/* The data of a test; the stub would see the second one. */
 static struct stub_data own;
 static struct stub_data shared __attribute__((aligned(4096)));
 
@@ -65,7 +65,7 @@ static unsigned char *fpstate(struct stub_data *data)
 	return (unsigned char *)data + (*fpregs(&real_report) - STUB_DATA);
 }
 
-/* Whatever a guest has written: that is what a monitor may rely on after a 0. */
+/* After a 0 a monitor may rely on this, whatever the guest has written. */
 static void own_is_sound(int calls, bool has_frame)
 {
 	unsigned long at;
@@ -102,7 +102,7 @@ static void own_is_sound(int calls, bool has_frame)
 	}
 }
 
-/* All but the frame, which is not to be used then. */
+/* All but the frame, which must not be used then. */
 static void own_is_as_before(void)
 {
 	check_eq(own.signal, own_before.signal);
@@ -162,7 +162,7 @@ static void only_signals_of_stubs_are_reported(void)
 		fresh();
 		shared.signal = sig;
 		collects(0, expected);
-		/* A batch that was not to resume the guest ends in one way only. */
+		/* A batch without a resume ends only by SIGSYS. */
 		fresh();
 		own.restart_wait = 1;
 		shared.signal = sig;
@@ -176,7 +176,7 @@ static void only_signals_of_stubs_are_reported(void)
 	}
 }
 
-/* holes 6, 17, 20 */
+/* Series, holes 6, 17, 20 */
 static void errors_and_lengths_are_bounded(void)
 {
 	static const struct {
@@ -251,7 +251,7 @@ static void every_offset_of_the_machine_context(void)
 		fresh();
 		shared.mctx_offset = (unsigned short)offset;
 		test_context("offset %u", offset);
-		/* In all other places the floating-point state's pointer is missing. */
+		/* At all other offsets there is no pointer to the floating-point state. */
 		ret = offset == real_report.mctx_offset ? 0 : -EPROTO;
 		if (offset >= UCONTEXT_HEAD && offset % 8 == 0 && offset + MCONTEXT_SIZE <= PAGE &&
 		    !memcmp(shared.sigstack + offset + MCONTEXT_FPREGS, fpregs(&real_report), 8))
@@ -286,7 +286,7 @@ static void floating_point_state_is_where_the_host_puts_it(void)
 		*fpregs(&shared) = bad[i];
 		collects(0, -EPROTO);
 	}
-	/* Nowhere else is a state, for all addresses around. */
+	/* All other addresses around are refused. */
 	for (at = sigstack - 256; at < sigstack + PAGE + 256; at++) {
 		test_context("fpregs %#lx", at);
 		fresh();
@@ -353,7 +353,7 @@ static void floating_point_state_without_extension(void)
 	}
 }
 
-/* hole 17: `restart_wait` left set; and all else that is not the stub's to say */
+/* Series, hole 17: `restart_wait` left set; also all other values that a stub must not choose */
 static void the_rest_is_not_read(void)
 {
 	start();
@@ -382,7 +382,7 @@ static void a_frame_is_taken_over_after_a_resume_only(void)
 	check(!memcmp(own.sigstack, own_before.sigstack, sizeof(own.sigstack)));
 	check_eq(own.si_offset, own_before.si_offset);
 	check_eq(own.mctx_offset, own_before.mctx_offset);
-	/* A batch that has failed has not resumed the guest either. */
+	/* After a failed batch the guest was not resumed either. */
 	fresh();
 	memset(shared.sigstack, 0xff, sizeof(shared.sigstack));
 	shared.err = -ENOMEM;
@@ -452,7 +452,7 @@ static void corrupt(struct stub_data *data)
 	};
 	unsigned long pick = next_random() % (COUNT(targets) + 2), value = odd_value();
 	size_t at = pick < COUNT(targets) ? targets[pick] : next_random() % (sizeof(*data) - 8);
-	/* Of two, four or eight bytes: an aligned field is never torn by its neighbour's value. */
+	/* Two, four or eight bytes, as neighbouring fields may change together. */
 	size_t size = (size_t)2 << (next_random() % 3);
 
 	memcpy((unsigned char *)data + at, &value, size);
@@ -482,11 +482,11 @@ static void random_corruption_never_gets_through(void)
 			check_eq(ret, -EPROTO);
 			own_is_as_before();
 		}
-		/* Whatever came of it, it can be published: or it is refused. */
+		/* The copy can be published, or is refused. */
 		ret = stubguard_publish(&shared, &own, calls);
 		check(ret == 0 || ret == -EINVAL);
 	}
-	/* Both ends of the scale were met. */
+	/* Many reports were taken, and many were refused. */
 	check_op(taken, >, 300);
 	check_op(stats().breaches, >, 300);
 }
@@ -523,7 +523,7 @@ static void a_racing_guest_never_gets_through(void)
 	start();
 	racing = true;
 	check_eq(pthread_create(&thread, NULL, race, &shared), 0);
-	/* Until both have been met: the other thread may not get a CPU for long. */
+	/* Until there were both: the other thread may get no CPU for a long time. */
 	for (round = 0; round < 100000 || !taken || !refused; round++) {
 		own = own_before;
 		ret = stubguard_collect(&shared, &own, CALLS);
@@ -545,7 +545,7 @@ static struct {
 	unsigned char *base;
 	unsigned int loads[2 * PAGE], stores[2 * PAGE];
 	long at;		/* of the access that is under way */
-	bool spoil;		/* what has been loaded */
+	bool spoil;		/* change what has been loaded */
 } watched;
 
 static void protect(int prot)
@@ -553,7 +553,7 @@ static void protect(int prot)
 	raw(SYS_mprotect, watched.base, 2 * PAGE, prot);
 }
 
-/* An access: note it, and let this one instruction do it. */
+/* Notes an access, and lets this one instruction make it. */
 static void on_access(int sig, siginfo_t *info, void *context)
 {
 	greg_t *regs = ((ucontext_t *)context)->uc_mcontext.gregs;
@@ -574,7 +574,7 @@ static void after_access(int sig, siginfo_t *info, void *context)
 {
 	(void)sig;
 	(void)info;
-	/* A guest that is always in time: what has been checked is something else now. */
+	/* A guest that is always fast enough: it changes a value right after its load. */
 	if (watched.spoil && watched.at >= 0 &&
 	    watched.at < (long)offsetof(struct stub_data, sigstack))
 		watched.base[watched.at] = 0xee;
@@ -602,7 +602,7 @@ static void watch(const struct stub_data *content, bool spoil)
 	protect(PROT_NONE);
 }
 
-/* As a word, or byte by byte: each byte once. */
+/* Each byte of the field was loaded once, or never. */
 static void is_loaded(const char *what, size_t at, size_t size, bool loaded)
 {
 	unsigned int loads = 0;
@@ -629,9 +629,9 @@ static void nothing_is_loaded_twice(void)
 	check_eq(stubguard_collect(watched.base, &own, CALLS), 0);
 	own_is_sound(CALLS, true);
 	for (at = 0; at < 2 * PAGE; at++) {
-		/* A copy of many bytes may overlap itself; of the frame the copy alone is looked at. */
+		/* A copy of many bytes may overlap itself; only the frame's copy is checked later. */
 		check_op(watched.loads[at], <=, at < offsetof(struct stub_data, sigstack) ? 1 : 2);
-		/* It is the stub's memory: a report is only read. */
+		/* A report is only read. */
 		check_eq(watched.stores[at], 0);
 		frame += at >= offsetof(struct stub_data, sigstack) ? watched.loads[at] : 0;
 	}
@@ -706,10 +706,10 @@ static void a_publication_is_all_that_the_stub_needs(void)
 	check_eq(shared.syscall_data_len, CALLS);
 	check_eq(shared.restart_wait, 0);
 	check(!memcmp(shared.syscall_data, own.syscall_data, CALLS * sizeof(own.syscall_data[0])));
-	/* No more of the batch than there is. */
+	/* Only the calls of the batch are written. */
 	check_eq(*(unsigned char *)&shared.syscall_data[CALLS], 0x55);
 	check(!memcmp(&shared.arch_data, &own.arch_data, sizeof(own.arch_data)));
-	/* By the futex the caller hands over, after this. */
+	/* The caller writes the futex later. */
 	check_eq(shared.futex, 0x55555555);
 	frame = own.mctx_offset - UCONTEXT_HEAD;
 	frame = frame < own.si_offset ? frame : own.si_offset;
@@ -723,7 +723,7 @@ static void a_stub_that_is_not_to_resume_keeps_its_frame(void)
 	start();
 	memset(&shared, 0x55, sizeof(shared));
 	own.restart_wait = 1;
-	/* Nor is there need for one. */
+	/* And it needs none. */
 	own.mctx_offset = 0xffff;
 	check_eq(stubguard_publish(&shared, &own, CALLS_MAX), 0);
 	check_eq(shared.restart_wait, 1);
@@ -771,7 +771,7 @@ static void bad_arguments_change_nothing(void)
 	check_eq(stats().breaches, 0);
 }
 
-/* A length that no batch can have is none to compare an index with. */
+/* An index must not be compared with a length that no batch can have. */
 static void more_calls_than_there_are_cannot_have_been_published(void)
 {
 	start();
@@ -781,7 +781,7 @@ static void more_calls_than_there_are_cannot_have_been_published(void)
 	own_is_as_before();
 }
 
-/* ---- by a real stub that jumps to its handler with arguments of its own */
+/* ---- a real stub jumps to its handler with arguments of its own */
 
 static void a_forged_report_is_a_breach(void)
 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* The model itself: a stub that works as UML's does, with the guard on. */
+/* The model itself: its stubs work as UML's do with the guard. */
 #include "harness.h"
 #include "host.h"
 #include "model.h"
@@ -74,7 +74,7 @@ static void a_batch_can_come_with_a_resume(void)
 	mm_queue_page(&mm, GUEST_FREE, FRAME_FREE, PROT_READ);
 	mm_guest(&mm, "read", GUEST_FREE);
 	mm_resume(&mm);
-	/* It does not wait for long; on a busy machine the stub takes its time. */
+	/* It waits only shortly, and the stub may need longer on a busy machine. */
 	while (!serve_batch(&mm, 1))
 		;
 	check_eq(mm_wait(&mm), 0);
@@ -116,7 +116,7 @@ static void signals_are_reported(void)
 	report_once("fault", 0);
 	check_eq(mm.own.signal, SIGILL);
 
-	/* The host maps it, but there is nothing */
+	/* The host maps it, but the file is shorter */
 	mm_queue_page(&mm, GUEST_FREE, FRAMES + 1, PROT_READ);
 	check_eq(mm_sync(&mm), 0);
 	report_once("read", GUEST_FREE);
@@ -140,7 +140,7 @@ static void a_denied_call_ends_the_batch(void)
 	check_eq(mm_sync(&mm), 0);
 	check_eq(mm.own.err, -EPERM);
 	check_eq(mm.own.syscall_data_len, 1);
-	/* The stub is as good as before. */
+	/* The stub still works. */
 	report_once("report", 5);
 	check_eq(mm_result(&mm), 5);
 }
@@ -153,7 +153,7 @@ static void two_stubs_at_a_time(void)
 	mm_start(&other);
 	mm_set_pte(&mm, GUEST_FREE, FRAME_FREE, PROT_READ);
 	mm_hijack_start_mmap(&other);
-	/* What one page table grants is nothing to the other's stub. */
+	/* A page table grants nothing to another mm's stub. */
 	mm_clear_pte(&other, GUEST_FREE);
 	check_eq(serve_one(&other), 1);
 	check_eq(mm_wait(&other), 0);

@@ -20,7 +20,7 @@ static void start(void)
 	window_start(&w);
 }
 
-/* All of them, with what would be good if the library had been started for it. */
+/* All functions of window mode, with arguments that are good after a start in window mode. */
 static void all_are_refused_with(int expected)
 {
 	static unsigned char page[PAGE] __attribute__((aligned(8))), before[PAGE];
@@ -152,13 +152,13 @@ static void a_resume(void)
 	how = window_request(&w);
 	how.registers = NULL;
 	resumes(-EINVAL, &how);
-	/* A newer caller wants what this version cannot do. */
+	/* A newer caller uses a member that this version does not know. */
 	window_guest(&w, "report", 2);
 	newer.how = window_request(&w);
 	newer.how.size = sizeof(newer);
 	newer.more = 1;
 	resumes(-E2BIG, &newer.how);
-	/* What is not needed may be missing. */
+	/* Pointers that are not needed may be NULL. */
 	newer.more = 0;
 	newer.how.calls = NULL;
 	check_eq(stubguard_stub_resume(&w.stub, &w.mm, &newer.how), 0);
@@ -194,7 +194,7 @@ static void a_wait(void)
 	start();
 	window_guest(&w, "report", 7);
 	check_eq(window_resume(&w), 0);
-	/* What no caller has. */
+	/* Sizes that no caller has. */
 	for (i = 0; i < offsetof(struct stubguard_event, error_code); i += 8) {
 		event.size = i;
 		waits(&event, &w.regs, w.fp, &w.info);
@@ -209,7 +209,7 @@ static void a_wait(void)
 		 -EINVAL);
 	waits(NULL, &w.regs, w.fp, &w.info);
 	waits((void *)((char *)&event + 4), &w.regs, w.fp, &w.info);
-	/* A guest runs, so there is something to tell. */
+	/* A guest runs, so all outputs are needed. */
 	waits(&event, NULL, w.fp, &w.info);
 	waits(&event, NULL, NULL, NULL);
 	waits(&event, (char *)&w.regs + 4, w.fp, &w.info);
@@ -219,7 +219,7 @@ static void a_wait(void)
 	waits(&event, &w.regs, w.fp, (char *)&w.info + 4);
 	check_eq(window_wait(&w), 0);
 	check_eq(window_result(&w), 7);
-	/* After a batch there is not. */
+	/* After a batch only the event is. */
 	mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
 	check_eq(window_resume_batch(&w), 0);
 	w.mm.calls = 0;
@@ -228,7 +228,7 @@ static void a_wait(void)
 	window_is_sound(&w);
 }
 
-/* What is resumed with is copied: it may be gone, or be the next, when the guest runs. */
+/* The library copies a request: the caller may free or change it before the guest runs. */
 static void a_request_is_copied(void)
 {
 	static uint64_t registers[STUBGUARD_REGISTERS];
@@ -243,7 +243,7 @@ static void a_request_is_copied(void)
 	how = window_request(&w);
 	how.registers = registers;
 	how.fp = fp;
-	/* The stub does not go on yet. */
+	/* The stub cannot continue yet. */
 	check_eq(raw(SYS_kill, w.mm.pid, SIGSTOP), 0);
 	check_eq(stubguard_stub_resume(&w.stub, &w.mm, &how), 0);
 	memset(w.batch, 0xff, sizeof(w.batch));
@@ -257,8 +257,8 @@ static void a_request_is_copied(void)
 }
 
 /*
- * A caller that was made when structures had fewer members: what it does not know is not read, and not
- * written.
+ * A caller of a time when structures had fewer members: the library neither reads nor writes members that it
+ * does not know.
  */
 static void an_older_caller(void)
 {
@@ -270,7 +270,7 @@ static void an_older_caller(void)
 	struct stubguard_event event = { .size = sizeof(old.members) };
 	size_t i;
 
-	/* Of the configuration the last member: calls trap. */
+	/* The configuration lacks its last member: calls trap. */
 	config.size = offsetof(struct stubguard_config, guest_end);
 	config.guest_end = 0x5a5a5a5a5a5a5a5a;
 	model_init_config(&config);
@@ -300,7 +300,7 @@ static void the_filters_length_is_told_and_bounded(void)
 	check_eq(stubguard_filter_flags(), 0);
 }
 
-/* The filter of a host without FSGSBASE is another, and fits too. */
+/* The filter of a host without FSGSBASE is longer, and fits too. */
 static void the_longest_filter(void)
 {
 	struct sock_filter filter[STUBGUARD_FILTER_MAX];
@@ -316,7 +316,7 @@ static void other_functions(void)
 	uint64_t identity = 5;
 
 	start();
-	/* The stub has no listener of its own. */
+	/* The stub has no fd of its listener. */
 	check_op(get_stub_listener(w.mm.pid, &identity), <, 0);
 	check_eq(identity, 5);
 	check_eq(stubguard_kill_stub(w.mm.pid, w.mm.identity + 1), -ESRCH);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The batch: what the monitor has queued is run before the guest is, and nothing but what policy
- * and page table grant.
+ * The batch: the stub runs the queued calls before the guest, as far as policy and page table grant
+ * them.
  */
 #include "harness.h"
 #include "host.h"
@@ -50,7 +50,7 @@ static void it_maps_and_unmaps(void)
 	check_eq(w.event.again, 0);
 	check_eq(w.event.syscall, -1);
 	after = stats();
-	/* One notification, however many calls. */
+	/* One notification for all calls. */
 	check_eq(after.served, before.served + 1);
 	check_eq(w.mm.asked, 2);
 	window_reads(&w, GUEST_FREE, FRAME_FREE + 1);
@@ -68,7 +68,7 @@ static void it_maps_and_unmaps(void)
 	window_is_limited(&w);
 }
 
-/* One call for pages of any frames, if the stub has them; maps nothing, so nothing has to be lifted. */
+/* One call for pages of any frames that the stub has. It maps nothing, so the limit is not lifted. */
 static void it_takes_the_right_to_write(void)
 {
 	unsigned int sends, lifted, i;
@@ -96,7 +96,7 @@ static void it_takes_the_right_to_write(void)
 	}
 	check(strstr(mm_mapping(&w.mm, GUEST_FREE + 3 * PAGE), " rwxs "));
 
-	/* The host stops at a page that is not there: the caller is told. */
+	/* The host stops at a page that is not mapped: the caller gets its error. */
 	mm_queue_unmap(&w.mm, GUEST_FREE + PAGE, PAGE);
 	mm_queue_wrprotect(&w.mm, GUEST_FREE, 4 * PAGE);
 	mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
@@ -107,8 +107,8 @@ static void it_takes_the_right_to_write(void)
 }
 
 /*
- * A page without rights is not mapped: of what the stub has, the guest could take all
- * by a call of its own from the stub's mprotect.
+ * A page without rights is not mapped: a hijacked stub could give itself all rights to it at the
+ * mprotect site.
  */
 static void what_has_no_rights_is_not_there(void)
 {
@@ -183,7 +183,7 @@ static void as_many_as_there_is_room_for(void)
 	window_guest(&w, "report", 3);
 	check_eq(window_run(&w), 0);
 	check_eq(window_result(&w), 3);
-	/* More than arch/um has room for; the same once more. */
+	/* More than arch/um queues. */
 	w.mm.calls = STUBGUARD_CALLS_MAX;
 	check_eq(window_sync(&w), 0);
 	/* One more is a bad argument, and changes nothing. */
@@ -226,7 +226,7 @@ static void a_call_that_fails(void)
 		check_eq(w.event.signal, 0);
 		check_eq(w.event.again, 0);
 		check_eq(w.event.syscall, -1);
-		/* It is as good as before, and can map nothing. */
+		/* The stub still works, and can map nothing. */
 		window_is_limited(&w);
 		window_is_sound(&w);
 	}
@@ -235,7 +235,7 @@ static void a_call_that_fails(void)
 	check(!mm_mapping(&w.mm, GUEST_FREE + PAGE)[0]);
 }
 
-/* Whatever the stub has been told to do for it: what is counted is what was queued. */
+/* The count is in queued calls, into however many calls of the stub they were split. */
 static void what_was_done_is_counted_in_the_monitors_calls(void)
 {
 	unsigned int with_guest;
@@ -246,7 +246,7 @@ static void what_was_done_is_counted_in_the_monitors_calls(void)
 		mm_set_pte(&w.mm, GUEST_FREE, FRAME_FREE, READ);
 		mm_clear_pte(&w.mm, GUEST_FREE + PAGE);
 		mm_set_pte(&w.mm, GUEST_FREE + 2 * PAGE, FRAME_FREE + 2, READ);
-		/* Two calls, and the one that fails. */
+		/* Split into two calls; then the one that fails. */
 		mm_queue_map(&w.mm, GUEST_FREE, 3 * PAGE, FRAME_FREE, READ);
 		window_queue_refused(&w, GUEST_FREE + 3 * PAGE);
 		window_guest(&w, "report", 1);
@@ -254,7 +254,7 @@ static void what_was_done_is_counted_in_the_monitors_calls(void)
 			 with_guest ? 0 : -REFUSED_WITH);
 		check_eq(w.event.error, -REFUSED_WITH);
 		check_eq(w.event.done, 1);
-		/* None, none, one, and the one that fails. */
+		/* Not granted twice, then one call; then the one that fails. */
 		mm_queue_map(&w.mm, GUEST_FREE + PAGE, PAGE, FRAME_FREE + 1, READ);
 		mm_queue_map(&w.mm, GUEST_FREE + PAGE, PAGE, FRAME_FREE + 1, READ);
 		mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
@@ -270,7 +270,7 @@ static void offsets_beyond_the_file(void)
 {
 	start();
 	mm_queue_page(&w.mm, GUEST_FREE, FRAMES + 1, READ);
-	/* The host maps it, but there is nothing: SIGBUS, the guest's. */
+	/* The host maps it, but the file is shorter: the guest gets SIGBUS. */
 	check_eq(window_sync(&w), 0);
 	window_is_sound(&w);
 	window_guest(&w, "read", GUEST_FREE);
@@ -314,7 +314,7 @@ static void it_is_asked_for_each_page(void)
 		window_reads(&w, GUEST_FREE + i * PAGE, FRAME_FREE + i);
 }
 
-/* One page of three that was unmapped or write-protected meanwhile, or is another frame now. */
+/* One page of three was unmapped, write-protected or mapped to another frame meanwhile. */
 static void what_is_not_granted_is_left_out(void)
 {
 	unsigned int without, i, how;
@@ -341,7 +341,7 @@ static void what_is_not_granted_is_left_out(void)
 			before = denied("page_table");
 			w.mm.asked = 0;
 			check_eq(window_sync(&w), 0);
-			/* What may not be written to is asked for again, without. */
+			/* For a page without write permission the hook is called again, without that. */
 			check_eq(w.mm.asked, 3 + (unsigned int)__builtin_popcount(without));
 			check_eq(denied("page_table") - before,
 				 (uint64_t)__builtin_popcount(without));
@@ -363,7 +363,7 @@ static void what_is_not_granted_is_left_out(void)
 	check_eq(stats().breaches, 0);
 }
 
-/* What was there stays, until its own change is synchronised. */
+/* The old mapping stays until its own change is synchronised. */
 static void what_is_left_out_stays_as_it_was(void)
 {
 	start();
@@ -385,7 +385,7 @@ static void a_batch_of_which_nothing_is_granted(void)
 	check_eq(window_sync(&w), 0);
 	check_eq(w.event.signal, 0);
 	check_eq(w.event.done, 0);
-	/* Then there is nothing to lift. */
+	/* The limit was not lifted for that. */
 	check_eq(host_count(HOST_PRLIMIT), lifted);
 	check_eq(denied("page_table"), 5);
 	for (i = 0; i < 5; i++)
@@ -396,7 +396,7 @@ static void a_batch_of_which_nothing_is_granted(void)
 	check(!mm_mapping(&w.mm, GUEST_FREE)[0]);
 }
 
-/* Pages that are granted by turns: more calls than the stub has room for. */
+/* Every second page is granted: more calls than the stub has room for. */
 static void more_splits_than_there_is_room_for(void)
 {
 	unsigned int i;
@@ -419,7 +419,7 @@ static void more_splits_than_there_is_room_for(void)
 	check_eq(WTERMSIG(window_kill(&w)), SIGKILL);
 }
 
-/* ---- what is no guest's to run */
+/* ---- calls that no batch may have */
 
 struct bad {
 	const char *what;
@@ -485,7 +485,7 @@ static void what_no_monitor_queues(void)
 		test_context("%s", bad->what);
 		window_start(&w);
 		mm_set_pte(&w.mm, GUEST_FREE, FRAME_FREE, WRITE);
-		/* Good ones before and behind: nothing of it is run. */
+		/* Good calls before and after: none of the batch is run. */
 		mm_queue_map(&w.mm, GUEST_FREE, PAGE, FRAME_FREE, READ);
 		mm_queue_unmap(&w.mm, 0, PAGE);
 		w.mm.own.syscall_data[1] = bad->call;
@@ -517,7 +517,7 @@ static void up_to_the_stub_it_is_the_guests(void)
 	check_eq(window_sync(&w), 0);
 	check(!mm_mapping(&w.mm, STUB_START - PAGE)[0]);
 	check(mm_mapping(&w.mm, STUB_START)[0]);
-	/* An odd length, as the host rounds it: up to the stub, not into it. */
+	/* The host rounds an odd length up: to the stub's pages, not into them. */
 	mm_queue_unmap(&w.mm, STUB_START - PAGE, PAGE - 1);
 	check_eq(window_sync(&w), 0);
 	check(mm_mapping(&w.mm, STUB_START)[0]);

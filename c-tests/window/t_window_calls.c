@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Guests' calls that come by notification: what is known of them, how they are answered, and that
- * fetching the rest leaves exactly what a signal frame would have left.
+ * Guests' calls that notify: what the monitor knows of them, how it answers them, and that a fetch gives
+ * exactly the registers of a signal frame.
  */
 #include "harness.h"
 #include "host.h"
@@ -75,7 +75,7 @@ static void are_marked(const unsigned int *indices, size_t count)
 		check_eq(((uint64_t *)&w.regs)[indices[count]], MARK(indices[count]));
 }
 
-/* What the host has captured of a prepared call */
+/* The event has what the host has captured of a prepared call. */
 static void is_known_of_the_call(unsigned long nr)
 {
 	static const unsigned int arguments[] = { 14, 13, 12, 7, 9, 8 };
@@ -100,7 +100,7 @@ static void what_the_host_has_captured_is_known(void)
 	check_eq(w.event.again, 0);
 	check_eq(w.event.error, 0);
 	is_known_of_the_call(SYS_read);
-	/* As it was resumed: who looks at a blocked process sees it on its stack. */
+	/* The stack pointer of the last resume, which /proc/PID/syscall shows. */
 	check_eq(w.regs.rsp, GUEST_STACK + PAGE - 64);
 	check_eq(w.regs.eflags, 0);
 	/* r15 to rbx, r11, rcx */
@@ -113,13 +113,13 @@ static void what_the_host_has_captured_is_known(void)
 		check_eq(((unsigned char *)&w.info)[i], 0x5a);
 }
 
-/* The host counts a call that it has withdrawn, and may once find none. */
+/* How often the monitor has received. A withdrawn call may count, too. */
 static unsigned int received(void)
 {
 	return host_count(HOST_RECV) - (unsigned int)stats().resynchronised;
 }
 
-/* By the frame of its next call. */
+/* The frame of its next call shows it. */
 static void goes_on_with(long result)
 {
 	static const unsigned int kept[] = { 0, 1, 2, 3, 4, 5, 7, 8, 9, 12, 13 };
@@ -154,7 +154,7 @@ static void the_guest_gets_the_result_and_keeps_the_rest(void)
 	check_eq(stats().breaches, 0);
 }
 
-/* One instruction behind it: what the call itself has left. */
+/* A step is one instruction behind the call. */
 static void a_step_goes_on_behind_the_call(void)
 {
 	start();
@@ -196,7 +196,7 @@ static void fetching_leaves_what_a_trap_leaves(void)
 		memset(w.fp + 32, 0x11, 600);
 		check_eq(fetch(), 0);
 		check(!memcmp(&regs, &w.regs, sizeof(regs)));
-		/* x87 and SSE; the header, AVX: there are gaps that nobody writes */
+		/* x87 and SSE; the header and AVX. Nobody writes the gaps between */
 		check(!memcmp(fp, w.fp, 416));
 		check(!memcmp(fp + 512, w.fp + 512, 320));
 		w.step = 0;
@@ -221,12 +221,12 @@ static void fetching_leaves_alone_what_the_call_is(void)
 		check_eq(words[of_the_call[i]], i + 1);
 	check_eq(w.regs.rbx, MARK(5));
 	check_eq(w.regs.rsp, GUEST_STACK + PAGE - 64);
-	/* It is parked: a batch, then a guest. */
+	/* It is parked, so it can run a batch, then a guest. */
 	window_map(&w, GUEST_FREE, FRAME_FREE, PROT_READ);
 	window_reads(&w, GUEST_FREE, FRAME_FREE);
 }
 
-/* Nothing is there to be fetched: no host call, and the record stays as it was. */
+/* If there is nothing to fetch, there is no host call, and the record stays as it was. */
 static void there_is_nothing_to_fetch(void)
 {
 	struct stubguard_stub before = w.stub;
@@ -247,7 +247,7 @@ static void what_does_not_fit_the_state_is_refused(void)
 	start();
 	there_is_nothing_to_fetch();
 
-	/* It runs: the call has not been waited for. */
+	/* It runs: the monitor has not waited for the call. */
 	prepare(SYS_read);
 	check_eq(window_resume(&w), 0);
 	mm_wait_notification(&w.mm);
@@ -271,7 +271,7 @@ static void what_does_not_fit_the_state_is_refused(void)
 	check_eq(stubguard_stub_fetch(&w.stub, NULL, 0, (uint64_t *)&w.regs), -EINVAL);
 	check_eq(stubguard_stub_fetch(NULL, &w.mm, 0, (uint64_t *)&w.regs), -EINVAL);
 	check(stubguard_stub_caller(NULL) == NULL);
-	/* Somebody else's. */
+	/* The registers of another guest. */
 	check_eq(stubguard_stub_fetch(&w.stub, &w.mm, 0, (uint64_t *)&w.regs + 1), 0);
 	check(!memcmp(&before, &w.stub, sizeof(before)));
 	goes_on_with(5);
@@ -296,7 +296,7 @@ static void some_calls_trap(void)
 		check_eq(w.regs.rbx, MARK(5));
 	}
 	test_context_end();
-	/* The others do as well if that is asked for, and for that resume only. */
+	/* Other calls trap if the caller asks for it, for that resume only. */
 	w.trap = 1;
 	call(SYS_getpid);
 	check_eq(w.event.notified, 0);
@@ -304,7 +304,7 @@ static void some_calls_trap(void)
 	notified_call(SYS_getpid);
 }
 
-/* Its next steps: this value to the selector, and a call that notifies. */
+/* The guest writes this value to the dispatch byte, and makes a call that notifies. */
 static void selects(unsigned char value)
 {
 	unsigned long args[6];
@@ -336,7 +336,7 @@ static void a_guest_that_selects_for_itself(void)
 			check_eq(w.regs.r9, MARK(5));
 			if (w.event.notified)
 				check_eq(fetch(), 0);
-			/* It is the monitor's to say, each time. */
+			/* The monitor sets the byte at each resume. */
 			w.trap = 0;
 			notified_call(SYS_getpid);
 			check_eq(fetch(), 0);
@@ -369,7 +369,7 @@ static void a_signal_in_a_call_comes_behind_it(void)
 	check_eq(w.regs.rbx, MARK(5));
 }
 
-/* There is no event for that: look, and let others run. */
+/* There is no event for that, so this looks and yields. */
 static void wait_until_taken(int signal)
 {
 	char text[4096], *pending;
@@ -382,7 +382,7 @@ static void wait_until_taken(int signal)
 	} while (strtoul(pending + 7, NULL, 16) & 1UL << (signal - 1));
 }
 
-/* SA_RESTART. */
+/* By SA_RESTART. */
 static void a_signal_before_the_monitor_has_the_call_restarts_it(void)
 {
 	unsigned int i;
@@ -438,7 +438,7 @@ static void fetching_beside_other_signals(void)
 		check_eq(w.regs.rip, RIP_BEHIND);
 		check_eq(w.regs.rax, SYS_read);
 		check_eq(w.regs.rbx, MARK(5));
-		/* What is still pending makes a resume to be done again. */
+		/* A pending signal makes the monitor resume again. */
 		window_guest(&w, "report", 55);
 		do {
 			check_eq(window_run(&w), 0);
@@ -459,7 +459,7 @@ static int answer_one(void)
 	return answer(1);
 }
 
-/* Whatever is tried first: it fails, and so does all that follows. */
+/* The first operation fails, and so do all later ones. */
 static void a_stub_that_is_dead(int (*first)(void))
 {
 	start();
@@ -501,7 +501,7 @@ static void a_stub_that_dies_while_it_is_fetched(void)
 
 static struct mm_id other;
 
-/* The stub is dead, reaped, and its number is another process's. */
+/* The stub is dead and reaped, and another process has its pid. */
 static bool another_has_its_pid(const long *arg, long *result)
 {
 	(void)arg;
@@ -561,7 +561,7 @@ static void what_the_host_may_answer_to_a_fetch(void)
 	}
 }
 
-/* The rule is for guests' own instructions. */
+/* Calls notify only at guests' own instructions. */
 static void from_the_stubs_page_they_kill(void)
 {
 	static const long numbers[] = { SYS_read, SYS_getpid, SYS_futex, SYS_openat, 470 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A hijacked stub: a guest that has got into the stub's code page, and goes to any place there with
- * registers and memory of its own. It gains nothing that a guest does not have anyway.
+ * A hijacked stub: a guest jumps to any place in the stub's code page, with registers and memory of its
+ * own. It gains nothing that a guest does not have anyway.
  */
 #include "harness.h"
 #include "host.h"
@@ -24,7 +24,7 @@
 #define MAP_FLAGS (MAP_SHARED | MAP_FIXED)
 
 static struct window w;
-/* What an attacker can read of its own page. */
+/* The code page, which an attacker can read. */
 static unsigned char code[PAGE] __attribute__((aligned(8)));
 static unsigned int code_length;
 
@@ -49,7 +49,7 @@ static unsigned long site(long nr, unsigned int index)
 	return STUB_START + (unsigned long)at;
 }
 
-/* What prlimit is given, then a word, then the empty signal mask, which is the last one of the code. */
+/* The code ends with the limits for prlimit, a word, and the empty signal mask. */
 static unsigned long nothing(void)
 {
 	return STUB_START + code_length - 32;
@@ -79,7 +79,7 @@ static void the_code_has_these_calls(void)
 	unsigned int offsets[32], i;
 
 	init();
-	/* None that happens to be in the middle of another instruction. */
+	/* None is by chance in the middle of another instruction. */
 	check_eq(window_sites(code, offsets, COUNT(offsets)), COUNT(numbers));
 	for (i = 0; i < COUNT(numbers); i++)
 		check_eq(window_site_nr(code, offsets[i]), numbers[i]);
@@ -170,7 +170,7 @@ static void arguments_that_are_not_the_sites_kill(void)
 		  { 2, mask(), GUEST_STACK, 8 } },
 		{ "no mask", SYS_rt_sigprocmask, 0, SYS_rt_sigprocmask, { 2, 0, 0, 8 } },
 
-		/* A host with FSGSBASE: there no call is needed, and none allowed. */
+		/* A host with FSGSBASE needs no such call, and the filter allows none. */
 		{ "the FS base", SYS_arch_prctl, 0, SYS_arch_prctl, { ARCH_SET_FS, GUEST_FREE } },
 		{ "the GS base", SYS_arch_prctl, 1, SYS_arch_prctl, { ARCH_SET_GS, GUEST_FREE } },
 		{ "to end", SYS_exit_group, 0, SYS_exit_group, { 0 } },
@@ -187,7 +187,7 @@ static void arguments_that_are_not_the_sites_kill(void)
 	}
 }
 
-/* What other places ask for, each in the right way: at this place it is none of its calls. */
+/* Each site's call with its right arguments, at every other site. */
 static void calls_of_other_sites_kill(void)
 {
 	init();
@@ -221,7 +221,7 @@ static void calls_of_other_sites_kill(void)
 	offsets[count++] = GADGET;
 	for (i = 0; i < count; i++) {
 		long own = window_site_nr(code, offsets[i]);
-		/* Where the stub makes no call, none is right. */
+		/* At a site that is not used on this host, every call kills. */
 		bool unused = own == SYS_arch_prctl || own == SYS_exit_group;
 
 		for (j = 0; j < COUNT(calls); j++) {
@@ -233,7 +233,7 @@ static void calls_of_other_sites_kill(void)
 	}
 }
 
-/* Whatever the page table grants, and though the stub has the memory's fd. */
+/* Although the page table grants it, and the stub has the memory's fd. */
 static void mmap_from_anywhere_else_in_the_page_kills(void)
 {
 	unsigned int offset;
@@ -258,7 +258,7 @@ static void every_number_kills_where_no_site_is(void)
 
 	init();
 	for (nr = 0; nr < 480; nr++) {
-		/* uretprobe and uprobe pass by all filters (Linux 6.14). */
+		/* uretprobe and uprobe pass all filters (Linux 6.14). */
 		if (nr == 335 || nr == 336)
 			continue;
 		test_context("call %ld", nr);
@@ -280,7 +280,7 @@ static void a_32_bit_call_does_not_get_through(void)
 		memcpy(w.mm.ram + GADGET, gadget, sizeof(gadget));
 		window_call_at(&w, STUB_START + GADGET, numbers[i], 0);
 		ret = window_run(&w);
-		/* A fault in the page is no guest's report: without such calls it ends here. */
+		/* The instruction faults on a host without 32-bit calls. */
 		if (ret == -EPROTO)
 			test_skip("this host has no 32-bit calls");
 		check_eq(ret, -ESRCH);
@@ -290,7 +290,7 @@ static void a_32_bit_call_does_not_get_through(void)
 
 /* ---- the sites with their own arguments */
 
-/* Where the host takes an int, it takes the lower half: what is above changes nothing. */
+/* If the host takes an int, the upper half of the register changes nothing. */
 static void it_maps_nothing_by_the_memorys_fd(void)
 {
 	static const unsigned long fds[] = { STUBGUARD_MEMORY_FD, HIGH | STUBGUARD_MEMORY_FD };
@@ -303,7 +303,7 @@ static void it_maps_nothing_by_the_memorys_fd(void)
 		mm_set_pte(&w.mm, GUEST_FREE, FRAME_FREE, PROT_READ);
 		window_call_at(&w, site(SYS_mmap, 0), SYS_mmap, GUEST_FREE, PAGE, PROT_READ,
 			       MAP_FLAGS, fds[i], FRAME_FREE * PAGE);
-		/* It has run, and failed: a failed batch, of which there is none. */
+		/* The call has run and failed, and the stub reports a failed batch, which is a breach. */
 		check_eq(window_run(&w), -EPROTO);
 		window_is_limited(&w);
 		check(!mm_mapping(&w.mm, GUEST_FREE)[0]);
@@ -314,7 +314,7 @@ static void it_maps_nothing_by_the_memorys_fd(void)
 static void it_unblocks_what_is_not_blocked(void)
 {
 	start();
-	/* From there it is resumed with what the monitor has written. */
+	/* The code behind it resumes by the monitor's control page. */
 	window_call_at(&w, site(SYS_rt_sigprocmask, 0), SYS_rt_sigprocmask, 2, mask(), 0, 8);
 	window_goes_round(&w);
 }
@@ -347,7 +347,7 @@ static void calls_from_elsewhere_are_the_guests(void)
 
 	start();
 	place = (unsigned int)(site(PARK_NR, 0) - STUB_START);
-	/* The park's address but for its high, or its low half. */
+	/* The park's address with another high half, and with another low half. */
 	guest_gadget(STUB_START - (1UL << 44), place, FRAME_FREE);
 	guest_gadget(STUB_START - (1UL << 28), place, FRAME_FREE + 1);
 	guest_gadget(STUB_START - PAGE, place, FRAME_FREE + 2);
@@ -355,13 +355,13 @@ static void calls_from_elsewhere_are_the_guests(void)
 		is_the_guests(STUB_START - (1UL << 44) + place, numbers[i]);
 		is_the_guests(STUB_START - (1UL << 28) + place, numbers[i]);
 		is_the_guests(STUB_START - PAGE + place, numbers[i]);
-		/* What counts is where the call returns to: this is the next page. */
+		/* The filter sees the address behind the call, which is on the next page. */
 		is_the_guests(mm_gadget(&w.mm, PAGE - 2), numbers[i]);
 	}
 	check_eq(stats().breaches, 0);
 }
 
-/* ---- behind the park, with rax as the monitor would answer and a control page of its own */
+/* ---- behind the park, with the monitor's answer in rax and a control page of the guest */
 
 static struct window_control control;
 
@@ -445,7 +445,7 @@ static void a_batch_of_its_own_that_the_filter_ends(void)
 	}
 }
 
-/* What it can have: its own memory unmapped, which harms nobody else, and registers. */
+/* All that it gets is its own memory unmapped, and registers. */
 static void a_batch_of_its_own_unmaps_its_own(void)
 {
 	start();
@@ -471,7 +471,7 @@ static void a_batch_of_its_own_without_end(void)
 	for (i = 0; i < COUNT(control.batch); i++)
 		control.batch[i] = (struct window_call){ .addr = GUEST_FREE, .length = PAGE };
 	goes_behind_the_park(1);
-	/* Whatever is there, an end it has: a call that the filter or the host does not like. */
+	/* In any case the filter or the host refuses some call, and the stub ends. */
 	check_op(window_wait(&w), <, 0);
 	window_is_lost(&w);
 }
@@ -504,7 +504,7 @@ static void a_selector_of_the_kernels(void)
 		control.flags = CONTROL_GUEST;
 		control.cs = selectors[i];
 		goes_behind_the_park(1);
-		/* iretq faults, as it may for the monitor's own values. */
+		/* iretq faults, as it can for the monitor's values. */
 		check_eq(window_wait(&w), 0);
 		check_eq(w.event.signal, SIGSEGV);
 		check_eq(w.event.again, 1);
@@ -525,7 +525,7 @@ static void a_base_by_a_call(void)
 	window_has_been_killed(&w);
 }
 
-/* ---- forged parks: what the guest can write, and what the host would not say */
+/* ---- forged parks: values that a guest can write, and that the host would not give */
 
 static void a_park_without_a_signal(void)
 {
@@ -555,7 +555,7 @@ static void a_park_without_a_signal(void)
 	}
 }
 
-/* As good as a signal: the guest has what it says, and says nothing that it could not have had. */
+/* It counts as a signal: the guest could have had all registers of that frame. */
 static void a_park_with_a_frame_that_the_guest_has_written(void)
 {
 	mcontext_t context;
@@ -578,15 +578,15 @@ static void a_park_with_a_frame_that_the_guest_has_written(void)
 	check_eq(w.regs.rip, 0x4141414141414141);
 	check_eq(w.regs.rdi, 42);
 	check_eq(w.regs.cs, 0xffff);
-	/* Resumed with it, it faults where it wants to be. */
+	/* Resumed with these registers, it faults at that address. */
 	check_eq(window_run(&w), 0);
 	check_eq(w.event.signal, SIGSEGV);
 	check_eq(w.event.again, 1);
-	/* There was no frame of the host's, so its floating-point state is what it finds there. */
+	/* The host made no frame, so the floating-point state is what was in that place. */
 	memcpy(w.fp, fp, sizeof(fp));
 	window_is_sound(&w);
 
-	/* But for a place in the stub's page. */
+	/* An address in the stub's page is refused. */
 	context.gregs[REG_RIP] = STUB_START + GADGET;
 	window_forge(&w, &context, sizeof(context), STUB_DATA + PAGE + w.mcontext, STUB_START,
 		     0, args);
@@ -606,7 +606,7 @@ static const struct forged {
 	unsigned long ip;
 } *forged;
 
-/* Places in the code: bytes before where signals may come, behind iretq, in the page. */
+/* Markers for offsets before the unblocking, behind iretq, and from the page's start. */
 #define UNBLOCK 0x1000000UL
 #define IRET 0x2000000UL
 #define PAGE_AT(offset) (0x3000000UL + (offset))
@@ -647,7 +647,7 @@ static void forge(struct seccomp_notif *notification)
 		notification->data.instruction_pointer = place_of(forged->ip);
 }
 
-/* One step of the table at the head of the library's monitor. */
+/* A forged park that no row of the table of states allows. */
 static void is_a_breach(const struct forged *row)
 {
 	test_context("%s", row->what);
@@ -761,7 +761,7 @@ static void fail(struct seccomp_notif *notification)
 	notification->data.args[2] = fail_left;
 }
 
-/* Errors are errors, whatever the stub says: never a success, never a number of its choosing. */
+/* A forged error stays an error: never a success, never any other number. */
 static void results_of_a_failed_call(void)
 {
 	static const struct {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What the host may answer while a parked stub is resumed and waited for, older hosts, and the
- * stub's death at each moment: never a hang, never a wrong report.
+ * The host's answers while the monitor resumes a stub and waits for it, older hosts, and the stub's
+ * death at each moment: never a hang, never a wrong report.
  */
 #include "harness.h"
 #include "host.h"
@@ -26,7 +26,7 @@ static void start(void)
 	window_start(&w);
 }
 
-/* Without WAIT_KILLABLE_RECV, so that a stop withdraws what has been received. */
+/* Without WAIT_KILLABLE_RECV, so that a stop withdraws a received notification. */
 static void start_on_an_older_host(void)
 {
 	host_fail(HOST_FLAG, 1, 1, EINVAL);
@@ -45,7 +45,7 @@ static void spins(void)
 	window_spin(&w);
 }
 
-/* It has to report this. */
+/* The guest reports this. */
 static void reports(unsigned long value)
 {
 	window_guest(&w, "report", value);
@@ -58,7 +58,7 @@ static void has_reported(unsigned long value)
 	check_eq(window_result(&w), (long)value);
 }
 
-/* By which call the monitor waits for a park: an older host is polled first. */
+/* The call by which the monitor waits for a park: on an older host it polls first. */
 static enum host_call waits_by(void)
 {
 	return stubguard_features() & STUBGUARD_F_RECEIVE_ENDS ? HOST_RECV : HOST_POLL;
@@ -66,7 +66,7 @@ static enum host_call waits_by(void)
 
 /* ---- SEND */
 
-/* As a freezer and a debugger do it: the call is withdrawn, and comes again. */
+/* As a freezer or a debugger does: the host withdraws the call, and the stub makes it again. */
 static void stop_and_go_on(void)
 {
 	check_eq(raw(SYS_kill, w.mm.pid, SIGSTOP), 0);
@@ -109,7 +109,7 @@ static void withdrawn_with_a_batch(void)
 	check_eq(window_sync(&w), 0);
 	window_is_limited(&w);
 	window_reads(&w, GUEST_FREE, FRAME_FREE);
-	/* The next batch has the limit lifted for itself. */
+	/* For the next batch the limit is lifted again. */
 	mm_queue_page(&w.mm, GUEST_FREE, FRAME_FREE + 1, PROT_READ);
 	window_guest(&w, "read", GUEST_FREE);
 	host_before(HOST_SEND, withdraw);
@@ -130,7 +130,7 @@ static void withdrawn_twice(void)
 	check_eq(stats().breaches, 0);
 }
 
-/* Withdrawn while it was parked, and the monitor had other things to do. */
+/* Withdrawn while it was parked, and the monitor did other work. */
 static void withdrawn_long_before(void)
 {
 	start_on_an_older_host();
@@ -142,7 +142,7 @@ static void withdrawn_long_before(void)
 static void other_signals_withdraw_nothing(void)
 {
 	start_on_an_older_host();
-	/* They are blocked while it is parked. */
+	/* Signals are blocked while it is parked. */
 	window_tick(&w);
 	check_eq(raw(SYS_kill, w.mm.pid, SIGSEGV), 0);
 	mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
@@ -151,8 +151,8 @@ static void other_signals_withdraw_nothing(void)
 }
 
 /*
- * seccomp_do_user_notification() looks for a signal before it looks for an answer: with both there, the host has told
- * the monitor that it took the answer, and the stub makes its call again.
+ * seccomp_do_user_notification() looks for a signal before it looks for an answer. If there are both, the monitor has
+ * been told that the host took the answer, but the stub makes its call again.
  */
 static bool lose_answer(const long *arg, long *result)
 {
@@ -170,17 +170,17 @@ static void an_answer_that_the_host_loses(void)
 
 	start_on_an_older_host();
 	for (i = 0; i < 3; i++) {
-		/* Behind a park by a signal, with the guest to go on; */
+		/* After a park by a signal, with a guest; */
 		window_guest(&w, "report", i);
 		host_hook_set(HOST_SEND, lose_answer);
 		check_eq(window_run(&w), 0);
 		check_eq(window_result(&w), i);
-		/* with a batch alone; */
+		/* with a batch only; */
 		mm_queue_page(&w.mm, GUEST_FREE, FRAME_FREE + i, PROT_READ);
 		host_hook_set(HOST_SEND, lose_answer);
 		check_eq(window_sync(&w), 0);
 		window_reads(&w, GUEST_FREE, FRAME_FREE + i);
-		/* behind a batch's park, which looks like the next batch's. */
+		/* after a batch's park, which looks like the next batch's one. */
 		mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
 		check_eq(window_sync(&w), 0);
 		mm_queue_map(&w.mm, GUEST_FREE, PAGE, FRAME_FREE + i, PROT_READ);
@@ -240,7 +240,7 @@ static void a_ticket_of_no_resume(void)
 	}
 }
 
-/* Arguments that do not matter come as they are: they are not compared with those before. */
+/* The arguments of the repeated park are those of the first one. */
 static void a_park_that_comes_again_says_the_same(void)
 {
 	start_on_an_older_host();
@@ -268,7 +268,7 @@ static void send_is_interrupted(void)
 	window_is_sound(&w);
 	check_eq(host_count(HOST_SEND), sends + 4);
 	check_eq(stats().resynchronised, 0);
-	/* But not for ever. */
+	/* The library does not try forever. */
 	host_fail(HOST_SEND, 1, 1000, EINTR);
 	sends = host_count(HOST_SEND);
 	check_op(window_resume(&w), <, 0);
@@ -324,12 +324,12 @@ static void receive_finds_nothing(void)
 	reports(1);
 	before = stats().resynchronised;
 	host_fail(HOST_RECV, 1, 2, ENOENT);
-	/* Withdrawn: it comes again. */
+	/* Withdrawn: the call comes again. */
 	check_eq(window_wait_once(&w), -EINTR);
 	check_eq(window_wait_once(&w), -EINTR);
 	check_eq(stats().resynchronised, before + 2);
 	has_reported(1);
-	/* Or nobody is left who could. */
+	/* Or the stub is dead. */
 	check_eq(window_resume(&w), 0);
 	host_fail(HOST_RECV, 1, 1, ENOENT);
 	host_poll_finds(POLLHUP);
@@ -458,7 +458,7 @@ static void dies_by_its_own_guest(void)
 	check_eq(window_run(&w), -ESRCH);
 	window_is_lost(&w);
 	check_eq(WTERMSIG(mm_reap(&w.mm)), SIGSYS);
-	/* The monitor's kill finds nobody. */
+	/* The monitor's kill finds no process. */
 	check_eq(stubguard_kill_stub(w.mm.pid, w.mm.identity), -ESRCH);
 }
 
@@ -474,7 +474,7 @@ static void dies_after_its_report(void)
 	start();
 	reports(4);
 	host_hook_set(HOST_RECV, die_after);
-	/* What it has said is there. */
+	/* Its report is still there. */
 	has_reported(4);
 	host_reset();
 	check_eq(window_resume(&w), -ESRCH);
@@ -494,7 +494,7 @@ static void is_withdrawn_and_dies(void)
 
 /* ---- older hosts */
 
-/* The listener of such a host says nothing of a stub that is dead, but has not been reaped. */
+/* The listener of such a host does not show the death of a stub before it is reaped. */
 static bool tells_of_the_reaped(const long *arg, long *result)
 {
 	struct pollfd *listener = (struct pollfd *)arg[0];
@@ -509,13 +509,13 @@ static bool tells_of_the_reaped(const long *arg, long *result)
 
 static void init_where_receive_does_not_end(void)
 {
-	/* The probe's own. */
+	/* The probe's receive fails. */
 	host_fail(HOST_RECV, 1, 1, EIO);
 	window_init(STUBGUARD_REQUIRE);
 	check_eq(stubguard_features() & STUBGUARD_F_RECEIVE_ENDS, 0);
 }
 
-/* UML reaps at SIGCHLD, which it holds off while it synchronises page tables. */
+/* UML reaps at SIGCHLD, which is blocked while it synchronises page tables. */
 static void a_death_that_the_listener_does_not_tell(void)
 {
 	init_where_receive_does_not_end();
@@ -563,7 +563,7 @@ static void a_host_where_receive_does_not_end(void)
 		window_is_sound(&w);
 		check_op(host_count(HOST_POLL), >, polls);
 	}
-	/* So it never blocks where a death would not be told. */
+	/* So it never blocks in a call that does not end with the stub. */
 	window_spin(&w);
 	check_eq(window_wait_once(&w), -EINTR);
 	window_tick(&w);
@@ -610,7 +610,7 @@ static void its_polls_are_bounded(void)
 	}
 }
 
-/* Poll says that there is one, and it is withdrawn before it is received. */
+/* Poll finds a notification, and it is withdrawn before it is received. */
 static void withdrawn_between_poll_and_receive(void)
 {
 	start();
@@ -654,7 +654,7 @@ static void a_host_without_fsgsbase(void)
 	}
 }
 
-/* There the two sites are allowed, with their own codes. */
+/* A host without FSGSBASE: the filter allows both arch_prctl sites, each with its code. */
 static void the_sites_of_such_a_host(void)
 {
 	static const struct {
@@ -680,7 +680,7 @@ static void the_sites_of_such_a_host(void)
 		window_call_at(&w, ip, SYS_arch_prctl, rows[i].code, GUEST_FREE);
 		check_eq(window_resume(&w), 0);
 		if (rows[i].allowed) {
-			/* And on to the guest, which is there: round and round. */
+			/* Then the code resumes the guest, which jumps there again. */
 			window_tick(&w);
 			ret = window_wait(&w);
 			check(ret == -EPROTO || (ret == 0 && w.event.again));
@@ -693,7 +693,7 @@ static void the_sites_of_such_a_host(void)
 	}
 }
 
-/* A host without XSAVE: its frames have no more than FXSAVE's state, and no magic number. */
+/* A host without XSAVE: its frames have only FXSAVE's state, and no magic number. */
 static void take_the_magic_away(struct seccomp_notif *notification)
 {
 	unsigned char *stack = window_stack(&w);
@@ -728,7 +728,7 @@ static void a_host_without_xsave(void)
 	check_eq(w.fp[25], 0x3f);
 	for (i = 512; i < sizeof(w.fp); i++)
 		check_eq(w.fp[i], 0xee);
-	/* The guest has it. */
+	/* The guest gets the state. */
 	memset(w.fp + 160, 0x55, 256);
 	window_guest(&w, "dump", 0);
 	((unsigned long *)mm_frame(&w.mm, FRAME_GUEST_STACK))[63] = 3;
@@ -737,7 +737,7 @@ static void a_host_without_xsave(void)
 	for (i = 0; i < 256; i++)
 		check_eq(((unsigned char *)mm_frame(&w.mm, FRAME_GUEST_STACK))[1024 + 160 + i],
 			 0x55);
-	/* Its faults are the guest's. */
+	/* A bad state is the guest's fault. */
 	window_guest(&w, "report", 1);
 	memset(w.fp + 24, 0xff, 4);
 	check_eq(window_run(&w), 0);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A stub has the memory's fd at all times. By it the host maps nothing but in a batch, whoever asks: the stub's
- * address-space limit is 0 whenever a guest may run.
+ * A stub has the memory's fd at all times, but the host maps by it only during a batch: while a guest may run, the
+ * stub's address-space limit is 0.
  */
 #include "harness.h"
 #include "host.h"
@@ -74,7 +74,7 @@ static bool note_limit(const long *arg, long *result)
 	return false;
 }
 
-/* As it was for the stub's start, and by one call; behind the batch it is 0 again. */
+/* One call sets it to the monitor's limit; after the batch it is 0 again. */
 static void it_is_lifted_for_a_batch_that_maps(void)
 {
 	unsigned int calls, with_guest;
@@ -109,14 +109,14 @@ static void it_is_lifted_for_nothing_else(void)
 	check_eq(window_sync(&w), 0);
 	mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
 	check_eq(window_sync(&w), 0);
-	/* Not granted: nothing is left of it. */
+	/* Not granted, so the batch is empty. */
 	mm_queue_map(&w.mm, GUEST_FREE + PAGE, PAGE, SECRET, PROT_READ);
 	check_eq(window_sync(&w), 0);
 	check_eq(host_count(HOST_PRLIMIT), calls);
 	window_is_limited(&w);
 }
 
-/* It has had no guest yet, so nobody has used it. */
+/* Until then no guest has run in it. */
 static void a_new_one_gets_it_by_its_first_resume(void)
 {
 	init();
@@ -198,7 +198,7 @@ static void note_id(struct seccomp_notif *notification)
 	last_id = notification->id;
 }
 
-/* The answer did not reach it, but the limit has been lifted: nobody but the stub's code runs meanwhile. */
+/* The limit has been lifted, but the answer did not reach the stub: no guest runs meanwhile. */
 static void an_answer_that_is_withdrawn(void)
 {
 	struct seccomp_notif_resp answer = { .val = 1 };
@@ -216,7 +216,7 @@ static void an_answer_that_is_withdrawn(void)
 	w.mm.calls = 0;
 	check_eq(host_count(HOST_PRLIMIT), lifted + 1);
 	check_eq(window_limit(&w), own_limit());
-	/* That was the layer's word: the host still waits for an answer to the same call, and gets it. */
+	/* The layer has made that up: the host still waits for an answer to the same call. */
 	answer.id = last_id;
 	check_eq(raw(SYS_ioctl, w.mm.listener, SECCOMP_IOCTL_NOTIF_SEND, &answer), 0);
 	check_eq(window_wait(&w), 0);
@@ -232,7 +232,7 @@ static bool say_lifted(const long *arg, long *result)
 	return true;
 }
 
-/* A filter around the monitor says that it was: nothing is mapped, and the caller is told. */
+/* A filter around the monitor fakes success: nothing is mapped, and the caller gets an error. */
 static void a_limit_that_is_only_said_to_be_lifted(void)
 {
 	start();
@@ -253,7 +253,7 @@ static bool say_set(const long *arg, long *result)
 	return arg[2] != 0;
 }
 
-/* A filter that says so of each change would leave stubs without a limit: there are none, then. */
+/* If a filter fakes each change, stubs would have no limit: the library refuses window mode. */
 static void a_host_that_only_says_that_it_sets_a_limit(void)
 {
 	struct stubguard_config config = window_config();
@@ -266,7 +266,7 @@ static void a_host_that_only_says_that_it_sets_a_limit(void)
 	check_eq(stubguard_init(&config), 0);
 }
 
-/* A monitor with limits of its own: a stub has 0 below the hard one, and gets the soft one for a batch. */
+/* A monitor with limits: its stubs have soft limit 0 and its hard limit, and get its soft limit for a batch. */
 static void under_limits_of_the_monitors_own(unsigned long soft, unsigned long hard)
 {
 	struct rlimit own = { soft, hard };
@@ -285,7 +285,7 @@ static void under_limits_of_the_monitors_own(unsigned long soft, unsigned long h
 	check_eq(lifted_to.rlim_max, hard);
 	window_is_limited(&w);
 	window_reads(&w, GUEST_FREE, FRAME_FREE);
-	/* The next stub of that guest, too. */
+	/* Also after the stub was in the pool. */
 	window_renew(&w);
 	window_is_limited(&w);
 	window_is_sound(&w);
@@ -295,18 +295,18 @@ CASE(a_monitor_with_a_soft_limit, under_limits_of_the_monitors_own(1UL << 40, RL
 CASE(a_monitor_with_a_hard_limit, under_limits_of_the_monitors_own(1UL << 40, 1UL << 41))
 CASE(a_monitor_with_one_limit, under_limits_of_the_monitors_own(1UL << 40, 1UL << 40))
 
-/* Who is no root cannot raise it again, and need not. */
+/* An unprivileged monitor cannot raise hard limits, and does not need to. */
 static void a_monitor_without_privileges(void)
 {
 	check_eq(raw(SYS_setresuid, 65534, 65534, 65534), 0);
-	/* The host lets a process see to its children after that, and be looked at itself. */
+	/* Otherwise the host would not allow prlimit() of its children, nor to read its /proc. */
 	check_eq(raw(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0), 0);
 	under_limits_of_the_monitors_own(1UL << 40, 1UL << 41);
 }
 
 /* ---- hijacked */
 
-/* It has what it says, and nothing else; whatever it did is over now. */
+/* The stub has parked or ended, and nothing new is mapped. */
 static void has_gained_nothing(void)
 {
 	int ret = window_wait(&w);
@@ -323,7 +323,7 @@ static void has_gained_nothing(void)
 	mm_forget(&w.mm);
 }
 
-/* With what the mmap there takes in its registers, wherever they come from. */
+/* With the arguments of an mmap in all registers from which the code may take them. */
 static void at_any_byte_of_the_code(void)
 {
 	unsigned int offset;
@@ -337,7 +337,7 @@ static void at_any_byte_of_the_code(void)
 		w.regs.rbx = 1;
 		w.regs.r12 = STUB_DATA + offsetof(struct window_control, batch);
 		check_eq(window_resume(&w), 0);
-		/* Where it goes round and round. */
+		/* In case it loops. */
 		window_tick(&w);
 		has_gained_nothing();
 	}
@@ -356,7 +356,7 @@ static void a_map_at_the_site(void)
 		strcpy(before, mm_mapping(&w.mm, places[i]));
 		window_call_at(&w, site(SYS_mmap), SYS_mmap, places[i], PAGE, PROT_READ | PROT_WRITE,
 			       MAP_FLAGS, STUBGUARD_MEMORY_FD, SECRET * PAGE);
-		/* Also in the place of what is mapped, which makes nothing larger. */
+		/* Also over an existing mapping, which needs no more address space. */
 		check_eq(window_run(&w), -EPROTO);
 		check(!strcmp(before, mm_mapping(&w.mm, places[i])));
 		window_is_limited(&w);
@@ -366,7 +366,7 @@ static void a_map_at_the_site(void)
 	}
 }
 
-/* It can put the limit back, where it is. */
+/* It can only set the limit to 0 again. */
 static void it_limits_itself(void)
 {
 	start();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Window mode beneath a seccomp filter that is not ours: what the host makes of each action of that
- * filter and each of ours. The cells of the tables in docs/hosts.md.
+ * Window mode beneath an outer seccomp filter: what the host does for each action of that filter and each
+ * of ours. These are the cells of the tables in docs/hosts.md.
  */
 #include "harness.h"
 #include "host.h"
@@ -22,7 +22,7 @@
 
 static struct window w;
 
-/* All but USER_NOTIF: with a listener around it, no stub can have one (t_init). */
+/* All but USER_NOTIF: beneath another listener no stub can have one (t_init). */
 static const struct outer {
 	const char *name;
 	unsigned int action;
@@ -46,7 +46,7 @@ static bool kills(const struct outer *outer)
 #define IP offsetof(struct seccomp_data, instruction_pointer)
 #define EVERYWHERE 0
 
-/* Around this process and all that it starts: this call, from the page or behind the instruction `at`. */
+/* A filter for this process and its children: this call, from the code page or at the instruction before `at`. */
 static void surround(unsigned int action, long nr, unsigned long at)
 {
 	unsigned int mask = at & (PAGE - 1) ? ~0U : (unsigned int)-PAGE;
@@ -68,7 +68,7 @@ static void surround(unsigned int action, long nr, unsigned long at)
 	check_eq(raw(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program), 0);
 }
 
-/* Each action in a process of its own: a filter stays. */
+/* Each action in a process of its own, since a filter stays. */
 static void each(void (*run)(const struct outer *outer))
 {
 	size_t i;
@@ -84,11 +84,11 @@ static void each(void (*run)(const struct outer *outer))
 
 /* ---- guests' calls */
 
-/* No UML kernel makes it, so only a guest's is concerned. */
+/* UML itself does not make this call, so the filter concerns only guests. */
 #define GUESTS SYS_mount
 #define ANSWER 4711
 
-/* It comes to the monitor, with all registers, and the guest gets the monitor's answer. */
+/* The call comes to the monitor with all registers, and the guest gets the monitor's answer. */
 static void the_monitor_answers(void)
 {
 	window_call_at(&w, mm_guest_code("call"), GUESTS, 11, 12, 13, 14, 15, 16);
@@ -124,7 +124,7 @@ static void no_outer_action_concerns_a_guest(const struct outer *outer)
 
 CASE(guests_calls_are_answered_by_the_monitor, each(no_outer_action_concerns_a_guest))
 
-/* Our TRAP, as the guests' only way: KILL alone outranks it. */
+/* Without dispatch only our TRAP brings calls to the monitor: only KILL outranks it. */
 static void by_the_filters(const struct outer *outer)
 {
 	surround(outer->action, GUESTS, EVERYWHERE);
@@ -142,7 +142,7 @@ static void by_the_filters(const struct outer *outer)
 
 CASE(without_dispatch_a_kill_outranks_our_trap, each(by_the_filters))
 
-/* A guest that turns the dispatch off comes to the filters: no other answer, or its own end. */
+/* If a guest turns the dispatch off, its call comes to the filters: it traps as before, or ends the stub. */
 static void by_its_own_selector(const struct outer *outer)
 {
 	unsigned long args[6] = { 11, 12, 13, 14, 15, 16 };
@@ -168,7 +168,7 @@ CASE(a_guest_that_selects_for_itself, each(by_its_own_selector))
 
 /* ---- the stub's own calls */
 
-/* Our USER_NOTIF: what stands above it keeps the stub from parking. */
+/* Our USER_NOTIF: with an action that outranks it, the stub cannot park. */
 static void around_the_park(const struct outer *outer)
 {
 	unsigned int action = outer->action & SECCOMP_RET_ACTION_FULL;
@@ -184,14 +184,14 @@ static void around_the_park(const struct outer *outer)
 		window_set_up(&w);
 		window_is_sound(&w);
 	} else {
-		/* It has had no guest, and never will. */
+		/* No guest has run in it. */
 		window_has_been_killed(&w);
 	}
 }
 
 CASE(the_park_is_outranked_by_errno_trap_and_kill, each(around_the_park))
 
-/* Our ALLOW: everything stands above it. LOG does what ALLOW does. */
+/* Our ALLOW: every action outranks it. LOG allows, too. */
 static void around_a_call_of_the_batch(const struct outer *outer)
 {
 	int ret;
@@ -209,11 +209,11 @@ static void around_a_call_of_the_batch(const struct outer *outer)
 		window_is_sound(&w);
 		return;
 	case SECCOMP_RET_TRACE:
-		/* Nobody traces it. */
+		/* There is no tracer. */
 		check_eq(ret, -ENOSYS);
 		return;
 	case SECCOMP_RET_ERRNO:
-		/* A success that is none cannot be told from one. */
+		/* A faked success looks like a success. */
 		check_eq(ret, -(int)(outer->action & SECCOMP_RET_DATA));
 		return;
 	default:
@@ -226,7 +226,7 @@ static void around_a_call_of_the_batch(const struct outer *outer)
 
 CASE(a_call_of_the_batch_is_outranked_by_all, each(around_a_call_of_the_batch))
 
-/* Our KILL: nothing stands above it, and KILL_THREAD is a process's end, too, if it has one thread. */
+/* Our KILL: no action outranks it, and KILL_THREAD also ends a process with one thread. */
 static void around_a_call_that_kills(const struct outer *outer)
 {
 	static const long numbers[] = { GUESTS, SYS_mmap };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Stubs that are kept: the next guest finds nothing of the one before. */
+/* The pool: the next guest of a stub finds nothing of the former one. */
 #include "harness.h"
 #include "host.h"
 #include "window.h"
@@ -34,7 +34,7 @@ static int put(struct window *who)
 	return stubguard_stub_put(&who->stub, &who->mm, who->cpu);
 }
 
-/* Another address space has it: with the same memory, but a page table of its own. */
+/* Gives it to another mm, with the same memory file and another page table. */
 static void take_over(void)
 {
 	struct stubguard_stub_info before = window_info(&w), info;
@@ -43,11 +43,11 @@ static void take_over(void)
 	info = window_info(&w);
 	check_eq(info.pid, 0);
 	check_eq(info.listener, -1);
-	/* Nothing of it is there any more, not even while nobody has it. */
+	/* The mappings are gone already while it is in the pool. */
 	check(!mm_mapping(&w.mm, GUEST_CODE)[0]);
 	check(!mm_mapping(&w.mm, GUEST_STACK)[0]);
 	window_is_limited(&w);
-	/* Not all processors clear a base with its selector. */
+	/* Both bases are set anew: not all processors clear a base with its selector. */
 	check_eq(window_control(&w)->flags & (CONTROL_SET_FS | CONTROL_SET_GS),
 		 CONTROL_SET_FS | CONTROL_SET_GS);
 	memset(&w.stub, 0x5a, sizeof(w.stub));
@@ -60,7 +60,7 @@ static void take_over(void)
 	memset(&w.regs, 0, sizeof(w.regs));
 }
 
-/* Raw code on a free page of the guest's; ends by a report. */
+/* Runs machine code on a free page of the guest, and then a report. */
 static void run_code(const void *code, size_t size, unsigned long arg)
 {
 	static const unsigned char jump[] = { 0x41, 0xff, 0xe7 };	/* jmp *%r15 */
@@ -121,7 +121,7 @@ static void its_mappings(void)
 			check(mm_mapping(&w.mm, places[i])[0]);
 		take_over();
 		if (with_guest) {
-			/* Nothing queued: it runs into nothing. */
+			/* With an empty batch the guest faults at once. */
 			w.regs.rip = GUEST_CODE;
 			w.regs.eflags = 0x202;
 			check_eq(window_run(&w), 0);
@@ -142,7 +142,7 @@ static void its_mappings(void)
 	}
 }
 
-/* First the old ones go, then the new ones come. */
+/* The old mappings are removed before the new ones are made. */
 static void its_mappings_and_the_next_guests(void)
 {
 	start();
@@ -150,7 +150,7 @@ static void its_mappings_and_the_next_guests(void)
 	mm_queue_page(&w.mm, GUEST_FREE, FRAME_FREE, PROT_READ);
 	window_set_up(&w);
 	window_reads(&w, GUEST_FREE, FRAME_FREE);
-	/* They are not unmapped again. */
+	/* The new ones are not unmapped again. */
 	window_reads(&w, GUEST_FREE, FRAME_FREE);
 }
 
@@ -177,7 +177,7 @@ static void its_data_pages(void)
 	check_eq(stubguard_stub_take(&w.stub), 1);
 	for (i = 0; i < STUB_DATA_PAGES * PAGE; i++)
 		check_eq(w.mm.ram[FRAME_STUB_DATA * PAGE + i], 0);
-	/* But where its frames are is known: the next is taken. */
+	/* The place of frames is still known, so the next park is accepted. */
 	w.mm.pte_count = 0;
 	window_set_up(&w);
 	window_is_sound(&w);
@@ -211,7 +211,7 @@ static void its_bases(void)
 		}
 		take_over();
 		window_set_up(&w);
-		/* A base that no guest may have does not keep the old one. */
+		/* If the next guest's base is invalid, the old one must not stay either. */
 		w.regs.fs_base = w.regs.gs_base = how & 2 ? STUB_START : 0;
 		window_map(&w, GUEST_FREE, FRAME_FREE, PROT_READ);
 		faults_at_zero("read fs");
@@ -231,7 +231,7 @@ static void its_selectors(void)
 	start();
 	run_code(set, sizeof(set), 0x2b);
 	run_code(get, sizeof(get), 0);
-	/* They are the guest's own, so they stay. */
+	/* The guest keeps its selectors. */
 	check_eq(window_result(&w), 0x2b);
 	take_over();
 	window_set_up(&w);
@@ -263,12 +263,12 @@ static void its_floating_point_state(void)
 static void its_tick(void)
 {
 	start();
-	/* The guest's, which is nobody's now. */
+	/* A signal for the guest that has ended. */
 	window_tick(&w);
 	take_over();
 	window_set_up(&w);
 	window_is_sound(&w);
-	/* One that comes while it is kept is the next guest's: a resume that is done again. */
+	/* A signal that comes in the pool reaches the next guest: the monitor resumes again. */
 	check_eq(put(&w), 0);
 	window_tick(&w);
 	check_eq(stubguard_stub_take(&w.stub), 1);
@@ -290,7 +290,7 @@ static void one_that_is_not_there_any_more(void)
 	window_is_lost(&w);
 }
 
-/* ---- who is not kept */
+/* ---- stubs that are not kept */
 
 static void is_not_kept(void)
 {
@@ -342,7 +342,7 @@ static void one_whose_batch_has_failed(void)
 	is_not_kept();
 }
 
-/* What the stub does besides, to be rid of its former guest, is nobody's call. */
+/* The library's own unmapping of the former guest does not count as a call of the batch. */
 static void a_first_batch_that_fails(void)
 {
 	start();
@@ -351,7 +351,7 @@ static void a_first_batch_that_fails(void)
 	window_queue_refused(&w, GUEST_FREE);
 	check_eq(window_sync(&w), -REFUSED_WITH);
 	check_eq(w.event.done, 1);
-	/* It is still to be rid of what it had, or is already. */
+	/* The former guest's mappings are gone in any case. */
 	check(!mm_mapping(&w.mm, GUEST_CODE)[0]);
 	window_set_up(&w);
 	window_is_sound(&w);
@@ -370,9 +370,9 @@ static void more_than_are_wanted(void)
 	check_eq(put(&some[0]), 0);
 	check_eq(put(&some[1]), 0);
 	check_eq(put(&some[2]), -ENOSPC);
-	/* It is as it was. */
+	/* A stub that did not fit still works. */
 	window_is_sound(&some[2]);
-	/* Each once. */
+	/* Each can be taken once. */
 	check_eq(stubguard_stub_take(&w.stub), 1);
 	check_eq(put(&some[2]), 0);
 	check_eq(stubguard_stub_take(&some[0].stub), 1);
@@ -396,7 +396,7 @@ static void none_are_wanted(void)
 
 /* ---- its death */
 
-/* In the pool, and reaped or not. */
+/* It dies in the pool, and is reaped or not. */
 static void dies_while_it_is_kept(bool reaped)
 {
 	window_start(&w);
@@ -431,7 +431,7 @@ static void check_ended(int expected)
 	check_eq(stubguard_stub_end(&w.stub), expected);
 	check_eq(fcntl(info.listener, F_GETFD), -1);
 	mm_wait_dead(&w.mm);
-	/* Once: the numbers may be another's by now. */
+	/* Only once, since the fd may have been reused. */
 	check_eq(window_info(&w).listener, -1);
 	check(window_info(&w).shared == info.shared);
 	check_eq(stubguard_stub_end(&w.stub), -EINVAL);
@@ -463,7 +463,7 @@ static void one_that_cannot_be_killed(void)
 	take_over();
 	host_fail(HOST_PIDFD_OPEN, 1, 1, EMFILE);
 	check_ended(-EMFILE);
-	/* Without a listener its park fails, and that ends it. */
+	/* Without a listener its park fails, and the stub ends. */
 	check(WIFSIGNALED(mm_reap(&w.mm)));
 }
 
@@ -491,7 +491,7 @@ static void bad_arguments(void)
 	check_eq(stubguard_stub_init(&none, w.mm.shared), 0);
 	check_eq(stubguard_stub_lives(&none), -EBADF);
 	check_eq(stubguard_stub_end(&none), -EINVAL);
-	/* What is not told. */
+	/* Bad arguments write nothing. */
 	before = info;
 	check_eq(stubguard_stub_info(NULL, &info), -EINVAL);
 	check_eq(stubguard_stub_info(&w.stub, NULL), -EINVAL);
@@ -502,13 +502,13 @@ static void bad_arguments(void)
 	check_eq(stubguard_stub_info(&w.stub, &info), -E2BIG);
 	info.size = before.size;
 	check(!memcmp(&info, &before, sizeof(info)));
-	/* A newer caller keeps what this version does not know. */
+	/* A newer caller's unknown members are not written. */
 	before = larger[1];
 	check_eq(stubguard_stub_info(&w.stub, &larger[0]), 0);
 	check_eq(larger[0].pid, w.mm.pid);
 	check_eq(larger[0].size, sizeof(larger));
 	check(!memcmp(&larger[1], &before, sizeof(before)));
-	/* A listener that its owner has closed, and a number that is another file's now. */
+	/* A listener that was closed, and whose number is another file now. */
 	copy = (int)raw(SYS_dup, w.mm.listener);
 	raw(SYS_close, w.mm.listener);
 	check_eq(stubguard_stub_end(&w.stub), -ENOTTY);
@@ -516,7 +516,7 @@ static void bad_arguments(void)
 	check_eq(stubguard_stub_end(&w.stub), -ENOTTY);
 	check_eq(raw(SYS_dup2, copy, w.mm.listener), w.mm.listener);
 	raw(SYS_close, copy);
-	/* Signals are no death; but it does not wait for their end for ever. */
+	/* EINTR is no death; but the library does not try forever. */
 	host_fail(HOST_POLL, 1, 20, EINTR);
 	check_eq(stubguard_stub_lives(&w.stub), 1);
 	host_fail(HOST_POLL, 1, UINT_MAX, EINTR);

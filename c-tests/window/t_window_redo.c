@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A signal or a fault on the way to the guest: it has not run, its registers are as they were, and
- * the same resume is done again.
+ * A signal or a fault on the way to the guest: the guest has not run, its registers are unchanged, and
+ * the monitor resumes again.
  */
 #include "harness.h"
 #include "host.h"
@@ -21,7 +21,7 @@ static void start(void)
 	window_start(&w);
 }
 
-/* It has not run, and nothing has been written. */
+/* The guest has not run, and no output was written. */
 static void has_to_be_done_again(int signal)
 {
 	static struct window before;
@@ -85,7 +85,7 @@ static void again_and_again(void)
 	check_eq(window_result(&w), 6);
 }
 
-/* The batch is done once: it is before the unblocking. */
+/* The batch runs once, since it comes before the unblocking. */
 static void the_batch_is_not_done_again(void)
 {
 	start();
@@ -110,7 +110,7 @@ static void the_batch_is_not_done_again(void)
 	window_reads(&w, GUEST_FREE, FRAME_FREE);
 }
 
-/* A batch alone unblocks nothing: what is pending stays so. */
+/* A batch without a guest unblocks no signals: they stay pending. */
 static void a_batch_is_not_disturbed(void)
 {
 	start();
@@ -140,7 +140,7 @@ static void bases_are_right_after_it(void)
 		window_tick(&w);
 		check_eq(window_resume(&w), 0);
 		has_to_be_done_again(SIGALRM);
-		/* Another task's turn, perhaps. */
+		/* Perhaps it is another task's turn. */
 		if (i & 4) {
 			w.regs.fs_base ^= PAGE;
 			w.regs.gs_base ^= PAGE;
@@ -204,7 +204,7 @@ static void at_each_place_on_the_way(void)
 	unsigned int i, done = 0, redone = 0;
 
 	start();
-	/* The signal comes when it comes: before, on the way, in the guest. */
+	/* The signal comes at any time: before, on the way, in the guest. */
 	for (i = 0; i < 2000; i++) {
 		window_guest(&w, "report", i);
 		check_eq(window_resume(&w), 0);
@@ -234,13 +234,13 @@ static void at_each_place_on_the_way(void)
 	window_is_sound(&w);
 }
 
-/* ---- faults on the way: the guest's state is to blame */
+/* ---- faults on the way, by a bad state of the guest */
 
 static void is_the_guests_fault(void)
 {
 	check_eq(window_resume(&w), 0);
 	has_to_be_done_again(SIGSEGV);
-	/* As often as it is tried. */
+	/* The same for each try. */
 	check_eq(window_resume(&w), 0);
 	has_to_be_done_again(SIGSEGV);
 	check_eq(stats().breaches, 0);
@@ -283,7 +283,7 @@ static void a_bad_header(void)
 		w.fp[rows[i].at] = rows[i].value;
 		check_eq(window_resume(&w), 0);
 		check_eq(window_wait(&w), 0);
-		/* Not all processors look at all of it. */
+		/* Not all processors check all of it. */
 		if (w.event.again) {
 			check_eq(w.event.signal, SIGSEGV);
 			w.fp[rows[i].at] = was;
@@ -301,7 +301,7 @@ static void features_that_its_frames_have_not(void)
 	start();
 	if (model_config().fp_size < 576)
 		test_skip("this host has no XSAVE");
-	/* All bits: those that are not in its frames must not make it read beyond its pages. */
+	/* All bits: unknown components must not make it read beyond its pages. */
 	window_guest(&w, "report", 1);
 	memset(w.fp + 512, 0xff, 7);
 	check_eq(window_resume(&w), 0);
@@ -325,7 +325,7 @@ static void a_place_that_no_code_has(void)
 		w.regs.rip = places[i];
 		check_eq(window_resume(&w), 0);
 		check_eq(window_wait(&w), 0);
-		/* At iretq or behind it, as the processor likes. */
+		/* At iretq or behind it, by processor. */
 		check_eq(w.event.signal, SIGSEGV);
 		if (!w.event.again)
 			check_eq(w.regs.rip, places[i]);
@@ -346,7 +346,7 @@ static void a_place_of_the_hosts(void)
 	window_is_sound(&w);
 }
 
-/* Resumed at a place in the stub's page: that is its own doing, and its end. */
+/* A guest with an address in the stub's page hijacks its stub, which ends. */
 static void a_place_in_the_stubs_page(void)
 {
 	start();
@@ -368,7 +368,7 @@ static void a_fault_of_its_own_at_the_end(void)
 				  (unsigned char *)mm_frame(&w.mm, FRAME_STUB_CODE));
 	w.regs.rsp = 8;
 	check_eq(window_run(&w), 0);
-	/* It looks like a resume that has to be done again, and that is all it gets. */
+	/* It looks like a fault on the way, so the monitor only resumes again. */
 	check_eq(w.event.signal, SIGSEGV);
 	check_eq(w.event.again, 1);
 	window_is_sound(&w);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * How a guest goes on is the library's decision: behind the call in which it is, by a fetch and a resume, or
- * by a resume; with calls that notify, or make a frame. Each way, and what chooses it.
+ * The library decides how a guest continues: by an answer to its call, by a fetch and a resume, or by a resume; with
+ * calls that notify or trap. Each way, and its conditions.
  */
 #include "harness.h"
 #include "host.h"
@@ -15,7 +15,7 @@
 
 static struct window w;
 
-/* What another thread of the guest process has. */
+/* The state of another thread of the guest process. */
 static struct user_regs_struct other_regs;
 static unsigned char other_fp[PAGE] __attribute__((aligned(64)));
 
@@ -49,7 +49,7 @@ static void is_in_no_call(void)
 	check(stubguard_stub_caller(&w.stub) == NULL);
 }
 
-/* A fetch needs the stub's process; nothing else that a resume does. */
+/* Only a fetch signals the stub. */
 static unsigned int fetches(void)
 {
 	return host_count(HOST_PIDFD_SIGNAL);
@@ -72,7 +72,7 @@ static void a_call_is_answered(void)
 	check_eq(fetches(), before);
 }
 
-/* Its kernel may have changed anything, as it does to restart the call. */
+/* The guest kernel may have changed any register, as it does to restart the call. */
 static void a_result_that_only_a_kernel_understands(void)
 {
 	static const long results[] = { -512, -513, -514, -516, -531 };
@@ -86,7 +86,7 @@ static void a_result_that_only_a_kernel_understands(void)
 		is_in_no_call();
 		check_eq(fetches(), i + 1);
 		check_eq(window_wait(&w), 0);
-		/* By a resume, so it has that very result. */
+		/* By a resume, with exactly that result. */
 		check_eq(window_result(&w), results[i]);
 	}
 	test_context_end();
@@ -104,7 +104,7 @@ static void a_step(void)
 	check_eq(w.regs.rbx, RBX);
 }
 
-/* The batch comes before the guest does, and all of the guest is as it was. */
+/* The batch runs before the guest, whose state stays unchanged. */
 static void a_batch_with_the_guest(void)
 {
 	start();
@@ -118,7 +118,7 @@ static void a_batch_with_the_guest(void)
 	check(mm_mapping(&w.mm, GUEST_FREE)[0]);
 }
 
-/* As page tables are synchronised while the guest's kernel is in a call. */
+/* As for a synchronisation while the guest kernel is in a call. */
 static void a_batch_alone(void)
 {
 	start();
@@ -135,7 +135,7 @@ static void a_batch_alone(void)
 	check_eq(w.regs.rbx, RBX);
 }
 
-/* Another thread runs in the stub: what the first one has left there goes to where that has it. */
+/* Another thread runs in the stub: the first one's registers are fetched to their place. */
 static void another_guest(void)
 {
 	struct stubguard_resume how;
@@ -170,7 +170,7 @@ static void after_a_fetch(void)
 {
 	start();
 	is_in_a_call();
-	/* Not these. */
+	/* The stub does not have these registers. */
 	check_eq(stubguard_stub_fetch(&w.stub, &w.mm, 0, (uint64_t *)&other_regs), 0);
 	check_eq(fetches(), 0);
 	check_eq(w.regs.rbx, 0);
@@ -178,7 +178,7 @@ static void after_a_fetch(void)
 	check_eq(fetches(), 1);
 	is_in_no_call();
 	check_eq(w.regs.rbx, RBX);
-	/* Whoever's: there is nobody. */
+	/* Any registers: the stub has none. */
 	check_eq(stubguard_stub_fetch(&w.stub, &w.mm, 0, NULL), 0);
 	check_eq(window_answer(&w, 81), 0);
 	check_eq(fetches(), 1);
@@ -205,7 +205,7 @@ static void a_new_stub_is_waited_for(void)
 	window_is_sound(&w);
 }
 
-/* The monitor looks around, and asks again. */
+/* The monitor gets -EINTR, does other work, and asks again. */
 static void a_new_stub_that_takes_its_time(void)
 {
 	struct stubguard_stub before;
@@ -237,7 +237,7 @@ static void a_new_stub_that_dies(void)
 	window_is_lost(&w);
 }
 
-/* ---- what a call makes */
+/* ---- calls that notify or trap */
 
 static int notifies(unsigned int flags)
 {
@@ -265,7 +265,7 @@ static void who_is_watched_or_shared_makes_frames(void)
 	check_eq(notifies(0), 1);
 }
 
-/* A fetch costs more than a frame: calls that lead to a batch make one, until one does not. */
+/* A fetch costs more than a frame: after a call with a batch calls trap, until one has no batch. */
 static void calls_that_lead_to_a_batch_make_frames(void)
 {
 	unsigned int i, before;
@@ -281,15 +281,15 @@ static void calls_that_lead_to_a_batch_make_frames(void)
 		check_eq(notifies(0), 0);
 	}
 	check_eq(fetches(), before + 1);
-	/* The last one did not. */
+	/* The last call had no batch. */
 	check_eq(notifies(0), 1);
-	/* Nor does a batch of another's count, which comes by itself. */
+	/* A batch without a guest does not count. */
 	mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
 	check_eq(window_sync(&w), 0);
 	check_eq(notifies(0), 1);
 }
 
-/* What one guest does is not held against the next. */
+/* The former guest's calls do not count for the next one. */
 static void a_kept_stub_has_forgotten(void)
 {
 	struct stubguard_config config = window_config();
@@ -306,7 +306,7 @@ static void a_kept_stub_has_forgotten(void)
 	is_in_no_call();
 	w.mm.pte_count = 0;
 	window_set_up(&w);
-	/* A batch, so that nothing is learnt from the last call. */
+	/* A batch, so that the last call does not count. */
 	mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
 	check_eq(notifies(0), 1);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Resume and wait: a guest runs with exactly the state that it is given, and what is reported is
- * exactly the state that it had.
+ * Resume and wait: a guest runs with exactly the given state, and the report has exactly the state that
+ * it had.
  */
 #include "harness.h"
 #include "host.h"
@@ -91,7 +91,7 @@ static const char *const register_names[STUBGUARD_REGISTERS] = {
 	"eflags", "rsp", "ss", "fs_base", "gs_base", "ds", "es", "fs", "gs",
 };
 
-/* rip, cs, eflags, rsp, ss and the 15 others: what a guest can change. */
+/* rip, cs, eflags, rsp, ss and the 15 others, which a guest can change. */
 static bool is_reported(unsigned int index)
 {
 	return index != 15 && index <= 20;
@@ -123,7 +123,7 @@ static void the_guest_has_the_registers_that_it_is_given(void)
 	test_context_end();
 }
 
-/* Into memory of its own, so that it cannot be there already. */
+/* The output is other memory, which does not have the values already. */
 static void what_it_reports_is_what_it_had(void)
 {
 	static uint64_t out[STUBGUARD_REGISTERS];
@@ -147,7 +147,7 @@ static void what_it_reports_is_what_it_had(void)
 	check_eq(info.si_signo, SIGILL);
 	check_eq(info.si_code, ILL_ILLOPN);
 	check_eq((unsigned long)info.si_addr, mm_guest_code("fault"));
-	/* What is resumed with is only read. */
+	/* A resume only reads its input. */
 	check(!memcmp(given, &w.regs, sizeof(given)));
 	for (i = 0; i < STUBGUARD_REGISTERS; i++) {
 		test_context("%s", register_names[i]);
@@ -177,7 +177,7 @@ static void each_flag_by_itself(void)
 		check_eq(window_run(&w), 0);
 		check_eq(w.event.signal, SIGILL);
 		check_eq(w.regs.eflags & ~0x10000UL, 0x202 | flags[i]);
-		/* Whatever it had set, the stub's own code works. */
+		/* The stub's code works with any flags of the guest. */
 		window_map(&w, GUEST_FREE, FRAME_FREE, PROT_READ);
 		w.regs.eflags = 0x202;
 		window_is_sound(&w);
@@ -187,7 +187,7 @@ static void each_flag_by_itself(void)
 static void flags_that_are_not_the_guests(void)
 {
 	start();
-	/* IF cannot be cleared, IOPL, VIF, VIP and what is reserved not be set. */
+	/* A guest cannot clear IF, nor set IOPL, VIF, VIP and reserved bits. */
 	window_guest(&w, "fault", 0);
 	w.regs.eflags = 0x3000 | 0x80000 | 0xffffffff00000000UL;
 	check_eq(window_run(&w), 0);
@@ -218,7 +218,7 @@ static void selectors_that_are_not_the_guests(void)
 
 static void a_guest_of_32_bits(void)
 {
-	/* inc %eax is a prefix in 64 bits: it tells them apart. ud2 */
+	/* inc %eax, which is a prefix in 64-bit code and so shows the mode; ud2 */
 	static const unsigned char code[] = { 0x40, 0x40, 0x0f, 0x0b };
 	const unsigned long low = 0x10000000;
 
@@ -259,7 +259,7 @@ static void bases_are_those_that_it_is_given(void)
 		check_eq(window_result(&w), (long)frame_mark(FRAME_FREE + (i >> 1)));
 	}
 	test_context_end();
-	/* Back to 0, where nothing is. */
+	/* Back to 0, where nothing is mapped. */
 	w.regs.fs_base = 0;
 	run("read fs", 0);
 	check_eq(w.event.signal, SIGSEGV);
@@ -326,7 +326,7 @@ static unsigned int component_offset(unsigned int component, unsigned int *size)
 	return b;
 }
 
-/* A state in which all that a guest has is in use, and nothing is as it is by default. */
+/* A state in which all components are in use, and have no default value. */
 static void mark_fp(unsigned char *fp, unsigned int fp_size, unsigned char seed)
 {
 	uint64_t have = w.xfeatures;
@@ -391,24 +391,24 @@ static void floating_point_state(void)
 		test_context("round %u", round);
 		mark_fp(given, fp_size, (unsigned char)(round * 17));
 		memcpy(w.fp, given, fp_size);
-		/* The guest has it. */
+		/* The guest gets the state. */
 		memset(stack + 1024, 0, PAGE - 1024);
 		window_guest(&w, "dump", 0);
 		memcpy(stack + 504, &w.xfeatures, 8);
 		check_eq(window_run(&w), 0);
 		check_eq(window_result(&w), 1234);
 		same_fp(stack + 1024, given);
-		/* And it comes back. */
+		/* And its report has it. */
 		same_fp(w.fp, given);
 		memset(w.fp, 0xee, sizeof(w.fp));
 		memcpy(w.fp, given, fp_size);
 		run("fault", 0);
 		check_eq(w.event.signal, SIGILL);
 		same_fp(w.fp, given);
-		/* Not a byte more than was said. */
+		/* Not a byte more is written. */
 		check_eq(w.fp[fp_size], 0xee);
 	}
-	/* A state that is not in use is the default one, whatever was there before. */
+	/* A component that is not in use gets its default, whatever it was before. */
 	memset(w.fp, 0, sizeof(w.fp));
 	window_set_up(&w);
 	window_guest(&w, "dump", 0);
@@ -420,7 +420,7 @@ static void floating_point_state(void)
 		check_eq(stack[1024 + 160 + round], 0);
 }
 
-/* As a guest's sigreturn or a debugger may leave it: parts that there are not, a header of another format. */
+/* A guest's sigreturn or a debugger may leave unknown components, or a header of another format. */
 static void floating_point_state_that_no_processor_loads(void)
 {
 	static unsigned char given[PAGE] __attribute__((aligned(64)));
@@ -430,14 +430,14 @@ static void floating_point_state_that_no_processor_loads(void)
 	if (fp_size < 576)
 		test_skip("the state of this host is %u bytes", fp_size);
 	mark_fp(given, fp_size, 5);
-	/* From the last byte of what there is on. */
+	/* From the last byte of the component mask on. */
 	for (at = HEADER + 7; at < HEADER + 24; at++) {
 		test_context("byte %u", at);
 		memcpy(w.fp, given, fp_size);
 		w.fp[at] |= 0x80;
 		run("fault", 0);
 		check_eq(w.event.signal, SIGILL);
-		/* What can be loaded is. */
+		/* The valid components are loaded. */
 		same_fp(w.fp, given);
 	}
 	test_context_end();
@@ -483,7 +483,7 @@ static void a_page_fault(void)
 	check_eq(window_result(&w), (long)frame_mark(FRAME_FREE));
 	run("write", GUEST_FREE + 8);
 	check_eq(w.event.error_code, 7);
-	/* Not canonical: no page fault. */
+	/* An address that is not canonical gives no page fault. */
 	run("read", 0x8000000000000000);
 	check_eq(w.event.signal, SIGSEGV);
 	check_eq(w.event.trap, 13);
@@ -512,7 +512,7 @@ static void a_single_step(void)
 		check_eq(w.event.again, 0);
 		check_eq(w.regs.rip, at + (unsigned long)i);
 	}
-	/* The trap flag is the monitor's affair: what the frame has of it does no harm. */
+	/* The monitor sets the trap flag: that of the frame does no harm. */
 	w.step = 0;
 	check(w.regs.eflags & 0x100);
 	w.regs.rdi = 4;
@@ -520,7 +520,7 @@ static void a_single_step(void)
 	check_eq(window_run(&w), 0);
 	check_eq(window_result(&w), 5);
 	check(!(w.regs.eflags & 0x100));
-	/* With a batch in between the first instruction still is the guest's. */
+	/* With a batch the step is still the guest's first instruction. */
 	window_guest(&w, "nops", 0);
 	mm_queue_page(&w.mm, GUEST_FREE, FRAME_FREE, PROT_READ);
 	w.regs.fs_base = GUEST_FREE;
@@ -551,7 +551,7 @@ static void other_signals(void)
 	window_is_sound(&w);
 }
 
-/* Exceptions that are SIGBUS: an alignment check, and a push where no address is */
+/* Exceptions that give SIGBUS: an alignment check, and a push to an address that is not canonical */
 static void a_bus_error(void)
 {
 	/* push %rax */
@@ -566,7 +566,7 @@ static void a_bus_error(void)
 	check_eq(w.info.si_code, BUS_ADRALN);
 	check_eq(w.regs.rip, mm_guest_code("read"));
 	check_eq(w.regs.eflags & 0x40000, 0x40000);
-	/* Aligned it goes on, and the stub's code does not mind the flag. */
+	/* An aligned access works, and the stub's code works with the flag. */
 	w.regs.rdi = GUEST_STACK;
 	check_eq(window_run(&w), 0);
 	check_eq(window_result(&w), *(long *)mm_frame(&w.mm, FRAME_GUEST_STACK));
@@ -586,7 +586,7 @@ static void a_bus_error(void)
 	window_is_sound(&w);
 }
 
-/* A guest that runs by now. */
+/* Starts a guest, and waits until it runs. */
 static void spins(void)
 {
 	volatile unsigned long *rounds = mm_frame(&w.mm, FRAME_GUEST_STACK);
@@ -612,7 +612,7 @@ static void a_timer_signal(void)
 	check_eq(w.info.si_signo, SIGALRM);
 	check_op(w.regs.rip, >=, mm_guest_code("spin"));
 	check_op(w.regs.rip, <, mm_guest_code("spin") + 16);
-	/* And it goes on where it was. */
+	/* It continues where it was. */
 	check_eq(window_resume(&w), 0);
 	is_ticked();
 	window_is_sound(&w);
@@ -652,7 +652,7 @@ static void two_stubs_at_a_time(void)
 	start();
 	window_start(&other);
 	window_map(&w, GUEST_FREE, FRAME_FREE, PROT_READ);
-	/* What one page table grants is nothing to the other's stub. */
+	/* A page table grants nothing to another mm's stub. */
 	mm_queue_map(&other.mm, GUEST_FREE, PAGE, FRAME_FREE, PROT_READ);
 	check_eq(window_sync(&other), 0);
 	check(!mm_mapping(&other.mm, GUEST_FREE)[0]);
@@ -669,7 +669,7 @@ static void two_stubs_at_a_time(void)
 	check_eq(WTERMSIG(window_end(&w)), SIGKILL);
 }
 
-/* What is written is what is documented, and that only on success. */
+/* Only the documented outputs are written, and only on success. */
 static void outputs_are_written_on_success_only(void)
 {
 	static uint64_t out[STUBGUARD_REGISTERS];
@@ -682,7 +682,7 @@ static void outputs_are_written_on_success_only(void)
 	memset(out, 0xaa, sizeof(out));
 	memset(fp, 0xaa, sizeof(fp));
 	memset(&info, 0xaa, sizeof(info));
-	/* A batch tells of no guest. */
+	/* After a batch there is no guest to report. */
 	mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
 	check_eq(window_resume_batch(&w), 0);
 	w.mm.calls = 0;
@@ -713,7 +713,7 @@ static void outputs_are_written_on_success_only(void)
 	window_is_lost(&w);
 }
 
-/* ---- a signal handler may call what it has interrupted */
+/* ---- a signal handler may call a function that it has interrupted */
 
 static volatile unsigned int handled;
 

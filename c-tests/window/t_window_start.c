@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* A parked stub's start: its listener, who takes it over, and its first park. */
+/* A stub's start in window mode: its listener, the attach, and its first park. */
 #include "harness.h"
 #include "host.h"
 #include "window.h"
@@ -42,9 +42,9 @@ static void the_listener_is_born_in_the_monitors_table(void)
 	/* Memory, pidfd, listener. */
 	check_eq(open_fds(), fds + 3);
 	check_eq(raw(SYS_fcntl, w.mm.listener, F_GETFD), FD_CLOEXEC);
-	/* Only a listener knows that call, and that there is no such notification. */
+	/* Only a listener knows this ioctl: no such notification. */
 	check_eq(raw(SYS_ioctl, w.mm.listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &id), -ENOENT);
-	/* The stub has the memory, and nothing else. */
+	/* The stub has only the memory. */
 	check_eq(window_attach(&w), 0);
 	check_eq(window_wait(&w), 0);
 	window_set_up(&w);
@@ -55,7 +55,7 @@ static void the_listener_is_born_in_the_monitors_table(void)
 
 static void its_filter_lets_everything_else_through(void)
 {
-	/* As the new process: it goes on as if nothing was. */
+	/* As the new process, which continues after a failure. */
 	int pid, status;
 
 	window_init(STUBGUARD_REQUIRE);
@@ -70,7 +70,7 @@ static void its_filter_lets_everything_else_through(void)
 		check_op(raw(SYS_getppid), >, 0);
 		page = (void *)raw(SYS_mmap, 0, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		check((long)page > 0);
-		/* It has one now; there cannot be another. */
+		/* A process can have only one listener. */
 		check_eq(stubguard_listen(), -EBUSY);
 		check_eq(put_stub_listener(listener), 0);
 		raw(SYS_exit_group, 0);
@@ -122,7 +122,7 @@ static bool note_flags(const long *arg, long *result)
 
 enum how { CALLS_NOTIFY, CALLS_TRAP, OLDER_HOST };
 
-/* Guests' calls must not be made twice; a stub that only parks can be frozen. */
+/* If calls notify, none must be made twice; without that a stub can be frozen. */
 static void the_flags(enum how how)
 {
 	bool wait_killable;
@@ -162,12 +162,12 @@ static void the_code(void)
 	}
 	for (i = (size_t)length; i < PAGE; i++)
 		check_eq(pages[PAGE + i], 0xaa);
-	/* It is the same everywhere. */
+	/* The code is the same at any address. */
 	check_eq(stubguard_stub_code(pages), length);
 	check(!memcmp(pages, pages + PAGE, (size_t)length));
 }
 
-/* ---- who takes it over */
+/* ---- the attach */
 
 static void a_stub_is_taken_over(void)
 {
@@ -184,7 +184,7 @@ static void a_stub_is_taken_over(void)
 	check_eq(info.listener, -1);
 	check_eq(info.identity, 0);
 	check(info.shared == w.mm.shared);
-	/* Nothing can be done with it yet. */
+	/* It can neither be resumed nor waited for yet. */
 	check_eq(window_resume(&w), -EINVAL);
 	check_eq(window_wait(&w), -EINVAL);
 	check_eq(window_fetch(&w), -EINVAL);
@@ -197,7 +197,7 @@ static void a_stub_is_taken_over(void)
 	check_eq(info.listener, w.mm.listener);
 	check(info.shared == w.mm.shared);
 	check(info.identity != 0);
-	/* It parks whenever it gets there. */
+	/* It parks at any time after the attach. */
 	check_eq(window_wait(&w), 0);
 	check_eq(w.event.signal, SIGSYS);
 	check_eq(w.event.syscall, SYS_exit);
@@ -207,7 +207,7 @@ static void a_stub_is_taken_over(void)
 	window_is_sound(&w);
 }
 
-/* No guest has run, so there is nothing of one to tell. */
+/* No guest has run, so no outputs are needed. */
 static void the_first_park_needs_no_room(void)
 {
 	struct stubguard_event event = { .size = sizeof(event) };
@@ -243,7 +243,7 @@ static void bad_arguments_are_refused(void)
 	spawn();
 	listener = w.mm.listener;
 	shared = (char *)w.mm.shared;
-	/* Memory in which there is no record. */
+	/* Memory without a record. */
 	is_refused(w.mm.pid, listener, -EINVAL);
 	memset(&w.stub, 0x5a, sizeof(w.stub));
 	is_refused(w.mm.pid, listener, -EINVAL);
@@ -268,7 +268,7 @@ static void bad_arguments_are_refused(void)
 	is_refused(w.mm.pid, 12345, -ENOTTY);
 	is_refused(w.mm.pid, null, -ENOTTY);
 	is_refused(w.mm.pid, w.mm.memory, -ENOTTY);
-	/* It is still to be had, once. */
+	/* It can still be attached, once. */
 	check_eq(stubguard_stub_attach(&w.stub, w.mm.pid, listener), 0);
 	is_refused(w.mm.pid, listener, -EINVAL);
 	check_eq(window_wait(&w), 0);
@@ -306,7 +306,7 @@ static void whatever_fails_nothing_is_leaked(void)
 	check_eq(open_fds(), fds);
 }
 
-/* Each record is in some state, and most calls make sense in one only. */
+/* Most calls are valid in one state of the record only. */
 static void calls_in_the_wrong_state(void)
 {
 	struct stubguard_stub none;
@@ -336,7 +336,7 @@ static void calls_in_the_wrong_state(void)
 	window_is_sound(&w);
 }
 
-/* A record that is used again, as a new stub's. */
+/* A record can serve a new stub after the old one's end. */
 static void a_record_can_be_used_again(void)
 {
 	spawn();
@@ -357,7 +357,7 @@ static void a_stub_that_dies_before_it_parks(void)
 	ret = window_wait(&w);
 	check(ret == -ESRCH || ret == 0);
 	if (ret == 0) {
-		/* It was faster. */
+		/* It ran before the kill. */
 		w.mm.calls = 1;
 		mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);
 		check_eq(window_resume_batch(&w), -ESRCH);
@@ -366,11 +366,11 @@ static void a_stub_that_dies_before_it_parks(void)
 	window_is_lost(&w);
 }
 
-/* As UML starts a stub that cannot set itself up. */
+/* A stub that fails to set itself up. */
 static void it_exits(struct window *stub)
 {
 	(void)stub;
-	/* From where the second filter does not look: but it does. */
+	/* Not from the code page, so it is taken for a guest's call. */
 	raw(SYS_kill, raw(SYS_getpid), SIGKILL);
 	__builtin_trap();
 }
@@ -381,7 +381,7 @@ static void a_stub_that_ends_by_itself(void)
 	w.first = it_exits;
 	window_spawn(&w);
 	check_eq(window_attach(&w), 0);
-	/* Its own calls are the guest's: that is its first park. */
+	/* Its call counts as a guest's: that is its first park. */
 	check_eq(window_wait(&w), 0);
 	check_eq(w.event.syscall, SYS_getpid);
 }
@@ -390,7 +390,7 @@ static void a_stub_that_ends_by_itself(void)
 
 static unsigned long first_args[3];
 
-/* Goes to the park, as a guest would who is there first. */
+/* Jumps to the park, as a guest would that runs first. */
 static void forge_the_first(struct window *stub)
 {
 	(void)stub;
@@ -424,7 +424,7 @@ static void a_first_park_that_is_none(void)
 		{ { SIGSYS, SIGSTACK, SIGSTACK + 0xffff }, "signal frame" },
 		{ { SIGSYS, SIGSTACK, SIGSTACK + 0xffd8 }, "signal frame" },
 		{ { SIGSYS, -1UL, -1UL }, "signal frame" },
-		/* A frame that is on the stack, but not one of the host's. */
+		/* A frame on the stack that the host has not made. */
 		{ { SIGSYS, SIGSTACK + 512, SIGSTACK }, "floating-point state" },
 	};
 	size_t i;
@@ -443,13 +443,13 @@ static void a_first_park_that_is_none(void)
 static struct {
 	const char *what;
 	const char *reason;
-	/* Changes of the frame's words: of the pointer to the FP state, and in that. */
+	/* Changes of the frame: of its pointer to the FP state, and of a word in that. */
 	unsigned long pointer, add;
 	unsigned int at, word;
 	unsigned long rip;
 } change;
 
-/* The frame is where the notification says. */
+/* The notification has the frame's address. */
 static void change_the_frame(struct seccomp_notif *notification)
 {
 	unsigned char *stack = window_stack(&w), *fp;
@@ -508,7 +508,7 @@ static void a_first_frame_that_is_not_the_hosts(void)
 	}
 }
 
-/* A state of another size than the monitor has room for. */
+/* The FP state has another size than the configuration says. */
 static void a_configuration_that_is_not_the_hosts(void)
 {
 	struct stubguard_config config = window_config();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Each call that the library makes of the host, in each thing that is done with a parked stub, is refused once,
- * with each error that a host may have for it. Then either nothing was lost, or the stub is, for good; there are no
- * other fds than before, nothing is mapped that was not granted, and the next stub works.
+ * Each host call of the library in each operation on a stub of window mode fails once, with each possible error. Then
+ * either nothing is lost, or the stub is lost for good. No fd is leaked, nothing is mapped that was not granted, and
+ * the next stub works.
  */
 #include "harness.h"
 #include "host.h"
@@ -17,7 +17,7 @@ static struct window w;
 
 #define NOT_GRANTED (GUEST_FREE + 8 * PAGE)
 
-/* ---- what is done: 0, or the library's error */
+/* ---- the operations: each returns 0, or the library's error */
 
 static int attach(void)
 {
@@ -136,7 +136,7 @@ static const struct deed {
 
 /* ---- */
 
-/* The others do not wait for anything. */
+/* All other calls do not wait. */
 static bool can_be_interrupted(const char *call)
 {
 	static const enum host_call calls[] = { HOST_POLL, HOST_RECV, HOST_SEND, HOST_ID_VALID,
@@ -149,7 +149,7 @@ static bool can_be_interrupted(const char *call)
 	return false;
 }
 
-/* Whether there was such a call. */
+/* Returns whether there was such a call. */
 static bool refuse(const void *which, unsigned int number, int error)
 {
 	const struct deed *deed = which;

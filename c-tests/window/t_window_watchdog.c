@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The watchdog of window mode: the wait for a parked stub watches itself. A test waits for what
- * happens, never for a time.
+ * The watchdog of window mode: stubguard_stub_wait() enters and leaves the watchdog itself. A test waits for
+ * an event, never for a time.
  */
 #include "harness.h"
 #include "host.h"
@@ -49,7 +49,7 @@ static void is_killed(const char *how)
 	check_eq(stats().breaches, 0);
 }
 
-/* A guest whose timer signal nobody sends, on a host that is prepared. */
+/* A guest that nobody sends a timer signal. */
 static void a_spinner_is_killed(int cpu)
 {
 	check_eq(start_seccomp_watchdog(), 0);
@@ -63,10 +63,10 @@ static void a_spinner_is_killed(int cpu)
 CASE(a_guest_that_does_not_report, init(0); a_spinner_is_killed(0); check_eq(seccomp_wd_exit(0), -EINVAL))
 CASE(a_guest_that_does_not_report_to_another_cpu, init(0); a_spinner_is_killed(1); check_eq(seccomp_wd_exit(1), -EINVAL))
 CASE(by_the_defaults, window_init(STUBGUARD_REQUIRE); a_spinner_is_killed(0))
-/* It gets out of a host call that does not return. */
+/* The kick ends a host call that does not return. */
 CASE(with_a_kick, init(40); a_spinner_is_killed(0))
 
-/* On a host where a receive does not tell of a death. */
+/* On a host where a stub's death does not end a receive. */
 static void where_receive_does_not_end(void)
 {
 	host_fail(HOST_RECV, 1, 1, EIO);
@@ -102,7 +102,7 @@ CASE(the_tick_by_default, the_tick_is(200, 0, 0))
 CASE(the_tick_of_a_short_budget, the_tick_is(50, 0, 100))
 CASE(the_tick_that_was_said, the_tick_is(30, 30, 0))
 
-/* While the host holds it, it is nobody's wait: that is what being parked is for. */
+/* While the host holds a stub, no monitor waits for it. */
 static void a_parked_stub_is_left_alone(void)
 {
 	struct pollfd poll_fd;
@@ -110,7 +110,7 @@ static void a_parked_stub_is_left_alone(void)
 
 	start();
 	poll_fd = (struct pollfd){ .fd = w.mm.pidfd, .events = POLLIN };
-	/* There is no look without a wait, so nothing to count. */
+	/* Without a wait the watchdog makes no looks that could be counted. */
 	for (i = 0; i < 4; i++)
 		check_eq(raw(SYS_poll, &poll_fd, 1, BUDGET_MS), 0);
 	check_eq(seccomp_wd_exit(0), -EINVAL);
@@ -124,7 +124,7 @@ static void a_stopped_stub_is_left_alone(void)
 	window_spin(&w);
 	check_eq(raw(SYS_kill, w.mm.pid, SIGSTOP), 0);
 	mm_wait_state(&w.mm, 'T');
-	/* An interrupted wait goes on: it is the same one. */
+	/* An interrupted wait continues as the same one. */
 	host_fail(HOST_RECV, 1, 1, EINTR);
 	check_eq(window_wait_once(&w),
 		 -EINTR);
@@ -137,7 +137,7 @@ static void a_stopped_stub_is_left_alone(void)
 	window_is_sound(&w);
 }
 
-/* Reports end a wait: however many there are, and however long they take together. */
+/* Each report ends a wait, so a guest may report for any time. */
 static void guests_that_report_are_left_alone(void)
 {
 	unsigned int target, i;
@@ -151,8 +151,8 @@ static void guests_that_report_are_left_alone(void)
 }
 
 /*
- * A hijacked stub that parks as if the host had withdrawn its answer, again and again, is answered, but that is no
- * report: the wait goes on.
+ * A hijacked stub parks again and again as if the host had lost the answer. The library answers, but that is no report:
+ * the wait continues.
  */
 static void a_storm_of_repeated_parks_is_no_report(void)
 {
@@ -161,14 +161,14 @@ static void a_storm_of_repeated_parks_is_no_report(void)
 
 	start();
 	check_op(stubguard_stub_code(code), >, 0);
-	/* Behind the park it is resumed, which leads it to the park's call again. */
+	/* The code behind the park resumes this guest, which jumps to the park again. */
 	window_call_at(&w, STUB_START + (unsigned long)window_site(code, PARK_NR, 0), PARK_NR,
 		       SIGSYS, 0, 0, window_ticket(&w));
 	check_eq(window_resume(&w), 0);
 	for (i = 0; i < 5; i++)
 		check_eq(window_wait_once(&w),
 			 -EINTR);
-	/* The monitor looks after everything else, and is still waiting for it. */
+	/* The monitor is still in the same wait. */
 	is_killed("sp");
 }
 

@@ -20,7 +20,7 @@
 
 #define SIGSTACK (STUB_DATA + PAGE)
 
-/* What is in the code and in the tests must not drift apart. */
+/* As in src/window/code.rs. */
 _Static_assert(offsetof(struct window_control, rip) == 128, "control page");
 _Static_assert(offsetof(struct window_control, batch) == 200, "control page");
 _Static_assert(sizeof(struct window_call) == 32, "control page");
@@ -63,7 +63,7 @@ void window_init_calls(unsigned int flags)
 
 /* ---- processes */
 
-/* As os_stub_guard_start() decides. */
+/* Decides as os_stub_guard_start() does. */
 static bool dispatched(void)
 {
 	unsigned int features = stubguard_features();
@@ -72,7 +72,7 @@ static bool dispatched(void)
 	       (calls_notify || !(features & STUBGUARD_F_UNFILTERED));
 }
 
-/* What start_child() and stub_exe do. Nothing of the C library. */
+/* What start_child() and stub_exe do, without the C library. */
 static _Noreturn void become_stub(struct window *w, int report,
 				  const struct sock_fprog *program, unsigned int flags)
 {
@@ -92,7 +92,7 @@ static _Noreturn void become_stub(struct window *w, int report,
 
 	raw(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
 	raw(SYS_rt_sigprocmask, SIG_SETMASK, &blocked, 0, sizeof(blocked));
-	/* It is still the monitor's table. */
+	/* The fd table is still the monitor's. */
 	listener = stubguard_listen();
 	if (raw(SYS_unshare, CLONE_FILES))
 		raw(SYS_exit_group, 10);
@@ -144,12 +144,12 @@ void window_spawn(struct window *w)
 	memset(w, 0, sizeof(*w));
 	w->first = first;
 	mm_make_memory(&w->mm);
-	/* Nothing of another mode's code. */
+	/* Remove the code of notify mode. */
 	memset(w->mm.ram + FRAME_STUB_CODE * PAGE, 0, PAGE);
 	check_op(stubguard_stub_code(w->mm.ram + FRAME_STUB_CODE * PAGE), <=, GADGET);
 	check_eq(raw(SYS_pipe2, reports, O_CLOEXEC), 0);
 	w->mm.sock = -1;
-	/* Its memory is a copy, as there is no execve(2) to give it one of its own. */
+	/* Its memory is a copy, as it makes no execve(). */
 	w->mm.pid = (int)raw(SYS_clone, CLONE_FILES | SIGCHLD);
 	if (w->mm.pid == 0)
 		become_stub(w, reports[1], &program, flags);
@@ -186,7 +186,7 @@ void window_park(struct window *w)
 
 void window_set_up(struct window *w)
 {
-	/* Nothing in use but what must have a value: the control words. */
+	/* No component is in use; only the control words need a value. */
 	w->fp[0] = 0x7f;
 	w->fp[1] = 0x03;
 	w->fp[24] = 0x80;
@@ -201,7 +201,7 @@ void window_set_up(struct window *w)
 	w->mm.asked = 0;
 }
 
-/* A stub that is parked by a signal says by its call's arguments where the frame is. */
+/* The arguments of a park by a signal have the frame's address. */
 static void learn_frame(struct window *w)
 {
 	unsigned long nr, siginfo, ucontext;
@@ -371,7 +371,7 @@ void window_call(struct window *w, unsigned long ip, long nr, unsigned long a, u
 {
 	unsigned long top = PAGE - 16;
 
-	/* Where `ret` leads to. */
+	/* The return address. */
 	*(unsigned long *)(mm_frame(&w->mm, FRAME_GUEST_STACK) + top) = mm_guest_code("report");
 	w->regs.rip = ip;
 	w->regs.rsp = GUEST_STACK + top;
@@ -379,7 +379,7 @@ void window_call(struct window *w, unsigned long ip, long nr, unsigned long a, u
 	w->regs.rdi = a;
 	w->regs.rsi = b;
 	w->regs.rdx = c;
-	/* A park has to say the ticket of the resume that is to come: a guest can read it. */
+	/* A park must say the ticket of the next resume, which a guest can read. */
 	w->regs.r10 = nr == PARK_NR && !d ? window_ticket(w) + 1 : d;
 	w->regs.r8 = e;
 	w->regs.r9 = f;
@@ -387,7 +387,7 @@ void window_call(struct window *w, unsigned long ip, long nr, unsigned long a, u
 
 void window_guest(struct window *w, const char *what, unsigned long arg)
 {
-	/* rax is what a report tells, and the number of a call. */
+	/* rax is the reported value, and the number of a call. */
 	window_call_at(w, mm_guest_code(what), (long)arg, arg, 0x77);
 }
 
@@ -499,7 +499,7 @@ void window_is_a_breach(struct window *w, const char *reason)
 	check_eq(model_log_count(STUBGUARD_LOG_WARNING), warnings + 1);
 	snprintf(text, sizeof(text), "stub %d broke the protocol (%s): ", w->mm.pid, reason);
 	text_at = strstr(model_log_text + said, text);
-	/* And the value, which is not always known here */
+	/* And a value, which is not always known here */
 	check(text_at && strpbrk(text_at + strlen(text), "0123456789"));
 	window_is_given_up(w);
 }
@@ -510,7 +510,7 @@ void window_goes_round(struct window *w)
 
 	check_eq(window_resume(w), 0);
 	window_tick(w);
-	/* A fault or a signal on the way to the guest is a resume to be done again; elsewhere no guest may be. */
+	/* A fault or a signal on the way to the guest makes the monitor resume again; elsewhere in the page it is a breach. */
 	ret = window_wait(w);
 	check(ret == -EPROTO || (ret == 0 && w->event.again == 1));
 	window_is_limited(w);
@@ -528,7 +528,7 @@ void window_has_been_killed(struct window *w)
 	mm_forget(&w->mm);
 }
 
-/* ---- what there is to see */
+/* ---- looking at a stub */
 
 unsigned int window_sites(const unsigned char *page, unsigned int *offsets, unsigned int max)
 {

@@ -4,9 +4,9 @@
 #
 #	workload.sh PROGRAM DIR NAME...
 #
-# PROGRAM is `work`; in DIR the host makes files `go` and `stop` for `fdcount`.
-# Prints `result NAME TEXT` and `time NAME MILLISECONDS` for each; the results
-# are the same on every kernel that works. Needs /proc and a writable $TMPDIR.
+# PROGRAM is `work`. In DIR the host makes files `go` and `stop` for `fdcount`.
+# Prints `result NAME TEXT` and `time NAME MILLISECONDS` for each. The results
+# must be the same on every kernel. Needs /proc and a writable $TMPDIR.
 set -u
 
 bb=${BUSYBOX:-/bin/busybox}
@@ -19,7 +19,7 @@ now() {
 	"$work" clock
 }
 
-# Pipelines, each stage a process of its own, and loops of the shell itself.
+# Pipelines and loops of the shell itself.
 # shellcheck disable=SC2016 # awk's, not the shell's
 pipelines() {
 	for n in $($bb seq 1 40); do
@@ -68,8 +68,7 @@ compile() {
 	"$gcc" -O2 -o "$tmp/sieve" "$tmp/sieve.c" && "$tmp/sieve"
 }
 
-# Tell the host when to count, and wait until it has, without a process that
-# would be counted, too.
+# Waits for the host's file, without a process, which the host would count.
 wait_for() {
 	while [ ! -e "$1" ]; do :; done
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * answers DIRECTORY	makes system calls that sandboxes like to refuse, and says what each returned, for
- *			comparison: a guest's results are its kernel's, whatever is around that. As root in a
- *			guest, which can be mounted on the directory.
+ * answers DIRECTORY	makes system calls that sandboxes like to refuse, and says what each returned: a
+ *			sandbox around UML must not change a guest's results. Run as root in a guest; it mounts
+ *			something on the directory.
  * answers --list	their numbers, with commas
  */
 #include <errno.h>
@@ -19,7 +19,7 @@
 
 #define TMPFS 0x01021994
 
-/* Without arguments. UML itself makes none of these on the host. */
+/* Made without arguments. UML itself makes none of these on the host. */
 static const int numbers[] = {
 	__NR_acct, __NR_add_key, __NR_adjtimex, __NR_bpf, __NR_chroot, __NR_clock_settime,
 	__NR_delete_module, __NR_fanotify_init, __NR_finit_module, __NR_fsconfig, __NR_fsopen,
@@ -43,7 +43,7 @@ static struct {
 	int done;
 } *said;
 
-/* A process of its own for each: some change what the process is. */
+/* Each act has a process of its own, since some change the process's credentials. */
 static void say(const char *what, void (*act)(int), int argument)
 {
 	int status;
@@ -80,7 +80,7 @@ static void call(int nr)
 
 static const char *directory;
 
-/* Not only said, but done */
+/* Checks that the mount really happens */
 static void mounts(int unused)
 {
 	struct statfs fs;
@@ -101,7 +101,7 @@ static void gives_up_root(int unused)
 		result(-1);
 		return;
 	}
-	/* Nobody is root now, nor can be again. */
+	/* The process is not root any more, and must not become root again. */
 	result(syscall(__NR_setuid, 0));
 	if (getuid() != 1000 || getgid() != 1000 || said->result == 0)
 		said->result = -1000;

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""Breaks what the mapping oracle looks at, and sees whether it notices (docs/audit.md).
+"""Breaks the guard and arch/um in ways that the mapping oracle must notice (docs/audit.md).
 
-audit-mutants.py VERSION [NAME...]   all of them, or those whose names begin so; build.sh VERSION guarded comes before
+audit-mutants.py VERSION [NAME...]   all mutants, or those whose names begin so; needs the kernel of build.sh VERSION guarded
 
-All changes of the kernel are in one kernel, .cache/obj/VERSION-mutants, where the parameter mutant=N selects one, while
-audit-provoke does what it breaks.
-The library's are in a library of its own, build/audit-mutants. A first run is without any: nothing may be found then.
+One kernel has all changes of the kernel, .cache/obj/VERSION-mutants: the parameter mutant=N selects one, and audit-provoke
+provokes it. A library of its own, build/audit-mutants, has those of the library. A first run has none: the oracle must find
+nothing.
 """
 
 import os
@@ -21,8 +21,8 @@ UML = TOP / "uml"
 CACHE = Path(os.environ.get("STUBGUARD_CACHE", TOP / ".cache"))
 DECLARED = "extern int um_mutant;\n"
 
-# What is broken; what provokes it (uml/tests/audit-provoke.c); the guest's CPUs; what the oracle says; the file in the
-# kernel's tree, a unique piece of it, and what it becomes, N being the mutant's number.
+# What is broken; what provokes it (uml/tests/audit-provoke.c); the guest's CPUs; what the oracle must say; the file in the
+# kernel's tree; a unique piece of it, and its replacement, where N is the mutant's number.
 MUTANTS = [
     ("set_ptes() advances by the PTEs that are left", "ring", 1, "by its own account", "arch/um/include/asm/pgtable.h",
      "pte = __pte(pte_val(pte) + (1UL << PFN_PTE_SHIFT));",
@@ -39,7 +39,7 @@ MUTANTS = [
      "	if (um_mutant == N && addr >= 0x200000000000)\n		return 0;\n"
      "	sc = syscall_stub_get_previous(mm_idp, STUB_SYSCALL_MUNMAP, addr);\n"),
 ]
-# Likewise, of the library: in its sources.
+# The same for the library, in its sources.
 LIBRARY = [
     ("a wash leaves a page", "pool", 1, "of no address space has", "src/window/wash.rs",
      "            self.write_call(&mut calls, Call { length: self.monitor.config.stub_start, ..Call::default() })?;\n",
@@ -55,7 +55,7 @@ def die(text):
 
 
 def change(path, old, new):
-    """Writes a file anew, as trees share files."""
+    """Replaces a piece of a file. The file is written anew, since trees share files."""
     text = path.read_text()
     if text.count(old) != 1:
         die(f"{path}: not once there: {old.strip()}")
@@ -64,7 +64,7 @@ def change(path, old, new):
 
 
 def build_kernel(version):
-    """The guarded tree's copy, with all changes in it."""
+    """Copies the guarded tree and makes all changes in it."""
     tree, objects = CACHE / "src" / f"linux-{version}-mutants", CACHE / "obj" / f"{version}-mutants"
     fresh = tree.with_name(tree.name + ".new")
     guarded = CACHE / "src" / f"linux-{version}-guarded"
@@ -72,7 +72,7 @@ def build_kernel(version):
         shutil.rmtree(fresh, ignore_errors=True)
         subprocess.run(["cp", "-al", guarded, fresh], check=True)
         fresh.rename(tree)
-    # All of arch as it is now; what is to be changed again goes through a folder beside, to keep the times of what is the same
+    # All of arch as it is now, changed in another folder, so that unchanged files keep their times
     wanted = tree.with_name(tree.name + ".arch")
     shutil.rmtree(wanted, ignore_errors=True)
     for part in ("arch/um", "arch/x86/um"):
@@ -117,7 +117,7 @@ struct vm_ops {
 
 
 def build_library():
-    """The library with all its changes, of which there is one so far, in a copy of what it is made from."""
+    """Builds the library with all its changes (one so far), in a copy of its sources."""
     tree = TOP / "build/audit-mutants"
     names = subprocess.run(["git", "ls-files", "-z", "src", "include", "Cargo*", "build.rs", "Makefile", "stubguard.map", "cbindgen.toml", "*.mk"],
                            cwd=TOP, check=True, capture_output=True, text=True).stdout.split("\0")
@@ -139,7 +139,7 @@ def build_library():
 
 
 class Guest:
-    """Boots a kernel, has one thing done there, and has the oracle look."""
+    """Boots a kernel, provokes one thing there, and runs the oracle."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -152,7 +152,7 @@ class Guest:
         self.auditor = subprocess.Popen([sys.executable, "-B", UML / "audit.py", folder / "looks"])
 
     def run(self, kernel, what, cpus, mutant, library=None):
-        """What the oracle says, and whether it found something."""
+        """Returns what the oracle says, and whether it has found a violation."""
         look = "" if what == "flush" else f"""
 while ! $bb grep -q ready $TMPDIR/said; do $bb usleep 50000; done
 {self.programs}/audit {self.folder}/looks/guest"""

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * audit-provoke WHAT FILE NUMBER: what the mutants of audit-mutants.py break, done once
+ * audit-provoke WHAT FILE NUMBER: does once what a mutant of audit-mutants.py breaks
  *
- * FILE is the kernel's parameter by which it is broken, NUMBER what is written there, for as long as it is done.
- * Says "ready" when the oracle is to look, and sleeps then. "flush" looks itself: the guest must not be stopped for
- * that. Nothing here is hostile; on a kernel that is right the oracle finds nothing.
+ * FILE is the kernel's parameter that selects a mutant; NUMBER is there while WHAT is done. Then the program says
+ * "ready" for the oracle, and sleeps. "flush" looks itself, since it needs a guest that runs. Nothing here is hostile:
+ * on a correct kernel the oracle finds nothing.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -32,7 +32,7 @@ static void die(const char *text)
 
 static const char *file, *number;
 
-/* The kernel is broken from here on, or not any longer */
+/* Selects the mutant, or none */
 static void set_broken(bool broken)
 {
 	const char *text = broken ? number : "0";
@@ -69,7 +69,7 @@ static char *map_own(char *at, size_t size)
 	return map(at, size, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 }
 
-/* Each page of a range in one call: a child looks at its copy of an io_uring's mapping */
+/* Sets many PTEs in one call: a child gets a copy of an io_uring's mapping, and reads it */
 static void ring(void)
 {
 	struct io_uring_params params = { 0 };
@@ -91,7 +91,7 @@ static void ring(void)
 	wait(NULL);
 }
 
-/* A page table that is freed and made anew before the guest runs again */
+/* Frees a page table and makes a new one in one call */
 static void remap(void)
 {
 	char *other = AT + 16 * TABLE;
@@ -106,7 +106,7 @@ static void remap(void)
 	ready();
 }
 
-/* Pages that are written, and may only be read then */
+/* Writes pages, and makes them read-only */
 static void protect(void)
 {
 	map_own(AT, 16 * PAGE);
@@ -127,7 +127,7 @@ static void unmap(void)
 	ready();
 }
 
-/* Many address spaces that end at once, whose stubs are kept */
+/* Ends many processes at once, whose stubs go to the pool */
 static void pool(void)
 {
 	int go[2], filled[2];
@@ -164,7 +164,7 @@ static void pin(int cpu)
 		die("sched_setaffinity");
 }
 
-/* What /proc/stubguard_audit says of a process that runs on another CPU while its file is cut off */
+/* Does /proc/stubguard_audit report a process that runs with stale mappings? */
 static bool is_caught(char *text, size_t size)
 {
 	int fd = open("/proc/stubguard_audit", O_RDONLY);
@@ -187,6 +187,7 @@ static bool is_caught(char *text, size_t size)
 	return true;
 }
 
+/* Cuts a file off while a process on another CPU uses its pages */
 static void flush(void)
 {
 	const size_t size = 64 * PAGE, space = 4 << 20;
@@ -214,7 +215,7 @@ static void flush(void)
 	}
 	pin(0);
 	set_broken(true);
-	/* The child has had a new number and all pages when it has counted up to it */
+	/* When the child has counted up to a number, it has seen that number and touched all pages */
 	for (int i = 0; i < 100 && !caught; i++) {
 		if (ftruncate(fd, size))
 			die("ftruncate");

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * blocked - what /proc/PID/syscall shows of a process that is blocked in a call
+ * blocked - checks what /proc/PID/syscall shows of a process that is blocked in a call
  *
- * Says "a blocked read as it should be", or what is not, with exit status 1.
+ * Says "a blocked read as it should be", or what is wrong, with exit status 1.
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -18,7 +18,7 @@
 static int fds[2];
 static uintptr_t *seen;	/* the child's stack pointer and the address behind its call */
 
-/* The call, with what it has told before. */
+/* Stores what /proc must show, and makes the call. */
 static void block(void)
 {
 	long ret;
@@ -67,7 +67,7 @@ int main(void)
 		block();
 		_exit(0);
 	}
-	/* It may sleep in a page fault before. */
+	/* Before the call it may sleep in a page fault. */
 	do
 		line = look(pid);
 	while (!seen[1] || sscanf(line, "%ld %lx %lx %lx %lx %lx %lx %lx %lx", &nr, &args[0],
@@ -77,7 +77,7 @@ int main(void)
 		errx(1, "another call: %s", line);
 	if (ip != seen[1])
 		errx(1, "its address is %#lx, not %#lx", ip, seen[1]);
-	/* It may be the one of a moment before the call: on the same stack. */
+	/* The kernel may show an earlier stack pointer, of the same stack. */
 	if (sp < seen[0] - 65536 || sp > seen[0] + 65536)
 		errx(1, "its stack pointer is %#lx, not about %#lx", sp, seen[0]);
 	kill(pid, SIGKILL);

@@ -3,8 +3,8 @@
 #
 # boots.sh GUARDED
 #
-# Boots a guarded kernel in each way that its boot parameters and its host can make it: what it says,
-# and whether it then works. TAP.
+# Boots a guarded kernel with its boot parameters and on hosts that lack something, and checks what it
+# says and whether it works. TAP.
 set -euo pipefail
 
 # shellcheck source=uml/common.sh
@@ -33,7 +33,7 @@ $busybox poweroff -f
 INIT
 chmod +x "$dir/init"
 
-# boot HOST ARGUMENTS...: one boot with its console in $dir/log; HOST is a kind of host.c, or some with blanks, or "real".
+# boot HOST ARGUMENTS...: one boot with its console in $dir/log. HOST is kinds of host.c, separated by blanks, or "real".
 boot() {
 	local host=$1 run=$linux kind
 	shift
@@ -52,13 +52,13 @@ boot() {
 
 works() { [ "$status" -eq 0 ] && says '^made 200 processes$' && ! says '^lost$'; }
 
-# guards MODE: works in that mode, and kills nobody.
+# guards MODE: works in that mode, and kills no stub
 guards() { works && says "^mode $1\$" && says '^served [1-9]' && says '^kills 0$' && says '^breaches 0$'; }
-# ends NUMBER: the guest ended without an exit status of its own, and the kernel with this one
+# ends NUMBER: the guest has given no exit status, and the kernel's is NUMBER
 ends() { [ "$status" -eq 125 ] && says "\\(the kernel: $1\\)\$"; }
-# refuses TEXT: does not start, and says why. That is no panic.
+# refuses TEXT: does not start, and says why, without a panic
 refuses() { ends 1 && says "$1" && says 'cannot guard userspace' && ! says 'Kernel panic' && ! says '^made'; }
-# refuses_call NAME ERRNO: the same, before anything else, as the host refuses that call.
+# refuses_call NAME ERRNO: ends before anything else, since the host refuses that call
 refuses_call() { ends 1 && says "^stubguard: the host refuses $1 \\(errno $2\\), which UML needs for " && ! says 'Linux version' && ! says '^made'; }
 off() { works && says '^mode off$' && says '^served 0$'; }
 
@@ -70,7 +70,7 @@ boot real stubguard=calls=trap,pool=0
 { guards window && says 'mode window: .* lacks nothing' && says '^recycled 0$'; } && r=0 || r=1
 result "$r" "stubguard=calls=trap,pool=0: without what makes it fast, and it says so"
 
-# In a subshell: the limit cannot be taken back.
+# In a subshell: the limit cannot be raised again.
 (ulimit -v 100000000 && boot real && guards window && says 'lacks nothing') && r=0 || r=1
 result "$r" "window, with an address-space limit of UML's own: guarded all the same"
 
@@ -120,7 +120,7 @@ for mode in window notify; do
 	refuses_call close_range 38 && r=0 || r=1
 	result "$r" "$mode, a host without close_range: refuses to start, and says why"
 
-	# What is refused for its arguments alone, or in a stub alone, the rehearsal finds.
+	# The rehearsal finds a call that is refused for its arguments only, or in a stub only.
 	boot errno=1:62@1=14 "stubguard=$mode"
 	refuses 'stubguard: rehearsal: interrupt a guest: kill gives errno 1' && r=0 || r=1
 	result "$r" "$mode, no SIGALRM may be sent: refuses to start, and says why"
@@ -159,7 +159,7 @@ boot errno=1:283,286 stubguard=besteffort
 { works && says 'stubguard: the host refuses timerfd_create' && says 'userspace is NOT confined' && says '^mode off$'; } && r=0 || r=1
 result "$r" "besteffort, what the guard alone needs is refused: starts without it, and warns"
 
-# Each option that has a number: what is none, or out of bounds, is named with the bounds.
+# Each option that takes a number: the line names a bad value and the bounds.
 for option in "tick=abc 1 1800000" "tick=0 1 1800000" "tick= 1 1800000" "tick=1800001 1 1800000" "tick=1e3 1 1800000" \
 	"budget=1 2 3600000" "budget=-5 2 3600000" "budget=3600001 2 3600000" "budget=4294967296800 2 3600000" \
 	"pool=65 0 64" "pool=100 0 64" "pool=+1 0 64" "pool=18446744073709551617 0 64" "mappings=31 32 2147483647" "delay=1000001 0 1000000" "mappings=abc 32 2147483647"; do
@@ -184,7 +184,7 @@ boot real stubguard=budget=4000 stubguard=tick=2000,pool=64
 guards window && r=0 || r=1
 result "$r" "a budget of just two ticks, and the largest pool: guarded"
 
-# The folder of boot.sh's umid belongs to another UML, until ours has looked who uses it.
+# The folder of boot.sh's umid exists already. It may be another UML's: UML checks that only after it has read its options.
 mkdir -p "$dir/uml_dir/guest"
 : >"$dir/uml_dir/guest/pid"
 boot real stubguard=budget=399,tick=200 "uml_dir=$dir/uml_dir"
@@ -195,7 +195,7 @@ boot real uml_dir=/proc/none
 { guards window && says "Failed to mkdir '/proc/none/'"; } && r=0 || r=1
 result "$r" "no folder can be made in uml_dir: UML says so, and works without"
 
-# Process 1 of a PID namespace, as in a container without an init: the host drops the signals that it sends itself.
+# UML is process 1 of a PID namespace, as in a container without an init: the host drops signals that it sends to itself.
 alone=(unshare --pid --fork --kill-child --mount-proc)
 [ "$(id -u)" -eq 0 ] || alone+=(--user --map-root-user)
 printf '#!/bin/sh\nexec %s %q "$@"\n' "${alone[*]}" "$(realpath "$linux")" >"$dir/process-1"
@@ -215,7 +215,7 @@ done
 
 mkdir "$dir/many"
 (cd "$dir/many" && seq 250 | xargs touch)
-# Each address space needs one, in notify mode two: some dozens of processes fit, the next one cannot be made.
+# Each mm needs one host fd, in notify mode two: some dozens of processes fit, then fork fails.
 cat >"$dir/init" <<INIT
 #!$busybox sh
 $busybox mount -t proc proc /proc
@@ -231,15 +231,16 @@ for mode in window notify; do
 		says '^[1-9][0-9]* processes, then: Cannot allocate memory, then: a process$') && r=0 || r=1
 	result "$r" "$mode, no fds left on the host: fork fails with ENOMEM, the guest lives on"
 
-	# Before UML knows its pid: another CPU may take SIGCHLD, which is nobody's then. Without a guard UML hangs. The
-	# host kills who writes to an fd above 200, as a new stub does when the guest has that many files of the host open.
+	# It dies before UML knows its pid: if another CPU handles the SIGCHLD, it finds no mm with that pid. Unguarded UML
+	# hangs. The host kills a process that writes to an fd above 200. A new stub does if the guest has that many host
+	# files open.
 	echo "$dir/many 250" >"$dir/files"
 	NCPUS=2 boot mortal stubguard=$mode
 	{ [ "$status" -eq 0 ] && says '^[1-9][0-9]* processes, then: Cannot allocate memory, then: a process$'; } && r=0 || r=1
 	result "$r" "$mode, a stub dies as it starts: fork fails with ENOMEM, the guest lives on"
 done
 
-# What is kept for later is given back first; then somebody has to go, and nobody else does.
+# The pool is emptied first. Then the process that wants too much memory is killed, and no other.
 cat >"$dir/init" <<INIT
 #!$busybox sh
 $busybox mount -t proc proc /proc
@@ -261,7 +262,7 @@ for mode in window notify; do
 	result "$r" "$mode, no memory left in the guest: who wants too much is killed, nobody else"
 done
 
-# What a process is told of its exceptions, and what others are told of its calls. All in one boot.
+# What a process sees of its exceptions, and what others see of its calls. All in one boot.
 cat >"$dir/init" <<INIT
 #!$busybox sh
 $busybox mount -t proc proc /proc
@@ -276,7 +277,7 @@ for arguments in stubguard=window stubguard=window,calls=trap stubguard=notify s
 	result "$r" "$arguments: each exception is the process's own signal, and a blocked call can be looked at"
 done
 
-# Beneath a filter that is not ours: what the guest's calls return is its kernel's affair.
+# Beneath an outer filter: only the guest's kernel decides what the guest's calls return.
 cat >"$dir/init" <<INIT
 #!$busybox sh
 $busybox mount -t proc proc /proc
@@ -291,7 +292,7 @@ result "$r" "no filter around: guest root can mount, and give up being root"
 answers() { grep -E '^(call [0-9]+|mount|setuid): ' "$dir/log"; }
 answers >"$dir/expected" || true
 
-# Each action of a filter has calls of its own. That of who fakes success is what a fakeroot does.
+# Each action of a filter gets calls of its own. errno=0 fakes success, as a fakeroot does.
 declare -A answered=()
 harmless=(errno=1 errno=0 trap trace log) deadly=(kill-thread kill)
 actions=("${harmless[@]}" "${deadly[@]}")
@@ -314,9 +315,9 @@ for action in "${deadly[@]}"; do
 done >"$dir/die"
 sed -f "$dir/die" "$dir/expected" >"$dir/expected-dying"
 
-# as_outside: the same results, and nobody was killed by the guard or suspected
+# as_outside: the same results as without the filter, and the guard has killed and suspected no stub
 as_outside() { [ "$status" -eq 0 ] && answers | cmp -s - "$dir/expected" && says '^kills 0$' && says '^breaches 0$'; }
-# they_die: who makes a deadly call; all else is as outside
+# they_die: a process that makes a deadly call dies; all other results are as without the filter
 they_die() { [ "$status" -eq 0 ] && answers | cmp -s - "$dir/expected-dying" && says '^breaches 0$'; }
 why='calls trap, not notify \(an outer seccomp filter would answer them\): the host .* lacks .*unfiltered'
 
@@ -348,12 +349,12 @@ boot "$(around "${actions[@]}")" stubguard=calls=trap,pool=0
 { as_outside && says 'mode window: the host .* lacks unfiltered$'; } && r=0 || r=1
 result "$r" "calls=trap,pool=0 beneath filters: results as without"
 
-# getppid is how a stub parks: our filter's notification outranks that.
+# A stub parks by getppid: our filter's notification outranks TRACE.
 boot trace:110
 { as_outside && says "mode window, $why"; } && r=0 || r=1
 result "$r" "window, a filter around says trace to the stub's own call: it parks as without"
 
-# Without a pool each process is ended for good. The last one kills whoever makes a call that it does not know.
+# Without a pool each stub ends with its mm. systemd's filter kills a process that makes a call which it does not know.
 for profile in docker podman systemd; do
 	boot $profile stubguard=pool=0
 	{ as_outside && says "mode window, $why"; } && r=0 || r=1
@@ -368,7 +369,7 @@ boot docker stubguard=notify
 refuses_call pidfd_getfd 1 && r=0 || r=1
 result "$r" "notify, beneath what Docker refuses by default: refuses to start, and says why"
 
-# stubs PID STATES: the stubs of that process that are in one of these states
+# stubs PID STATES: the stubs of that kernel that are in one of these states
 stubs() {
 	local stat pid comm state parent
 	for stat in /proc/[0-9]*/stat; do
@@ -377,7 +378,7 @@ stubs() {
 	done
 }
 
-# What a stub holds besides its socket. The guest makes no process while somebody looks.
+# The fds of a stub. The guest starts no process while the test looks.
 mkdir "$dir/fds-dir"
 cat >"$dir/init" <<INIT
 #!$busybox sh
@@ -409,7 +410,7 @@ for row in "real window 0 1" "5.10 window 0 1"; do
 	result "$r" "$mode, host $host: each of $seen stubs has the fds $expected, the last one: $fds"
 done
 
-# A reboot runs another kernel in the same process: what the first one kept for later has ended.
+# A reboot runs another kernel in the same process: the first one's pool must have ended.
 mkdir "$dir/host-dir"
 cat >"$dir/init" <<INIT
 #!$busybox sh

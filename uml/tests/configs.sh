@@ -3,8 +3,8 @@
 #
 # configs.sh [VERSION]
 #
-# Compiles arch/um of a guarded tree, with warnings as errors, in configurations that no test kernel has: the least that
-# the guard depends on (no /proc, no SMP, no futex), the least with the mapping oracle, and arch/um's own defconfig. TAP.
+# Compiles arch/um of a guarded tree, with warnings as errors, in configurations that no test kernel has: the smallest one
+# with the guard (no /proc, no SMP, no futex), the smallest one with the mapping oracle, and arch/um's defconfig. TAP.
 set -euo pipefail
 
 # shellcheck source=uml/common.sh
@@ -17,7 +17,7 @@ src=$cache_dir/src/linux-$version-guarded
 scratch configs
 make_it() { kmake "$src" "$dir/$name" -s "$@"; }
 
-# compiles BASE LINE...: the configuration BASE with these lines in it, and with the guard
+# compiles BASE LINE...: the configuration BASE with these lines and the guard
 compiles() {
 	local base=$1 line
 	shift

@@ -3,13 +3,13 @@
 #
 # denied.sh GUARDED
 #
-# Denies UML one host system call at a time, from its start on: by a seccomp filter around it (host.c). UML then runs its
-# guest as it does without, or it ends before the first guest process and names the call. It never ends or hangs later. TAP.
+# Denies UML one host system call at a time from its start on, by a seccomp filter around it (host.c). UML must run its
+# guest as without the filter, or end before the first guest process and name the call. It must not end or hang later. TAP.
 #
-# What is to come of each call stands in the table below. docs/kernel-features.md shows it.
+# The table below says what must come of each call. docs/kernel-features.md shows it.
 #
-# MODES: of window and notify (both). ERRNOS: what a denied call answers, of EPERM, EACCES and ENOSYS (EPERM). CALLS: some of the
-# calls (all).
+# MODES: of window and notify (both). ERRNOS: the errors of a denied call, of EPERM, EACCES and ENOSYS (EPERM). CALLS: calls to
+# deny (all).
 set -euo pipefail
 
 # shellcheck source=uml/common.sh
@@ -17,7 +17,7 @@ set -euo pipefail
 
 [ $# -eq 1 ] || die "usage: denied.sh GUARDED"
 
-# A kernel that is refused getpid() may signal process -1, which is everybody. So nobody else is to be in its PID namespace.
+# A UML kernel whose getpid() fails may signal process -1, which is every process. So it runs in a PID namespace of its own.
 if [ -z "${DENIED_ALONE:-}" ]; then
 	export DENIED_ALONE=1
 	user=()
@@ -35,7 +35,7 @@ need_busybox
 scratch denied
 cc -O2 -Wall -Wextra -Werror -o "$dir/host" "$uml_dir/tests/host.c"
 
-# Processes, a pipe, a timer, files of the host, memory that is shared and then is not, and a process that has to be interrupted.
+# Processes, a pipe, a timer, host files, memory that a fork shares, and a process that must be interrupted.
 cat >"$dir/init" <<INIT
 #!$busybox sh
 echo a guest runs
@@ -57,11 +57,11 @@ INIT
 chmod +x "$dir/init"
 
 
-# What comes of it in window and in notify mode:
-#   runs	the guest runs as it does without the filter
+# What must come of it in window and in notify mode:
+#   runs	the guest runs as without the filter
 #   named	UML names the call, and ends before the first guest process
-#   start	it ends sooner: the C library, its loader or arch/um's main() says a text, which follows (a regular expression)
-# ENOSYS=..., EACCES=...: where that answer makes a difference. cpus=2: UML makes the call for several CPUs.
+#   start	it ends sooner: the C library, its loader or arch/um's main() prints the text that follows (a regular expression)
+# ENOSYS=..., EACCES=...: where that error makes a difference. cpus=2: UML makes the call for several CPUs only.
 table() {
 	cat <<-'TABLE'
 	access             named  named
@@ -145,7 +145,7 @@ table() {
 	TABLE
 }
 
-# outcome NAME NUMBER MODE ERRNO TEXT: boots under such a filter, and sets $outcome to what has come of it
+# outcome NAME NUMBER MODE ERRNO TEXT: boots under such a filter, and sets $outcome
 outcome() {
 	local status=0 line
 	printf '#!/bin/sh\nexec %q errno=%d:%d %q "$@"\n' "$dir/host" "$4" "$2" "$linux" >"$dir/on-host"

@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the people and programs of a host do to processes, done to a running UML kernel and its stubs.
+"""Does to a running UML kernel and its stubs what people and programs of a host do to processes.
 
 disturb.py HOW LINUX-PID SECONDS [SPARED...]   prints how often; 77 if this host cannot do that
 
-  stop-stub, stop-all       SIGSTOP, and SIGCONT a moment later, or some seconds: one stub, or all of UML
-  freeze-stub, freeze-all   the same by a freezer of the host's; WHOLE=1: it must be done with it once at least
-  trace-stub, trace-all     a debugger attaches, stops it, and goes: a stub, or a thread of UML's own
-  signal-stub               signals that stubs handle or ignore, sent by others; OWN_START=1: stubs start by UML's own code, in
-                            which a SIGALRM is their death, without a guard too: only to those that handle it
+  stop-stub, stop-all       SIGSTOP, and SIGCONT after a moment or some seconds: one stub, or all of UML
+  freeze-stub, freeze-all   the same by a freezer of the host; WHOLE=1: it must freeze all of them at least once
+  trace-stub, trace-all     a debugger attaches, stops it, and detaches: a stub, or a thread of UML
+  signal-stub               signals that stubs handle or ignore; OWN_START=1: stubs start by UML's own code, in which a
+                            SIGALRM kills them, without the guard too: so only stubs that handle it get one
   kill-stub                 SIGKILL
-  race                      another's time: UML and its stubs at the lowest priority, beside a spinning process
+  race                      UML and its stubs run at the lowest priority, beside a spinning process
 
-What is done to one stub is not done to those spared, as the guest cannot do without its first process.
+The modes for one stub do not touch SPARED: the guest needs its first process.
 """
 
 import ctypes
@@ -30,12 +30,12 @@ libc = ctypes.CDLL(None, use_errno=True)
 libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
 libc.ptrace.restype = ctypes.c_long
 
-# Past every budget of the watchdog.
+# Longer than every budget of the watchdog.
 LONG = 7.0
-# A tracer's, until what it traces stops.
+# How long a tracer waits until its tracee stops.
 PATIENCE = 0.05
 UNABLE = 77
-# A tracer's exit code besides the errors' numbers.
+# A tracer's exit code if it fails in another way; otherwise it is an errno.
 BROKEN = 255
 
 
@@ -55,7 +55,7 @@ def stubs(linux):
 
 
 def send(pid, what):
-    """Whether it was there."""
+    """Returns whether the process exists."""
     try:
         os.kill(pid, what)
     except ProcessLookupError:
@@ -64,7 +64,7 @@ def send(pid, what):
 
 
 def handles(pid, what):
-    """Whether it is a stub that has its handler for a signal: it keeps it then."""
+    """Returns whether it is a stub with a handler for a signal. A stub keeps its handlers."""
     try:
         status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     except OSError:
@@ -80,7 +80,7 @@ def is_dead(pid):
 
 
 def cpu_time(pid):
-    """Nanoseconds, of all its threads."""
+    """CPU time of all its threads, in nanoseconds."""
     total = 0
     for task in Path(f"/proc/{pid}/task").glob("*/schedstat"):
         try:
@@ -91,19 +91,19 @@ def cpu_time(pid):
 
 
 def hold_for():
-    """Mostly for a moment: then there are many of them."""
+    """Seconds of a short hold, so that there are many."""
     return random.uniform(0, 0.03)
 
 
 class Freezer:
-    """A group of our own, of cgroup v2 or of v1's freezer."""
+    """A cgroup of our own, of cgroup v2 or of v1's freezer."""
 
     WAYS = [("/sys/fs/cgroup", "cgroup.freeze", "1", "0"), ("/sys/fs/cgroup/unified", "cgroup.freeze", "1", "0"),
             ("/sys/fs/cgroup/freezer", "freezer.state", "FROZEN", "THAWED")]
 
     def __init__(self):
         for root, self.switch, self.on, self.off in self.WAYS:
-            # A folder of that name is one in the root only if that is a hierarchy.
+            # Without a hierarchy there, mkdir would make an ordinary folder.
             if not os.path.exists(f"{root}/cgroup.procs"):
                 continue
             self.home = Path(root) / f"stubguard-disturb-{os.getpid()}"
@@ -118,13 +118,13 @@ class Freezer:
         raise Unable("no freezer that can be used")
 
     def is_frozen(self):
-        """All of it."""
+        """Returns whether all processes of the group are frozen."""
         if self.on == "FROZEN":
             return (self.home / self.switch).read_text().strip() == self.on
         return "frozen 1" in (self.home / "cgroup.events").read_text()
 
     def hold(self, pids, seconds):
-        """Whether it did anything: all are frozen, or the first one at least does not run."""
+        """Freezes and thaws. Returns whether the first one did not run, and, if it is the only one, was frozen."""
         for pid in pids:
             try:
                 (self.home / "cgroup.procs").write_text(str(pid))
@@ -141,7 +141,7 @@ class Freezer:
         return still and (whole or len(pids) > 1)
 
     def empty(self):
-        """Back to the root, as far as they live."""
+        """Moves the living processes back to the root."""
         for pid in (self.home / "cgroup.procs").read_text().split():
             try:
                 (self.home.parent / "cgroup.procs").write_text(pid)
@@ -149,7 +149,7 @@ class Freezer:
                 pass
 
     def close(self):
-        """Thaws and ends the group."""
+        """Thaws and removes the group."""
         (self.home / self.switch).write_text(self.off)
         for _ in range(100):
             self.empty()
@@ -161,7 +161,7 @@ class Freezer:
 
 
 def stop(pids, seconds):
-    """Whether one of them was there."""
+    """Stops and continues them. Returns whether one of them exists."""
     stopped = [pid for pid in pids if send(pid, signal.SIGSTOP)]
     time.sleep(seconds)
     for pid in stopped:
@@ -170,7 +170,7 @@ def stop(pids, seconds):
 
 
 def trace(pid, seconds):
-    """Attaches as a debugger does, and goes; what is parked does not stop, and a debugger gives it up."""
+    """Attaches and detaches as a debugger does. A parked stub does not stop, and the debugger gives up."""
     tracer = os.fork()
     if tracer == 0:
         try:
@@ -186,14 +186,14 @@ def trace(pid, seconds):
     error = os.waitstatus_to_exitcode(status)
     if error < 0 or error == BROKEN:
         raise RuntimeError(f"a tracer ended with {error}")
-    # A dead one that has not been reaped answers EPERM, as a host does that lets nobody trace.
+    # EPERM: the process is dead and not reaped yet, or the host forbids tracing.
     if error and error != errno.ESRCH and not is_dead(pid):
         raise Unable(f"ptrace: {os.strerror(error)}")
     return not error
 
 
 def trace_once(pid, seconds):
-    """0, or an error's number."""
+    """Returns 0 or an errno."""
     if libc.ptrace(SEIZE, pid, None, None):
         return ctypes.get_errno()
     libc.ptrace(INTERRUPT, pid, None, None)
@@ -202,7 +202,7 @@ def trace_once(pid, seconds):
         return errno.ESRCH
     signal.setitimer(signal.ITIMER_REAL, 0)
     time.sleep(seconds)
-    # Any stop has answered the interrupt. If it is for a signal, that is the tracee's, so it is given to it.
+    # Any stop serves as the answer to the interrupt. If it is for a signal, deliver the signal.
     libc.ptrace(DETACH, pid, None, 0 if status >> 16 else os.WSTOPSIG(status))
     return 0
 
@@ -225,7 +225,7 @@ def main():
             if not others:
                 continue
             one = random.choice(others)
-            # One long hold, which must not be taken for a stub's own doing, and many short ones.
+            # Many short holds and one long one, for which the watchdog must not kill the stub.
             moment = hold_for()
             if not held_long and how.startswith(("stop", "freeze")) and count > 20:
                 moment, held_long = LONG, True

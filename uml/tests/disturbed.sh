@@ -3,11 +3,11 @@
 #
 # disturbed.sh GUARDED [HOW...]
 #
-# A guarded guest works while its processes on the host are stopped, frozen, traced, signalled and killed
-# (disturb.py). Its results stay what they are without, and no stub is taken for a hostile one. TAP.
+# A guarded guest works while its host processes are stopped, frozen, traced, signalled and killed (disturb.py).
+# Its results must stay the same, and the guard must not take a stub for a hostile one. TAP.
 #
-# A stub that may have to answer for a guest's call cannot be frozen while the kernel works on it (docs/design.md), so
-# only with stubguard=calls=trap does a freezer have to get done with all of it.
+# A stub that waits for a guest's call cannot be frozen (docs/design.md). So only with stubguard=calls=trap must the
+# freezer freeze all processes at least once.
 #
 # SECONDS_EACH: for each way (8). NCPUS: the guest's CPUs (1). GUARDED_ARGS: more boot parameters.
 set -euo pipefail
@@ -41,11 +41,11 @@ exec $dir/first $dir/started $busybox sh $dir/script
 INIT
 chmod +x "$dir/init"
 
-# All in turns until the host says that it is enough; before and after nobody disturbs them.
+# The workloads run in turns until the host says that it is enough. The first and the last turn are not disturbed.
 cat >"$dir/script" <<SCRIPT
 work() { $busybox sh $uml_dir/guests/workload.sh $dir/work $dir "\$@" 2>&1; }
 all='pipelines forks maps signals threads floats handlers calls'
-# Begun anew it is still disturbed.
+# If the init starts again, the guest is still disturbed.
 if [ ! -e $dir/tmp/disturbed ]; then
 	$busybox mount -t proc proc /proc
 	$busybox mount -t tmpfs tmpfs $dir/tmp
@@ -61,7 +61,7 @@ echo exit-status 0
 $busybox poweroff -f
 SCRIPT
 
-# await TEXT: until the guest has said so, or has ended: boot.sh sees to that
+# await TEXT: waits until the guest has said so, or has ended: boot.sh limits its time
 await() {
 	while :; do
 		! grep -q "^$1" "$dir/log" 2>/dev/null || return 0
@@ -70,10 +70,10 @@ await() {
 	done
 }
 
-# The results of a part of the log, without how long they took.
+# results PART: the results in a part of the log (sed's address and command), without times
 results() { sed -n "$1" "$dir/log" | grep '^result ' | sort -u; }
 
-# A guest of which others are disturbed; 77: this host cannot do that.
+# disturbed HOW: a guest whose processes are disturbed; 77: this host cannot do that
 disturbed() {
 	local how=$1 kernel spared status=0 children=()
 	rm -f "$dir/started" "$dir/enough" "$dir/log"
@@ -86,7 +86,7 @@ disturbed() {
 	for kernel in "${children[@]}"; do
 		[ "$(cat /proc/"$kernel"/comm)" != linux ] || break
 	done
-	# There is but the first process yet.
+	# There is only the first process yet.
 	spared=$(cat /proc/"$kernel"/task/*/children)
 	touch "$dir/started"
 	await disturb || return 1
@@ -106,7 +106,7 @@ disturbed() {
 	wait "$booted" || return 1
 	booted=
 	[ "$how" = kill-stub ] || {
-		# Each always has the same result.
+		# Each turn has the same results.
 		[ "$(results p)" = "$(results '1,/^disturb/p')" ] || return 1
 		grep -q '^kills 0$' "$dir/log" && grep -q '^breaches 0$' "$dir/log" || return 1
 	}

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * exceptions - raises each exception that an unprivileged program can, many times,
- * and looks at what its handler is told
+ * exceptions - raises each exception that an unprivileged program can raise, many times,
+ * and checks what its handler sees
  *
- * Says "N exceptions, all as they should be", or what was not, with exit status 1.
+ * Says "N exceptions, all as they should be", or what is wrong, with exit status 1.
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -18,7 +18,7 @@
 #define ROUNDS	50
 #define AC	0x40000
 
-/* Each pushes rbx, keeps the stack pointer, and raises it at its label: a trap is behind the instruction. */
+/* Each pushes rbx, saves the stack pointer, and raises the exception at its label; for a trap that is behind the instruction. */
 #define RAISER(name, body)							\
 	void raise_##name(void);						\
 	extern const char at_##name[];						\
@@ -98,7 +98,7 @@ static void on_exception(int sig, siginfo_t *info, void *context)
 	greg_t *regs = ((ucontext_t *)context)->uc_mcontext.gregs;
 	const char *address = row->address;
 
-	/* It still runs with that. */
+	/* The handler still has the flag. */
 	asm volatile("pushfq\n andq %0, (%%rsp)\n popfq" : : "i" (~AC) : "memory", "cc");
 	must(row, "the signal", (unsigned long)sig, (unsigned long)row->signal);
 	must(row, "the instruction", (unsigned long)regs[REG_RIP], (unsigned long)row->at);
@@ -121,7 +121,7 @@ static void handle(int sig)
 		err(1, "sigaction");
 }
 
-/* All ways into the kernel, with the flag set */
+/* Enters the kernel in all ways with the flag set */
 static void work_with_the_flag(void)
 {
 	volatile char *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * first - a guest's first process, which outlives all that the host does to the others
+ * first - a guest's first process, which survives what disturb.py does to the other ones
  *
  *	first FILE PROGRAM [ARGUMENT...]
  *
- * Says "ready", runs the program once FILE exists, and runs it anew whenever it has ended, after the
- * end of all that it left behind. A shell does not do: it ends when a fork fails, as one does
- * whose stub the host kills at its start.
+ * Says "ready", runs the program once FILE exists, and runs it again whenever it and all of its children have
+ * ended. A shell cannot do that: it ends when a fork fails, and a fork fails if the host kills the new stub.
  */
 #include <err.h>
 #include <signal.h>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * forks [FOLDER COUNT] - makes processes until no more can be made, ends them, and makes one more
+ * forks [FOLDER COUNT] - makes processes until fork fails, ends them, and makes one more
  *
- * After the first of them it opens so many files of the folder, 1 to COUNT: each is an fd of UML's if it is the host's.
+ * After the first fork it opens the files 1 to COUNT of the folder: each host file is a host fd of UML.
  */
 #include <errno.h>
 #include <fcntl.h>

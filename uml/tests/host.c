@@ -6,19 +6,19 @@
  *	host busy PROGRAM...		a sandbox around it has a seccomp listener
  *	host old PROGRAM...		neither WAIT_KILLABLE_RECV (5.19) nor SET_FLAGS (6.6)
  *	host no-close-range PROGRAM...	close_range (5.9) is not there
- *	host mortal PROGRAM...		kills who writes to a descriptor from MORTAL_FD on, as stubs do as
- *					they start, when there are many
- *	host 5.10 PROGRAM...		what has come since: CLOSE_RANGE_CLOEXEC and syscall user dispatch
- *					(5.11), and what "old" lacks
+ *	host mortal PROGRAM...		kills a process that writes to an fd of MORTAL_FD or more; starting
+ *					stubs do, if UML has many fds
+ *	host 5.10 PROGRAM...		neither CLOSE_RANGE_CLOEXEC nor syscall user dispatch (5.11), nor what
+ *					"old" lacks
  *	host no-dispatch PROGRAM...	no syscall user dispatch
- *	host ignoring PROGRAM...	started by who ignores all signals
+ *	host ignoring PROGRAM...	all signals are ignored
  *	host docker|podman|systemd PROGRAM...
- *					refuses the calls that their default profiles refuse, as these do
- *	host ACTION:NR,... PROGRAM...	does that to these calls: errno=E (0: it says that they were done),
- *					trap, trace, log, kill-thread, kill; NR@ARGUMENT=VALUE: if that
- *					argument, counted from 0, has this value
+ *					an imitation of their default seccomp profile
+ *	host ACTION:NR,... PROGRAM...	an action for these calls: errno=E (0: fakes success), trap, trace,
+ *					log, kill-thread, kill; NR@ARGUMENT=VALUE: only if that argument,
+ *					counted from 0, has this value
  *
- * But for "ignoring" by a seccomp filter, which the program and all of its children inherit.
+ * All but "ignoring" use a seccomp filter, which the program and all of its children inherit.
  */
 #include <errno.h>
 #include <linux/filter.h>
@@ -83,7 +83,7 @@ static struct sock_filter mortal[] = {
 	LOAD(NR),
 	SKIP_IF_NOT(__NR_write, 4),
 	LOAD(ARG(0)),
-	/* -1 is no descriptor: UML tries whether it may write at all */
+	/* Not -1: UML uses that to try whether write() is allowed */
 	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ~0U, 2, 0),
 	SKIP_IF_LESS(MORTAL_FD, 1),
 	BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
@@ -125,7 +125,7 @@ static void emit(struct sock_filter instruction)
 	made[length++] = instruction;
 }
 
-/* The number is loaded before and behind each of these. */
+/* The call's number is loaded before this rule and after it. */
 static void does(unsigned int action, int nr)
 {
 	emit((struct sock_filter)SKIP_IF_NOT((unsigned int)nr, 1));
@@ -140,7 +140,7 @@ static void does_to_all(unsigned int action, const short *numbers, size_t count)
 		does(action, numbers[i]);
 }
 
-/* Of an argument, these bits have this value: there the rule is another one. */
+/* The action applies only if these bits of an argument have this value. */
 static void does_if(unsigned int action, int nr, int argument, unsigned int bits, unsigned int value)
 {
 	emit((struct sock_filter)SKIP_IF_NOT((unsigned int)nr, 5));
@@ -154,7 +154,7 @@ static void does_if(unsigned int action, int nr, int argument, unsigned int bits
 #define ERRNO(error) (SECCOMP_RET_ERRNO | (error))
 #define DO_TO_ALL(action, numbers) does_to_all(action, numbers, sizeof(numbers) / sizeof((numbers)[0]))
 
-/* Numbers that a profile's author has not known. */
+/* Numbers that are newer than the profiles. */
 #define KNOWN_LAST	__NR_set_mempolicy_home_node
 static void unknown_calls_fail(void)
 {
@@ -207,8 +207,8 @@ static void docker(void)
 }
 
 /*
- * Podman's (containers/common, pkg/seccomp/seccomp.json), likewise: ENOSYS by default, EPERM for what needs a
- * capability that is not there.
+ * Podman's default profile (containers/common, pkg/seccomp/seccomp.json): ENOSYS by default, EPERM for calls that
+ * need a missing capability.
  */
 static void podman(void)
 {
@@ -234,7 +234,7 @@ static void podman(void)
 
 	unknown_calls_fail();
 	personalities(ERRNO(ENOSYS));
-	/* Both its arguments: the protocol is the stricter one. */
+	/* The profile compares family and protocol; the protocol alone is stricter. */
 	does_if(ERRNO(EINVAL), __NR_socket, 2, ~0U, 9 /* NETLINK_AUDIT */);
 	DO_TO_ALL(ERRNO(EPERM), not_permitted);
 	DO_TO_ALL(ERRNO(ENOSYS), not_there);
@@ -267,7 +267,7 @@ static void systemd(void)
 	DO_TO_ALL(SECCOMP_RET_KILL_PROCESS, killed);
 }
 
-/* ACTION:NR,...; whether it was one. */
+/* Adds the rules of ACTION:NR,...; 0 if @kind is something else. */
 static int by_name(char *kind)
 {
 	static const struct {
@@ -324,7 +324,7 @@ static int ignore_all(void)
 {
 	int number;
 
-	/* But SIGKILL and SIGSTOP, and two that are the C library's. */
+	/* It fails for SIGKILL, SIGSTOP and two signals of the C library. */
 	for (number = 1; number <= SIGRTMAX; number++)
 		signal(number, SIG_IGN);
 	return 0;
@@ -344,7 +344,7 @@ int main(int argc, char **argv)
 	if (strcmp(argv[1], "no-getfd") == 0)
 		ret = install(no_getfd, sizeof(no_getfd) / sizeof(no_getfd[0]), 0);
 	else if (strcmp(argv[1], "busy") == 0)
-		/* The fd stays open: with it the filter would lose its listener */
+		/* The fd stays open, as closing it would close the listener */
 		ret = install(busy, 1, SECCOMP_FILTER_FLAG_NEW_LISTENER);
 	else if (strcmp(argv[1], "old") == 0)
 		ret = install(old, sizeof(old) / sizeof(old[0]), 0);

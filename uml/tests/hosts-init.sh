@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=dash
 #
-# hosts-init.sh: the first process of a host that hosts.sh boots. It runs a guest for each line of /modes, with its
-# console on ours, or the programs of the C harness that /programs names. hosts.sh reads what we say.
+# hosts-init.sh: the first process of a host that hosts.sh boots. It runs a guest for each line of /modes, or the programs
+# of the C harness that /programs names. All consoles are its own, which hosts.sh reads.
 #
 # A line of /modes: NUMBER|user|yama|hidepid|CPUs of the guest|UML's arguments|workloads|attacks
 set -u
@@ -13,7 +13,7 @@ export PATH=/bin
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
-# Debian 5.10 (TOMOYO) looks up /dev/fd when a program is started by its fd, as a stub is.
+# TOMOYO of Debian's 5.10 looks up /dev/fd when a program is started by its fd, as a stub is.
 ln -s /proc/self/fd /dev/fd
 mkdir -p /dev/shm
 mount -t tmpfs tmpfs /dev/shm
@@ -29,7 +29,7 @@ while IFS='|' read -r number user yama hidepid cpus arguments workloads attacks;
 	cat >/tmp/init <<-INIT
 		#!/bin/busybox sh
 		export PATH=/bin BUSYBOX=/bin/busybox TMPDIR=/guest/tmp VECTOR_SECONDS=1
-		# Until then /proc is the host's, and this shell's exe the UML kernel.
+		# Before that /proc is the host's, where this shell's exe is the UML kernel.
 		\$BUSYBOX mount -t proc proc /proc
 		mount -t tmpfs tmpfs /guest/tmp
 		sed -n 's/^mode/guest mode/p' /proc/stubguard
@@ -45,7 +45,7 @@ while IFS='|' read -r number user yama hidepid cpus arguments workloads attacks;
 	chmod 755 /tmp/init
 	mkdir -p "/tmp/$number"
 	chown "$user" "/tmp/$number"
-	# The guest's memory is a file in TMPDIR. Of these processes each becomes the next one, so that the time limit is UML's.
+	# The guest's memory is a file in TMPDIR. Each of these processes executes the next one, so the time limit is UML's.
 	timeout -s KILL 1000 su -s /bin/sh "$user" -c "TMPDIR=/dev/shm exec /linux mem=128M seccomp=on ncpus=$cpus \
 		uml_dir=/tmp/$number/ rootfstype=hostfs rootflags=/ ro init=/tmp/init con=null con0=fd:0,fd:1 $arguments" \
 		</dev/null 2>&1 | cat

@@ -3,10 +3,10 @@
 #
 # limits.sh GUARDED
 #
-# A guarded guest on a host that refuses mappings for want of room: by vm.max_map_count, by a limit on address space, and
-# by the boot parameter that makes the limit small. Honest programs run to their end, and the guard says what was. TAP.
+# A guarded guest on a host that refuses mappings with ENOMEM: by vm.max_map_count, by a limit on address space, and by the
+# boot parameter mappings=. Honest programs must run to their end, and the guard must report the refusal. TAP.
 #
-# The number of mappings is not tried if the host allows more than 140,000: the guest would need too much memory.
+# vm.max_map_count is not tried if it is more than 140,000: the guest would need too much memory.
 set -euo pipefail
 
 # shellcheck source=uml/common.sh
@@ -42,7 +42,7 @@ boot() {
 	TIMEOUT=120 MEM=$mem "$uml_dir/boot.sh" "$linux" "$dir/init" "$@" >"$dir/log" 2>&1 || status=$?
 }
 
-# All programs have ended well, and nobody was killed
+# All programs have succeeded, and no stub was killed
 works() { [ "$status" -eq 0 ] && says '^kills 0$' && says '^breaches 0$' && ! says ' is lost: '; }
 # The guard has dropped mappings, and has said so
 drops() { says '^dropped [1-9]' && says 'the host has refused a mapping after [0-9]+ \(ENOMEM\)'; }
@@ -59,7 +59,7 @@ for mode in window notify; do
 		result 0 "$mode: more pages than mappings # SKIP the host allows $count mappings"
 	fi
 
-	# In a subshell: the limit cannot be taken back.
+	# In a subshell: the limit cannot be raised again.
 	(
 		ulimit -v 400000
 		boot 64 "$(run alias 16 30)" "stubguard=$mode"

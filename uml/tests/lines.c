@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * lines - a guest process that the host takes something from
+ * lines - a guest process for lines.sh
  *
  *	lines spin		says its pid, and computes until it is killed
- *	lines protect PAGES	says its pid, and makes so many pages read-only that it has used
+ *	lines protect PAGES	says its pid, and makes PAGES used pages read-only
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,14 +3,14 @@
 #
 # lines.sh GUARDED
 #
-# Provokes the lines by which the guard says who ended a guest process. Each is on the console with the right pids and
-# program, exactly the counters of that way have moved, and docs/troubleshooting.md has all that the guard has said. TAP.
+# Provokes the lines by which the guard says who ended a guest process. Each must be on the console with the right pids and
+# program, exactly the counters of that way must have moved, and docs/troubleshooting.md must have each line. TAP.
 #
-# Elsewhere:
+# Other tests provoke:
 #	options, and what the host refuses at boot	boots.sh, denied.sh
 #	a mapping that the host refuses			limits.sh
 #	no new stub, RLIMIT_NOFILE			boots.sh
-# Not in a guest, as the host would have to change after the rehearsal:
+# Not provoked in a guest:
 #	it ended by itself (status N)			the host refuses execveat() of a stub that has its listener
 #	no listener, err = N				a stub dies while it starts; boots.sh kills one, which may say so
 #	cannot kill stub, the watchdog's filter, its timer	c-tests: t_watchdog
@@ -42,7 +42,7 @@ $busybox poweroff -f
 INIT
 chmod +x "$dir/init"
 
-# boot HOST COMMAND ARGUMENTS...: a guest that runs the command, with its console in $dir/log. HOST is what host.c does, or "real".
+# boot HOST COMMAND ARGUMENTS...: a guest that runs the command, with its console in $dir/log. HOST is a kind of host.c, or "real".
 boot() {
 	local host=$1 run=$linux
 	echo "$2" >"$dir/script"
@@ -56,14 +56,15 @@ boot() {
 	TIMEOUT=60 MEM=64 "$uml_dir/boot.sh" "$run" "$dir/init" "$@" "lines_of=$dir" >"$dir/log" 2>&1 || status=$?
 }
 
-# moved NAME...: of the counters that tell who ended a stub exactly these are not 0
+# moved NAME...: of the counters that say who ended a stub, exactly these are not 0
 moved() {
 	local found
 	found=$(sed -nE 's/^(killed_[a-z]+|exited|breaches|kills) [1-9][0-9]*$/\1/p' "$dir/log" | sort | paste -s -d ' ')
 	[ "$found" = "$(printf '%s\n' "$@" | sort | paste -s -d ' ')" ] || { echo "# counters: $found"; return 1; }
 }
 
-# lost PROGRAM WHO: there is such a line, and each that tells of a lost stub is like that, of a process that said its pid
+# lost PROGRAM WHO: there is a line of a lost stub, and each has this program and WHO, and the pid of a guest process that
+# has said its pid
 lost() {
 	local line pid
 	says "^stubguard: stub [1-9][0-9]* of $1 \\([0-9]+\\) is lost: $2\$" || return 1
@@ -80,7 +81,7 @@ once() {
 		[ "$(sed -nE 's/^stubguard: .*\bstub ([0-9]+).*/\1/p' "$dir/log" | sort -u | wc -l)" -eq 1 ]
 }
 
-# documented: what stands for each line that the guard has said is in a table of the page, and so are WHAT and VALUE
+# documented: a table of the page has each line of the guard, with names in place of its values, and has its WHAT and VALUE
 documented() {
 	local line what value missing=0
 	while read -r line; do
@@ -100,7 +101,7 @@ documented() {
 	return "$missing"
 }
 
-# check TEXT CONDITION...: all conditions hold, and the page has what was said. A condition is a command in one word.
+# check TEXT CONDITION...: all conditions hold, and the page has each line. A condition is a command in one word.
 check() {
 	local text=$1 condition r=0
 	shift
@@ -119,7 +120,7 @@ for mode in window notify; do
 	check "$mode, a call that no rule allows: the filter" "moved killed_filter" "lost hostile 'killed by the filter \\(SIGSYS\\)'"
 done
 
-# There each attack ends one stub
+# In notify mode each of these attacks ends one stub
 boot real "$hostile forged-length" stubguard=notify
 check "notify, a forged report: the protocol" "moved breaches kills killed_protocol" "lost hostile 'it broke the protocol'" once \
 	"says 'a stub broke the protocol \\(error or batch length\\): calls done [0-9-]+\$'"
@@ -128,7 +129,7 @@ boot real "$hostile alarm-spin" stubguard=notify,tick=100,budget=200
 check "notify, a stub that spins: the watchdog" "moved kills killed_watchdog" "lost hostile 'killed by the watchdog'" once \
 	"says 'killed stub [0-9]+, which spins and .*: charged [0-9]+ ms, budget 200 ms\$'"
 
-# Before it sleeps it tries calls, and the filter ends who tries
+# Before it sleeps it tries calls, for which the filter kills stubs
 boot real "$hostile alarm-sleep" stubguard=notify,tick=100,budget=200
 check "notify, a stub that sleeps: the watchdog" "says '^kills 1\$'" "says '^killed_watchdog 1\$'" "says '^killed_(protocol|host|kernel) 0\$'" \
 	"! says '^killed_(protocol|host|kernel) [1-9]'" "says 'of hostile \\([0-9]+\\) is lost: killed by the watchdog\$'" \
@@ -163,7 +164,7 @@ for mode in window notify; do
 		"says '^stubguard: stub $stub of lines '"
 done
 
-# The host refuses an mprotect of 77 pages, which no other program makes. In notify mode stubs make no such call.
+# The host refuses an mprotect of 77 pages, which only this program makes. In notify mode stubs make no mprotect.
 boot "errno=1:10@1=$((77 * 4096))" "$dir/lines protect 77; true" stubguard=window
 check "window, a call of a batch that the host refuses: the kernel" "moved kills killed_kernel" \
 	"lost lines 'killed by the kernel \\(err = -1\\)'" once
@@ -175,7 +176,7 @@ pairs() {
 	sed -nE 's/^stubguard: stub ([0-9]+) broke the protocol .*/\1/p' "$dir/log" | grep -qxF -- "$lost"
 }
 
-# Many stubs, not all of which end by the protocol: a failed batch can be forged, too
+# Many stubs. The protocol does not end all of them: a guest can forge a failed batch, too
 boot real "$hostile forged-park" stubguard=window
 check "window, forged parks: the protocol, stub by stub" "says '^killed_protocol [1-9]'" "says '^killed_filter 0\$'" "says '^killed_host 0\$'" \
 	"says '^killed_watchdog 0\$'" "says '^exited 0\$'" \

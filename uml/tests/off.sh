@@ -3,10 +3,9 @@
 #
 # off.sh [VERSION]
 #
-# Without CONFIG_UML_STUBGUARD the guard's patch leaves the kernel as it was: all objects of arch/um and
-# arch/x86/um are compiled without the option from a guarded tree and from one that has the series of mends alone, and
-# compared byte for byte. (All but the text of the configuration itself, which names the option, and local symbols,
-# since an initcall's has its line number.)
+# Without CONFIG_UML_STUBGUARD the guard's patch does not change the kernel. Compiles all objects of arch/um and
+# arch/x86/um without the option, from a guarded tree and from one that has uml/series only, and compares them byte for
+# byte. Not compared: config.o, whose text names the option, and local symbols, as an initcall's has its line number.
 set -euo pipefail
 
 # shellcheck source=uml/common.sh
@@ -19,7 +18,7 @@ obj=$cache_dir/obj/$version-unguarded
 
 scratch off
 
-# Two trees that share what neither changes; each is built where the unguarded kernel's objects are a start.
+# Two trees that share their unchanged files. Each build starts with the unguarded kernel's objects.
 for tree in with without; do
 	cp -al "$src" "$dir/$tree-src"
 	cp -a "$obj" "$dir/$tree"
@@ -30,7 +29,7 @@ done
 "$uml_dir/guard-tree.sh" "$dir/with-src" >/dev/null
 "$uml_dir/guard-tree.sh" --mend "$dir/without-src" >/dev/null
 for tree in with without; do
-	# At one path, as objects name their sources
+	# Both at the same path, since objects name their sources
 	mv "$dir/$tree-src" "$dir/src"
 	kmake "$dir/src" "$dir/$tree" -s olddefconfig
 	kmake "$dir/src" "$dir/$tree" -s -j"$(nproc)" arch/um/ arch/x86/um/

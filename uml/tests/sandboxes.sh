@@ -3,10 +3,10 @@
 #
 # sandboxes.sh UNGUARDED GUARDED
 #
-# Workloads and attacks on a guarded kernel beneath what Docker, podman and systemd refuse by default (imitations, see
-# host.c): the same results as an unguarded kernel gives without them, and every attack is blocked.
+# Workloads and attacks on a guarded kernel beneath imitations of the default filters of Docker, podman and systemd
+# (host.c). The results must be those of an unguarded kernel without a filter, and every attack must be blocked.
 #
-# PROFILES: some of them. WORKLOADS, ATTACKS, NCPUS, BASELINE: see run.sh.
+# PROFILES: some of the filters. WORKLOADS, ATTACKS, NCPUS, BASELINE: see run.sh.
 set -euo pipefail
 
 # shellcheck source=uml/common.sh
@@ -17,8 +17,8 @@ unguarded=$1 guarded=$(realpath "$2")
 scratch sandboxes
 cc -O2 -Wall -Wextra -Werror -o "$dir/host" "$uml_dir/tests/host.c"
 
-# everycall makes all calls there are, with and without signals. The attacks: on memory, on what the stub's page lets
-# through, on the hand-over, on the scheduler, on stubs that are used again.
+# everycall makes all system calls, with and without signals. The attacks are on memory, on the code page's calls, on the
+# park, on the scheduler, and on pooled stubs.
 export WORKLOADS=${WORKLOADS-everycall calls signals threads forks files steps}
 export ATTACKS=${ATTACKS-foreign-frame page-calls forged-park block-signal left-behind}
 export BASELINE=${BASELINE:-$dir/baseline}
@@ -29,7 +29,7 @@ for profile in ${PROFILES:-docker podman systemd}; do
 	say "beneath what $profile refuses by default"
 	GUARDED_ARGS=${GUARDED_ARGS:-stubguard=window} ATTACKED=guarded \
 		"$uml_dir/run.sh" unguarded="$unguarded" guarded="$dir/$profile"
-	# Else nothing was tried.
+	# Otherwise nothing was tested.
 	grep -q 'calls trap, not notify (an outer seccomp filter' "$log_dir/run-workloads-guarded.log" ||
 		die "the guarded kernel has not seen the filter around it"
 done

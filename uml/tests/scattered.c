@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * scattered - an honest program that needs more mappings than the host gives
+ * scattered - an honest program that needs more mappings than the host allows
  *
  *	scattered sweep PAGES		writes and reads single pages with gaps between
  *	scattered change PAGES		the same, and fork, mprotect and madvise of them
- *	scattered alias MIB TIMES	a shared file of MIB, mapped so many times
+ *	scattered alias MIB TIMES	a shared file of MIB, mapped TIMES times
  *	scattered once ROUNDS		instructions that need several pages at once,
- *					in two threads that use many others between
+ *					in two threads that use many other pages between
  *
- * Prints one line, with how much is not as it has to be, and how long it took.
+ * Prints one line, with the number of wrong pages, and how long it took.
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -23,7 +23,7 @@
 #include <unistd.h>
 
 #define PAGE	4096UL
-/* From one page to the next: so none is the neighbour of another */
+/* The distance of two used pages: no two are neighbours */
 #define STRIDE	(2 * PAGE)
 
 static char *map(size_t size, int prot, int flags, int fd)
@@ -63,7 +63,7 @@ static unsigned long sweep(unsigned long pages)
 	return check(m, pages, 1);
 }
 
-/* A child's wrong pages, as its exit status can tell: 0, or some */
+/* Returns 0 if the child has found no wrong page */
 static unsigned long wait_child(pid_t pid)
 {
 	int status;
@@ -84,21 +84,21 @@ static unsigned long change(unsigned long pages)
 
 	fill(m, pages, 1);
 
-	/* As a database does that forks to save itself */
+	/* As a database that forks to save its memory */
 	pid = fork();
 	if (pid == 0) {
 		wrong = check(m, pages, 1);
 		fill(m, pages, 5);
 		_exit(wrong + check(m, pages, 5) != 0);
 	}
-	/* Every second one while the child reads it */
+	/* Write to every second page while the child reads */
 	for (i = 0; i < pages; i += 2)
 		*(volatile unsigned long *)(m + i * STRIDE) += 1000;
 	wrong += wait_child(pid);
 	for (i = 0; i < pages; i++)
 		wrong += *(volatile unsigned long *)(m + i * STRIDE) != i + 1 + (i % 2 ? 0 : 1000);
 
-	/* Rights that are taken and come back, some at once, some one by one */
+	/* Drop write permission and give it back, for all pages at once and for single ones */
 	fill(m, pages, 7);
 	if (mprotect(m, pages * STRIDE, PROT_READ))
 		err(1, "mprotect");
@@ -111,14 +111,14 @@ static unsigned long change(unsigned long pages)
 	if (mprotect(m, pages * STRIDE, PROT_READ | PROT_WRITE))
 		err(1, "mprotect");
 
-	/* What is given back is zero, what is between stays */
+	/* Dropped pages become zero, the pages between keep their contents */
 	for (i = 0; i < pages; i += 8)
 		if (madvise(m + i * STRIDE, PAGE, MADV_DONTNEED))
 			err(1, "madvise");
 	for (i = 0; i < pages; i++)
 		wrong += *(volatile unsigned long *)(m + i * STRIDE) != (i % 8 ? i + 7 : 0);
 
-	/* In no order */
+	/* In a scattered order */
 	fill(m, pages, 9);
 	for (i = 0; i < pages; i++) {
 		unsigned long at;
@@ -157,8 +157,8 @@ static unsigned long alias(unsigned long mib, unsigned long times)
 /*
  * mov %rsp,%rdx; mov %rsi,%rsp; push (%rax); pop (%rdi); mov %rdx,%rsp; ret
  *
- * Each instruction, what it reads, what it writes, and the stack can lie across
- * a page's end: that is six pages at once.
+ * The instruction, its source, its destination and the stack can each cross a page's
+ * end: an instruction then needs six pages at once.
  */
 static const unsigned char code[] = {
 	0x48, 0x89, 0xe2, 0x48, 0x89, 0xf4, 0xff, 0x30, 0x8f, 0x07, 0x48, 0x89, 0xd4, 0xc3,
@@ -175,7 +175,7 @@ static void *once(void *result)
 	unsigned long wrong = 0, len;
 	char *src, *dst;
 
-	/* So that the push is across, and in every second round the pop */
+	/* So that the push crosses a page's end, and the pop in every second round */
 	for (unsigned long i = 0; i < rounds; i++) {
 		char *at = text + PAGE - (i % 2 ? 7 : 9);
 		uint64_t value = i * 0x9e3779b97f4a7c15ULL + 1, *out = (void *)(to + PAGE - 3);
@@ -184,13 +184,13 @@ static void *once(void *result)
 		fill(more, others, i);
 		memcpy(from + PAGE - 4, &value, sizeof(value));
 		wrong += check(more, others, i);
-		/* Below what the compiler may keep there without moving the stack */
+		/* Below the red zone */
 		asm volatile("lea -128(%%rsp),%%rsp; call *%[at]; lea 128(%%rsp),%%rsp"
 			     : : "a"(from + PAGE - 4), "D"(out), "S"(stack + PAGE + 4), [at] "r"(at)
 			     : "rdx", "memory", "cc");
 		wrong += memcmp(out, &value, sizeof(value)) != 0;
 
-		/* Goes on in the middle after each fault */
+		/* A fault suspends it in the middle */
 		src = more;
 		dst = copy;
 		len = others * PAGE;

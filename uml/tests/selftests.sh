@@ -3,9 +3,9 @@
 #
 # selftests.sh FOLDER NAME...: compiles the kernel's own selftests NAME (as futex/functional) in FOLDER/NAME
 #
-# KVER: of which kernel (the default of uml/versions).
-# They come from the package that uml/fetch.sh has got. Some are made to be compiled in a kernel's tree, and write
-# to it: so they are in one of its own, FOLDER/tree, in which the kernel's files are links. What does not compile is left out.
+# KVER: the kernel's version (the default of uml/versions).
+# They come from the package that uml/fetch.sh has downloaded. Some must be compiled in a kernel tree, and write to it. So
+# FOLDER/tree is a tree for them, in which the kernel's files are links. Programs that do not compile are left out.
 set -euo pipefail
 
 # shellcheck source=uml/debian.sh
@@ -38,7 +38,7 @@ compile() {
 	echo "not all of these: ${bad[*]}"
 }
 
-# A make above has settings of its own for the library.
+# A make above has settings for the library.
 unset MAKEFLAGS MFLAGS MAKELEVEL CFLAGS LDFLAGS
 if [ "$(cat "$out/built" 2>/dev/null)" != "$deb $*" ]; then
 	rm -rf "$out"

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""A guest under load for long: what fails, what grows, who is killed by mistake.
+"""A guest under load for a long time: what fails, what grows, which stub is killed by mistake.
 
 soak.py LINUX   a UML kernel; `make soak` builds the guarded one
 
 MINUTES    how long (10)
 NCPUS      the guest's CPUs (2); MEM: its memory in MiB (1536)
 STRESSORS  stress-ng's, one process each (fork vforkmany exec pthread clone signal sigsegv timer futex pipe switch vm mmap ptrace)
-WORKLOADS  honest work that is done again and again, with the same results (all of uml/guests/workload.sh's)
-ATTACKS    hostile programs beside them; "no": none, and then the guard must not have denied anything, nor the watchdog killed
+WORKLOADS  honest work that runs again and again and must have the same results (all of uml/guests/workload.sh's)
+ATTACKS    hostile programs beside them; "no": none, and the guard must not deny anything, nor the watchdog kill
 GUARD      its boot parameter, as stubguard=calls=trap
 BENCH_OUT  where soak.json goes, with all samples
 """
@@ -27,15 +27,15 @@ from guest import TOP, UML, Mode, Place, die, kib, look, number, origin, process
 
 STRESSORS = "fork vforkmany exec pthread clone signal sigsegv timer futex pipe switch vm mmap ptrace".split()
 WORKLOADS = "pipelines files forks maps signals threads floats vectors steps handlers bases calls everycall".split()
-# Whose verdict is a matter of time, which others take here.
+# Attacks whose verdict depends on time, which the other load takes here.
 TIMED = "storm fork-bomb block-signal copy-race".split()
-# What must not happen to a guest without attackers. (Stalls do where the host has no time for a stub: they are shown.)
-# A page table may change after a call was queued: nobody has done anything wrong.
+# Counters that must be 0 without attackers. denied_page_table may move: a page table may change after a call was queued.
+# Stalls happen where the host has no time for a stub: they are shown.
 INNOCENT = re.compile(r"(?:breaches|denied_(?!page_table=)\w+)=[1-9]\d*")
 KILLED = re.compile(r"killed stub \d+")
 WRONG = re.compile(r"^(Kernel panic|BUG|WARNING|Oops|INFO: (task|rcu)|rcu: INFO|UML ran out)|Bad (page|rss)|page allocation failure")
-# A sample of the host's side: title, and by how much it may differ when all is over: what the pool keeps (32 stubs
-# with two descriptors, 64 KiB of page tables and the like each), caches of the guest's kernel.
+# A sample of the host's side: its title, and by how much it may differ at the end. The pool keeps 32 stubs with two fds and
+# 64 KiB of page tables and the like each; the guest's kernel keeps caches.
 FIGURES = {
     "stubs": ("host processes", 36),
     "fds": ("host fds", 72),
@@ -47,14 +47,14 @@ FIGURES = {
 
 
 class Soak(Place):
-    """What the guest runs is a script of ours."""
+    """A guest that runs soak.sh."""
 
     command = '"$BUSYBOX" sh "$DIR/soak.sh"'
 
     def __init__(self, settings):
         super().__init__()
         self.exports = settings | {"DIR": self.dir, "VECTOR_SECONDS": 2}
-        self.dir.chmod(0o755)  # not all in the guest is root's
+        self.dir.chmod(0o755)  # some processes of the guest are not root's
         self.compile(UML / "guests")
         for name in (UML / "guests/workload.sh", HERE / "soak.sh"):
             shutil.copy(name, self.dir)
@@ -65,7 +65,7 @@ class Soak(Place):
 
 
 class Log:
-    """What the guest says, and what the host shows meanwhile."""
+    """The guest's lines, and samples of its processes on the host."""
 
     def __init__(self, place, mem):
         self.place, self.mem = place, mem

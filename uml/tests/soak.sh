@@ -8,9 +8,9 @@
 #
 # Says on its console what soak.py reads:
 #	idle before|after		nothing runs, after the first sixth and after the rest: look now
-#	memory before|after NAME KIB	of what the guest's memory is made then, its slab caches among it
-#	sample FREE SLAB COUNTERS	kB, and what /proc/stubguard counts
-#	stress-ng NAME: TEXT		its own words
+#	memory before|after NAME KIB	the guest's memory at that time by kind, with each slab cache
+#	sample FREE SLAB COUNTERS	kB, and the counters of /proc/stubguard
+#	stress-ng NAME: TEXT		stress-ng's output
 #	victim ROUND same|TEXT
 #	attack NAME VERDICT
 #	audit: VERDICT		what the mapping oracle says, once a minute
@@ -25,7 +25,7 @@ left() {
 }
 
 sample() {
-	# Free are also the pages that a CPU keeps at hand. Said in one go, as others speak, too.
+	# The pages of the per-CPU lists are free, too. One echo, since other processes write to the console.
 	# shellcheck disable=SC2016 # awk's, not the shell's
 	free=$($bb awk '/^MemFree/ { free = $2 } /^Slab/ { slab = $2 } $1 == "count:" { kept += $2 }
 		END { printf "%d %d", free + 4 * kept, slab }' /proc/meminfo /proc/zoneinfo)
@@ -70,7 +70,7 @@ stress() {
 	$bb grep -avE 'info:.*(Working directory|setting to|dispatching|successful)|metrics-check' "$TMPDIR/$1.log" | $bb sed "s/^/stress-ng $1: /"
 }
 
-# Of each round what it has found, to compare with the first one's.
+# Compares each round's results with those of the first one.
 victim() {
 	n=0
 	while left; do
@@ -88,7 +88,7 @@ victim() {
 	done
 }
 
-# In turns; the second load goes on where the first one has ended.
+# The attacks in turns; the second load continues where the first one has ended.
 attackers() {
 	# shellcheck disable=SC2046 # several words
 	set -- $($bb cat "$TMPDIR/attacks")
@@ -101,7 +101,7 @@ attackers() {
 	done
 }
 
-# The mapping oracle, on the host's side soak.py's. SIGSTOP would be noticed, by ptrace's stressor for one.
+# The mapping oracle; soak.py starts its host side. -f uses a freezer, as SIGSTOP would disturb stressors (ptrace).
 audits() {
 	while left; do
 		"$DIR/audit" -f "$LOOKS"
@@ -109,7 +109,7 @@ audits() {
 	done
 }
 
-# load SECONDS: all of it
+# load SECONDS: all of it at once
 load() {
 	end=$(($($bb date +%s) + $1))
 	samples &

@@ -10,8 +10,8 @@ set -euo pipefail
 checkpatch=$cache_dir/src/linux-${1:-$(default_version)}/scripts/checkpatch.pl
 [ -e "$checkpatch" ] || die "$(short "$checkpatch") is not there: make uml"
 
-# arch/um's host side says UM_KERN_ERR, which checkpatch does not know, has the C library's types,
-# writes help texts at the left, and looks for system calls that the host lacks.
+# arch/um's host side uses UM_KERN_ERR, which checkpatch does not know, and the C library's types, writes
+# help texts at the left margin, and tests for ENOSYS.
 ignore=ENOSYS,PRINTK_WITHOUT_KERN_LEVEL,PREFER_KERNEL_TYPES,PARENTHESIS_ALIGNMENT,FILE_PATH_CHANGES,COMMIT_MESSAGE
 for patch in "$uml_dir"/series/*.patch; do
 	perl "$checkpatch" --no-tree --strict --no-signoff --quiet --no-summary --ignore FILE_PATH_CHANGES,ENOSYS - <"$patch"

@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""Test suites of others: the same results, case by case, in guests with and without the guard.
+"""Runs test suites of others: guests with and without the guard must have the same results, case by case.
 
 suite.py UNGUARDED GUARDED   two UML kernels; `make suite` builds them
 
 NCPUS      the guests' CPUs (2); MEM: their memory in MiB (1024)
-MODES      those that are compared with the unguarded one (window notify)
-KVER       the version of their kernel, whose selftests are taken (the default of uml/versions)
-TESTS      some of the tests only, as python/test_signal
-BENCH_OUT  where suite.json goes, with all results; what the tests have said: build/suite/MODE.log
+MODES      the modes to compare with the unguarded one (window notify)
+KVER       the kernel version of the selftests (the default of uml/versions)
+TESTS      tests to run (all), as python/test_signal
+BENCH_OUT  where suite.json goes, with all results; build/suite/MODE.log has the tests' output
 
-A case that differs is run again, three times on both sides. It is flaky if a result of one side is
-among the other's, else different, or known to be.
+A case that differs runs again, three times on both sides. If a result of one side is among the other's,
+it is flaky; otherwise it is different, or known to be.
 """
 
 import os
@@ -32,7 +32,7 @@ AGAIN = 3
 LIMIT = 100  # seconds for a test
 MANY = 2000  # cases of a test
 
-# CPython's, of Debian's package. Not those of the network: the guests' kernels have none.
+# CPython's, of Debian's package. None of the network, which the guests' kernels lack.
 PYTHON = """
 test_signal test_threadsignals test_eintr test_faulthandler test_threading test_thread test_threading_local test_queue test_sched
 test_subprocess test_popen test_fork1 test_wait3 test_wait4 test_posix test_os test_pty test_resource test_pwd
@@ -47,7 +47,7 @@ PYTHON_WITHOUT = {
 
 
 def python_cases(said):
-    """From regrtest's own XML, the last that it says."""
+    """The cases in regrtest's XML, which ends its output."""
     start = next((n for n, line in enumerate(said) if line.startswith("<testsuites")), len(said))
     if start == len(said):
         return {}
@@ -60,13 +60,13 @@ def python_cases(said):
 
 
 def python_tests():
-    """By name: the command, and what makes cases of its lines."""
+    """By name: the command, and the function that finds the cases in its output."""
     without = " ".join(f"-i {name}" for name in PYTHON_WITHOUT)
     command = f'/usr/bin/python3 -B -m test -v {without} --junit-xml "$TMPDIR/xml" %s; s=$?; cat "$TMPDIR/xml"; exit $s'
     return {f"python/{name}": (command % name, python_cases) for name in PYTHON}
 
 
-# The kernel's own, by folder. Not those that sleep for more than a minute.
+# The kernel's selftests, by folder. None that sleep for more than a minute.
 SELFTESTS = {
     "signal": "mangle_uc_sigmask sas",
     "timers": "nanosleep threadtest mqueue-lat",
@@ -107,7 +107,7 @@ SELFTESTS = {
     "vDSO": "vdso_test_abi vdso_test_getcpu vdso_test_gettimeofday",
 }
 
-# What fails on both sides, in other ways, or without the guard alone.
+# Known: fails on both sides in different ways, or fails only without the guard.
 KNOWN = {
     "kernel/mm/uffd-unit-tests": "without uml/series a signal does not end the wait for a page (0009), and a poisoned page panics (0006)",
     "kernel/x86/fsgsbase_64": "UML keeps no thread's selectors, and what is left of another thread's differs",
@@ -116,7 +116,7 @@ KNOWN = {
 
 
 def selftest_cases(said):
-    """TAP, or the words in brackets of those that are older."""
+    """The cases in TAP, or in the words in brackets of older tests."""
     cases, seen = {}, Counter()
     for line in said:
         if match := re.match(r"(?:# )*(ok|not ok) \d+ ?-? ?(.*?)(?: *# *(SKIP|XFAIL).*)?$", line):
@@ -128,7 +128,7 @@ def selftest_cases(said):
             continue
         cases[f"{name} (again {seen[name]})" if seen[name] else name] = word
         seen[name] += 1
-    # Of thousands it is enough to know how many there are of each kind.
+    # Of thousands of cases only count how many there are of each kind.
     return cases if len(cases) <= MANY else {word: str(n) for word, n in Counter(cases.values()).items()}
 
 
@@ -149,7 +149,7 @@ class Suite(Place):
         self.logs.mkdir(parents=True, exist_ok=True)
 
     def guest(self, mode, tests, results):
-        """One guest's tests: their cases go to the results. Returns the test in which it has ended, and why."""
+        """Runs the tests in one guest, and adds their cases to the results. Returns the test in which the guest has ended, and why."""
         (self.dir / "tests").write_text("".join(f"{LIMIT} {name} {command}\n" for name, (command, _) in tests.items()))
         name, said, cases, start = None, [], {}, 0
 
@@ -164,7 +164,7 @@ class Suite(Place):
                 cases[f"kernel: {match[1]}"] = "said"
             elif match := re.match(r"end (\S+) (\d+)$", text):
                 cases |= tests[name][1](said)
-                # Of a test that says what its cases are it is of interest only that it was killed.
+                # The status of a test that reports cases counts only if a signal has killed it.
                 if not cases or int(match[2]) > 123:
                     cases["exit status"] = match[2]
                 results[name] = cases
@@ -176,7 +176,7 @@ class Suite(Place):
         return name, failure
 
     def run(self, mode, tests):
-        """The cases of each test with their results. A guest that a test takes down is followed by another one."""
+        """Returns the cases of each test with their results. If a test ends the guest, another guest runs the rest."""
         start, results, left = time.monotonic(), {}, tests
         while left:
             name, failure = self.guest(mode, left, results)
@@ -209,7 +209,7 @@ def main():
         for mode in chosen:
             (place.logs / f"{mode.name}.log").unlink(missing_ok=True)
         first = place.run(unguarded, tests)
-        # Nothing is the same as nothing.
+        # Two suites without a passed case would be the same.
         for suite in suites:
             if not any("ok" in first[name].values() for name in tests if name.startswith(suite + "/")):
                 die(f"{suite}: nothing passes without the guard either: see {place.logs}/unguarded.log")

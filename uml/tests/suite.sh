@@ -5,8 +5,8 @@
 # The file "tests" beside it has a line for each: SECONDS NAME COMMAND. The guest writes to $TMPDIR only.
 # Says on its console what suite.py reads:
 #	begin NAME
-#	| LINE		of what it has said
-#	! LINE		of what the guest's kernel, or the guard, complains about
+#	| LINE		a line of its output
+#	! LINE		a complaint of the guest's kernel or of the guard
 #	end NAME STATUS
 set -u
 
@@ -15,7 +15,7 @@ export HOME="$TMPDIR" LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1
 $bb mount -t sysfs sysfs /sys
 $bb mount -t devpts devpts /dev/pts
 $bb mount -t tmpfs tmpfs /dev/shm
-# The kernel's messages would come between ours.
+# Keep the kernel's messages out of our lines.
 $bb dmesg -n 1
 $bb dmesg -c >/dev/null
 # shellcheck disable=SC3045 # busybox has it
@@ -25,12 +25,12 @@ while read -r limit name command; do
 	echo "begin $name"
 	$bb mkdir "$TMPDIR/work"
 	cd "$TMPDIR/work" || exit 1
-	# Its mounts end with it.
+	# Its mounts end with it
 	"$bb" unshare -m "$bb" setsid "$bb" timeout -s KILL "$limit" sh -c "$command" >"$TMPDIR/log" 2>&1 </dev/null
 	status=$?
-	# What it has left behind, all but ourselves and the first process.
+	# Ends all processes that it has left behind: all but this shell and the first process
 	kill -KILL -1
-	# awk, since the last line need not end.
+	# awk ends the last line if the program has not
 	# shellcheck disable=SC2016 # awk's, not the shell's
 	$bb awk '{ print "| " $0 }' "$TMPDIR/log"
 	$bb dmesg -c | $bb grep -aE "(WARNING|BUG|INFO|rcu|stubguard): " | $bb sed "s/^/! /"

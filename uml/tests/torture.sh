@@ -3,17 +3,16 @@
 #
 # torture.sh LINUX [MODULE...]
 #
-# Tortures a guest's memory management (guests/torture), with all modules at once or with each of those
-# named by itself. TAP: a run fails if the guest finds a page that is not what it has to be, panics or warns, does
-# not end, or if the guard has counted a kill, a breach, a stall or a denial.
+# Tortures a guest's memory management (guests/torture), with all modules at once, or with each of the named ones by
+# itself. TAP: a run fails if the guest finds a wrong page, panics, warns or does not end, or if the guard has counted a
+# kill, a breach, a stall or a denial.
 #
-# MINUTES, or SECONDS_EACH: how long, for each run (30 s). SEED: repeats a run (chosen anew each time).
+# MINUTES, or SECONDS_EACH: the length of each run (30 s). SEED: repeats a run (default: a new one each time).
 # NCPUS (1), MEM: the guest's CPUs and memory (256 MiB). PROCESSES (2), THREADS (2): of the torturer.
 # GUARDED_ARGS: more boot parameters.
 #
-# The mapping oracle (docs/audit.md) looks every five seconds and at the end, if the kernel has it and a freezer.
-#
-# If the kernel has them, there are swap (on a disk of its own), KSM and compaction besides.
+# The mapping oracle (docs/audit.md) looks every five seconds and at the end, if the kernel has it and a freezer. Swap (on a
+# disk of its own), KSM and compaction are on if the kernel has them.
 set -euo pipefail
 
 # shellcheck source=uml/common.sh
@@ -62,11 +61,11 @@ run() {
 		$busybox poweroff -f
 	INIT
 	chmod +x "$dir/init"
-	# A disk that is empty each time
+	# A new empty disk each time
 	rm -f "$dir/swap"
 	truncate -s 128M "$dir/swap"
 	"$busybox" mkswap "$dir/swap" >/dev/null
-	# The end of a run is not its last second: each operation is finished, and all is checked.
+	# A run ends later than its last second: it finishes each operation, and checks all pages.
 	# shellcheck disable=SC2086 # a list of parameters
 	TIMEOUT=$((seconds * 2 + 180)) MEM=${MEM:-256} NCPUS=${NCPUS:-1} "$uml_dir/boot.sh" "$linux" "$dir/init" \
 		"ubd0=$dir/swap" ${GUARDED_ARGS:-} >"$dir/log" 2>&1 || status=$?
@@ -83,7 +82,7 @@ run() {
 }
 
 # With several CPUs a page table may change after a call was queued, in both modes (src/notify/serve.rs, write_batch()
-# of src/window/batch.rs). The page is left out then, and counted; nobody has done anything wrong.
+# of src/window/batch.rs). The monitor then leaves the page out and counts it; no stub has done anything wrong.
 expected='^$'
 [ "${NCPUS:-1}" = 1 ] || expected='^denied_page_table '
 

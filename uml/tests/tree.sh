@@ -3,8 +3,8 @@
 #
 # tree.sh [VERSION...]
 #
-# guard-tree.sh with small trees, which have all of arch/um: what it puts in it takes out again, it refuses what it does not
-# know, and a run that is killed between any two changes of the tree can be repeated. TAP.
+# guard-tree.sh with small trees that have all of arch/um: it takes out what it has put in, it refuses trees that it does
+# not know, and a run that was killed between any two changes of the tree can be repeated. TAP.
 set -euo pipefail
 
 # shellcheck source=uml/common.sh
@@ -26,7 +26,7 @@ fresh() {
 	rm -rf "$dir/tree"
 	cp -a "$dir/pristine" "$dir/tree"
 }
-# The record alone may know of more files.
+# same WHICH: the tree is like that one, but for guard-tree.sh's record
 same() {
 	diff -r -x .stubguard "$dir/$1" "$dir/tree" || return
 	[ "$1" != pristine ] || [ ! -e "$dir/tree/.stubguard" ]
@@ -52,7 +52,7 @@ refuses_edits() {
 	! "$guard" "$dir/tree" && same edited && ! "$guard" --revert "$dir/tree" && same edited
 }
 
-# A tree that another clone has guarded, whose glue has other files: they go when ours come, or with the guard.
+# A tree that another clone has guarded, with other files in its glue: guarding or reverting it removes these files.
 replaces_older() {
 	local how
 	for how in guard mend revert; do
@@ -66,8 +66,8 @@ replaces_older() {
 	done
 }
 
-# killed FROM ARGUMENTS...: runs that end before their first change, before their second one ... of a tree that is like FROM, with
-# growing steps, until one gets done. After each, the next run makes of the tree what a first run would have.
+# killed FROM ARGUMENTS...: runs on a copy of the tree FROM, each killed before a later change, with growing steps, until
+# one completes. After each, the next run must give the result of a first run.
 killed() {
 	local from=$1 n=0 runs=0 status
 	shift
@@ -88,7 +88,7 @@ killed() {
 	[ "$runs" -gt 8 ]
 }
 
-# Programs that change the tree kill who runs them instead, when it is time.
+# Wrappers of the programs that change the tree: the one at KILL_AT kills guard-tree.sh instead.
 mkdir "$dir/bin"
 for program in mv rm cp mkdir; do
 	cat >"$dir/bin/$program" <<-SH
@@ -104,7 +104,7 @@ for program in mv rm cp mkdir; do
 	chmod +x "$dir/bin/$program"
 done
 
-# Another clone: its glue has a file in the place of each folder of ours, and no such folder.
+# Another clone, whose glue has a file in place of each of our folders.
 mkdir -p "$dir/clone/uml"
 cp -a "$uml_dir"/{common.sh,guard-tree.sh,stubguard.patch,versions,series,glue} "$dir/clone/uml/"
 while read -r folder; do

@@ -4,14 +4,14 @@
  *
  *	audit [-f] DIR
  *
- * DIR is a folder of the host. The snapshot goes there; uml/audit.py answers by a file `verdict`, which is shown on
- * stdout. Needs root, /proc and a writable $TMPDIR. Says in its first line "audit: ok ...", "audit: FAILED ..." or
- * "audit: skipped ...". Returns 0, 1 if something is wrong, 2 if there was no verdict.
+ * The snapshot goes to DIR, a folder of the host. uml/audit.py answers by a file `verdict`, which this program prints.
+ * Needs root, /proc and a writable $TMPDIR. The first line is "audit: ok ...", "audit: FAILED ..." or
+ * "audit: skipped ...". Returns 0, 1 if there is a violation, 2 if there was no verdict.
  *
- * Tasks are stopped by the freezer of control groups if there is one, else by SIGSTOP, which their parents and tracers
- * may notice: with -f the look is skipped then. What was stopped before stays stopped.
+ * The cgroup freezer stops the tasks if there is one. Otherwise SIGSTOP does, which parents and tracers may notice:
+ * with -f the look is skipped then. Tasks that were stopped before stay stopped.
  *
- * The kernel's own threads go on: what they do may look wrong for a moment. Only what is wrong in several looks counts.
+ * Kernel threads still run, and may cause a violation for a moment. Only violations in several looks count.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -31,7 +31,7 @@
 
 #define TABLES		"/proc/stubguard_audit"
 #define MAX_TASKS	32768
-#define PATIENCE	3000	/* looks, of 20 ms, until all tasks stand still */
+#define PATIENCE	3000	/* times 20 ms, until all tasks stand still */
 #define LOOKS		4
 
 static char mnt[256], group[256], path[7][300];
@@ -173,7 +173,7 @@ static void move_one(pid_t pid)
 	bool user;
 	int i;
 
-	/* A move takes long, and children are where their parents are */
+	/* A move takes long. Children are in their parent's group */
 	for (i = 0; i < stopped_count; i++)
 		if (stopped[i] == pid)
 			return;
@@ -198,7 +198,7 @@ static void prepare_freezer(void)
 	snprintf(path[ROOT], sizeof(path[0]), "%s/cgroup.procs", group);
 	snprintf(path[PROCS], sizeof(path[0]), "%s/audited/cgroup.procs", group);
 	snprintf(path[EVENTS], sizeof(path[0]), "%s/audited/cgroup.events", group);
-	/* This process is there if the one that started it is, since the last look */
+	/* After an earlier look this process's parent, and so this process, may be in the group */
 	write_file(path[ROOT], "0");
 	snprintf(name, sizeof(name), "%s/audited/cgroup.freeze", group);
 	frozen = write_file(name, "1") == 0;
@@ -210,7 +210,7 @@ static void prepare_freezer(void)
 		fclose(list);
 }
 
-/* Return: whether all are stopped; else `busy` tells who is not */
+/* Return: whether all are stopped; otherwise `busy` names a task that is not */
 static bool stop_others(void)
 {
 	char text[256];
@@ -220,7 +220,7 @@ static bool stop_others(void)
 		for_processes(frozen ? move_one : stop_one);
 		busy[0] = '\0';
 		for_processes(look_at);
-		/* Not stopped, but it may have to hear that its children are */
+		/* The first process is not stopped, but it may be told that its children are */
 		look_at(1);
 		if (frozen && read_file(path[EVENTS], text, sizeof(text)) && !strstr(text, "frozen 1") &&
 		    strstr(text, "populated 1"))
@@ -233,7 +233,7 @@ static bool stop_others(void)
 	return false;
 }
 
-/* Tasks stay in their control group: a move takes long, and the next look needs only few then */
+/* Tasks stay in the group, as a move takes long: the next look has to move only new ones */
 static void let_go(void)
 {
 	char name[300];
@@ -249,8 +249,8 @@ static void let_go(void)
 }
 
 /*
- * The tables go to the host without passing through this process's memory, which is one of those audited. All that it
- * needs until the verdict is there has been used before, in a rehearsal.
+ * The tables do not pass through this process's memory, which is audited, too. A rehearsal has touched all pages that
+ * it needs until the verdict is there.
  */
 static int take(const char *to)
 {
@@ -278,7 +278,7 @@ static bool await(int tries)
 	return true;
 }
 
-/* One look. Return: what is wrong with it, or NULL; the verdict is in `verdict` then */
+/* One look. Return: why there is no verdict, or NULL with the verdict in `verdict` */
 static const char *look(char *verdict, size_t size)
 {
 	const char *text = NULL;
@@ -317,7 +317,7 @@ int main(int argc, char **argv)
 	snprintf(path[PART], sizeof(path[0]), "%s/snapshot.part", mnt);
 	snprintf(path[SNAPSHOT], sizeof(path[0]), "%s/snapshot", mnt);
 	snprintf(path[VERDICT], sizeof(path[0]), "%s/verdict", mnt);
-	/* One at a time; the one that waits may be stopped by the other */
+	/* One auditor at a time; it may stop a waiting one */
 	snprintf(busy, sizeof(busy), "%s/audit.lock", tmp);
 	if (flock(open(busy, O_RDWR | O_CREAT | O_CLOEXEC, 0600), LOCK_EX) != 0) {
 		printf("audit: FAILED, cannot lock %s: %s\n", busy, strerror(errno));

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Stubs that park: the page that the trusted code reads when the kernel lets it
- * go on, which the guest can fill before it jumps there by itself; and how to
- * park by hand. Nothing of the layout is known here: the kernel fills in what is
- * then looked for.
+ * Stubs that park: finding the control page, which the library's code reads after
+ * a resume and which the guest can fill before it jumps there; and parking by
+ * hand. The layout is not known here: the attacks search for values that the
+ * kernel has put there.
  */
 #include "hostile.h"
 
@@ -15,7 +15,7 @@ static bool in_data(uint64_t addr)
 	return addr >= stub.data && addr < stub.end;
 }
 
-/* The registers of a call that has just been made, and where it returns to. */
+/* Finds the registers of a call that has just been made, and its return address. */
 static bool find_registers(void)
 {
 	uint64_t mark[7], *word, *end = (uint64_t *)stub.end - 5;
@@ -32,14 +32,14 @@ static bool find_registers(void)
 	}
 	if (!control.gp || control.iret != control.gp + CONTROL_GP + 1)
 		return false;
-	/* between them stand the flags and the batch's length, which is 0 */
+	/* between the two are the flags and the batch's length, which is 0 */
 	control.flags = (volatile uint32_t *)(control.gp + CONTROL_GP);
 	control.calls = control.flags + 1;
 	control.back = *control.flags;
 	return *control.calls == 0;
 }
 
-/* A page fault makes the kernel queue a call, and have the stub map. */
+/* Finds the batch of a page fault, which maps one page. */
 static bool find_batch(void)
 {
 	uintptr_t page = reserve(PAGE);
@@ -56,7 +56,7 @@ static bool find_batch(void)
 		if (!control.message && in_data(word[0]) && word[1] == 1)
 			control.message = word - 2;
 	}
-	/* a stub that keeps the fd gets none by message */
+	/* no message: the stub has the memory's fd all the time */
 	if (!control.batch)
 		return false;
 	memcpy(control.entry, control.batch, sizeof(control.entry));
@@ -69,7 +69,7 @@ bool find_control(void)
 
 	if (control.batch)
 		return true;
-	/* a timer tick in between spoils it */
+	/* a timer tick in between overwrites the values */
 	for (i = 0; i < 100; i++)
 		if (find_registers() && find_batch())
 			return true;
@@ -100,7 +100,7 @@ siginfo_t *park_siginfo(void)
 	return (siginfo_t *)((uintptr_t)park.frame + FRAME_UCONTEXT_SIZE);
 }
 
-/* The host's registers of the other kind follow, where XSAVE can have them. */
+/* The floating-point state follows, aligned for XSAVE. */
 struct _libc_fpstate *park_fpstate(void)
 {
 	uintptr_t end = (uintptr_t)(park_siginfo() + 1);
@@ -155,8 +155,8 @@ long forge_park(uint64_t what, uint64_t second, uint64_t third)
 #define TICKET_ROUNDS	64
 
 /*
- * A word that is one more each time that the kernel has resumed this stub. A timer
- * tick in between makes it two more, so it need not be so in all rounds.
+ * The ticket is a word that grows by one at each resume. It may grow by two, by a
+ * timer tick in between, so most rounds have to agree and not all.
  */
 static uint64_t *find_ticket(void)
 {
@@ -184,7 +184,7 @@ static uint64_t *find_ticket(void)
 
 #define PARKED	77
 
-/* If the kernel takes it for a guest call, then this is what it does. */
+/* Forges the park of a guest call. If the kernel believes it, it makes that call. */
 static void try_park(void *arg)
 {
 	park = *(struct park *)arg;

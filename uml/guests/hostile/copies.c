@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Attacks on the kernel's own copies to and from userspace. They use system calls alone, and
- * never touch the stub.
+ * Attacks on the kernel's copies to and from userspace. They only use system calls, and never
+ * touch the stub.
  */
 #include "hostile.h"
 
@@ -11,13 +11,13 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
-/* ---- copy-rights: what the kernel copies has the rights and the effect of a user's access */
+/* ---- copy-rights: a copy by the kernel needs the rights and has the effect of a user's access */
 
 #define COPY_PAGES	16
 
 static size_t wrong_copies;
 
-/* Notes what is wrong, and goes on. */
+/* Adds a wrong result to the verdict's text. */
 __attribute__((format(printf, 1, 2)))
 static void wrong(const char *format, ...)
 {
@@ -32,7 +32,7 @@ static void wrong(const char *format, ...)
 	va_end(args);
 }
 
-/* Pages that are writable but clean: reclaim drops what is in them. */
+/* Pages that are writable but clean: reclaim drops their contents. */
 static char *clean_pages(size_t size)
 {
 	char *pages = (char *)reserve(size);
@@ -64,7 +64,7 @@ static void check_read(int file)
 		wrong("%u of %u pages that read() filled are lost", lost, COPY_PAGES);
 }
 
-/* The kernel fills with zeros what a hole has: half of each page, so that the other half tells. */
+/* The kernel clears half of each page, for a hole of a file. The other half shows whether the page was lost. */
 static void check_clear(int hole)
 {
 	char *pages = clean_pages(COPY_PAGES * PAGE);
@@ -77,7 +77,7 @@ static void check_clear(int hole)
 
 		if (pread(hole, page, PAGE / 2, 0) != PAGE / 2)
 			conclude(INCONCLUSIVE, "pread: %s", strerror(errno));
-		/* if reclaim was faster, there is nothing to lose any more */
+		/* reclaim may have dropped the page before the read */
 		there = page[PAGE - 1] == 'o';
 		reclaim(page, PAGE);
 		lost += there && page[PAGE - 1] != 'o';
@@ -101,7 +101,7 @@ static void check_futex(void)
 		wrong("what FUTEX_WAKE_OP stored is lost");
 }
 
-/* What the kernel reads for a process must be what the process may read. */
+/* The kernel must not read for a process what the process may not read. */
 static void check_no_rights(int file)
 {
 	char *page = (char *)reserve(PAGE), c;
@@ -131,7 +131,7 @@ static void read_it(void *page)
 		_exit(1);
 }
 
-/* As on x86, what may be written may be read: always, or never. */
+/* Reads of write-only memory succeed always, as on x86, or never. */
 static void check_write_only(void)
 {
 	void *page = mmap(NULL, PAGE, PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -169,7 +169,7 @@ void copy_rights(void)
 	conclude(BLOCKED, "the kernel's copies keep what they write, and read and write what the process may");
 }
 
-/* ---- pfn-cow: memory of a device, which the kernel copies with a lock held */
+/* ---- pfn-cow: device memory, which the kernel copies with the page table lock held */
 
 #define FRAME_BITS	55	/* of an entry of /proc/PID/pagemap */
 
@@ -242,7 +242,7 @@ struct poison {
 };
 #define POISON		_IOWR(UFFDIO, 0x08, struct poison)
 
-/* A page for which the kernel asks the fd; nobody answers. */
+/* A page whose faults go to a userfaultfd, which nobody answers. */
 static char *watched_page(int *fd, uint64_t features)
 {
 	struct uffdio_api api = { .api = UFFD_API, .features = features };

@@ -19,11 +19,11 @@ void run_on(long cpu)
 /* ---- stale-page: no jump into the stub, just two CPUs */
 
 #define STALE_TRIES	200
-#define STALE_SECONDS	30	/* enough, on a guest with much else to do */
+#define STALE_SECONDS	30	/* enough, even on a busy guest */
 
 static volatile char *stale;
 
-/* Without a system call or a fault: only a tick stops it, or the page's end. */
+/* Reads without a system call or a fault: only a tick stops it, or the end of the page's mapping. */
 static void stare(void)
 {
 	*stale = 1;
@@ -105,13 +105,13 @@ void stale_page(void)
 	conclude(BLOCKED, "%u pages given back that another CPU read: it could not go on", i);
 }
 
-/* ---- copy-race: the kernel writes where a thread has it write */
+/* ---- copy-race: the kernel copies to pages that another thread drops */
 
 #define COPY_SECONDS	4
 #define COPY_SECONDS_FULL	60
 #define COPY_PAGES	64
 
-static char *target;	/* what the one thread has the kernel write to */
+static char *target;	/* one thread lets the kernel write there */
 static int source;
 
 static int have_it_written(void *arg)
@@ -124,7 +124,7 @@ static int have_it_written(void *arg)
 	_exit(0);
 }
 
-/* Pages of the same size, which are likely to be those that were just given back */
+/* Fills new pages, which are likely to be those that were just freed */
 static unsigned int use_pages(char *pages, size_t size)
 {
 	unsigned int foreign = 0, look;
@@ -181,11 +181,11 @@ void copy_race(void)
 		 round);
 }
 
-/* ---- traced-death: the kernel ends a task without a stub by a signal */
+/* ---- traced-death: a tracer suppresses the signal that ends a task without a stub */
 
 #define RESUMES	20
 
-/* In each round another way to lose the stub */
+/* Loses the stub, in each round in another way */
 static void lose_stub(unsigned int round)
 {
 	static const long none[6];
@@ -224,7 +224,7 @@ void traced_death(void)
 
 #define COLLUDE_ROUNDS	400
 
-static uintptr_t no_access;	/* where the hijacked one wants memory to be */
+static uintptr_t no_access;	/* where the hijacked one wants to map memory */
 static size_t no_access_size;
 
 static void look(void)
@@ -241,7 +241,7 @@ static void look(void)
 	sigaction(SIGSEGV, &old, NULL);
 }
 
-/* In and out of the kernel by all ways, and into the stub's calls in between */
+/* Enters the kernel in all ways, and jumps to the stub's calls in between */
 static void hijack(unsigned int round)
 {
 	const long map[6] = { (long)no_access, (long)no_access_size, PROT_READ,
@@ -256,7 +256,7 @@ static void hijack(unsigned int round)
 		page = (volatile char *)reserve(PAGE);
 		*page = 1;
 		munmap((void *)page, PAGE);
-		/* one instruction in a round: behind it, and now and then at it */
+		/* one site in a round: mostly behind its instruction, every fourth time at it */
 		prepare_call(&call, stub.site[round % stub.nsites] + (i % 4 ? 2 : 0), SYS_mmap, map);
 		if (control.back)
 			prefill(i & 1 ? control.with_fd : control.back, 0, &call);
@@ -381,7 +381,7 @@ static void bomb(void)
 	_exit(0);
 }
 
-/* A count up from 0, in another process: what it loses it would never find. */
+/* Counts up from 0 as an honest process. */
 static void count_honestly(int to)
 {
 	uint64_t n;
@@ -406,7 +406,7 @@ void fork_bomb(void)
 
 	if (!find_report())
 		find_control();
-	/* its place is known to all of them */
+	/* all processes have the same address of it */
 	shared->counter = 0;
 	if (pipe(ends))
 		conclude(INCONCLUSIVE, "pipe: %s", strerror(errno));
@@ -427,7 +427,7 @@ void fork_bomb(void)
 		}
 	}
 	shared->stop = true;
-	/* A stub that does not answer is let run for seconds in notify mode: the mean tells */
+	/* In notify mode a stub that does not report runs for seconds: judge by the mean */
 	conclude((double)next < own_time() - start ? BREACHED : BLOCKED,
 		 "%lu processes broke their stubs, an honest one beside counted to %lu, the longest pause was %.0f ms",
 		 shared->counter, next, worst * 1e3);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * An attack with a thread that the kernel ends inside of a system call, when its registers are still in the stub.
- * The moment for that is short: the boot parameter stubguard=delay= makes it long.
+ * An attack with a thread that the kernel ends in a system call, while its registers are still in the stub. The race
+ * is short: the boot parameter stubguard=delay= makes it long.
  */
 #include "hostile.h"
 
@@ -12,17 +12,17 @@
 
 #define END_ROUNDS	8
 #define END_SECONDS	30
-#define TOGETHER	16	/* threads whose memory is given to others at once */
+#define TOGETHER	16	/* ended threads whose memory is reused at once */
 #define CROWD		64
 #define CROWD_STACK	(4 * PAGE)
 #define CALLS		20	/* of the thread, before the end */
-#define GRACE_US	60000	/* after which an ended task's memory is another task's */
+#define GRACE_US	60000	/* until an ended task's memory is free */
 
 /* ---- a call that notifies, though another thread shares the stub */
 
 #define SELECTORS	16
 
-/* Bytes of the stub's data that say "trap": 1 if another thread shares the stub, else 0 */
+/* Bytes of the stub's data that may be the dispatch byte: 1 if another thread shares the stub, else 0 */
 static volatile uint8_t *selector[SELECTORS];
 static unsigned int selectors;
 
@@ -63,7 +63,7 @@ static bool find_selectors(void)
 	unsigned int i, tries;
 	pid_t pid;
 
-	/* A call after which nothing else is to be done */
+	/* Calls that change no mapping, so that the next ones notify */
 	for (i = 0; i < 4; i++)
 		getppid();
 	memcpy(alone, page, PAGE);
@@ -80,7 +80,7 @@ static bool find_selectors(void)
 	return tries < 50;
 }
 
-/* ---- the thread that ends, and a crowd of which some get its memory */
+/* ---- the thread that ends, and a crowd of tasks, some of which get its memory */
 
 static int crowd_pipe[2];
 
@@ -106,8 +106,8 @@ static int wait_in_call(void *arg)
 }
 
 /*
- * Tasks that share an address space: their calls trap, so they go on with what the kernel has of their registers.
- * With a stack pointer of another process's they do not get far.
+ * Tasks that share an mm: their calls trap, so they are resumed with the kernel's copy of their registers. With the
+ * stack pointer of another process they crash.
  */
 static void crowd(void)
 {
@@ -147,7 +147,7 @@ static void end_crowd(pid_t pid)
 	waitpid(pid, NULL, 0);
 }
 
-/* Has the kernel end the other thread in its next call, and is stopped by its tracer in this one. */
+/* Makes the kernel end the other thread in its next call, while the tracer stops this one in this call. */
 static void end_other(void)
 {
 	static struct sock_filter filter[] = {

@@ -17,8 +17,8 @@
  *	time.c		attacks on time
  *	crowd.c		attacks by several processes
  *	tables.c	attacks on page tables, without the stub
- *	threads.c	the same by threads of one process
- *	ends.c		a thread that ends inside of a call
+ *	threads.c	attacks on page tables by threads of one process
+ *	ends.c		a thread that ends in a call
  *	copies.c	attacks on the kernel's copies, without the stub
  *	log.c		attacks on the kernel's log
  */
@@ -66,11 +66,11 @@ struct shared {
 	char step[128];		/* what the attacker was doing last */
 	unsigned char claim[32];	/* the secret it says it has read, */
 	bool claimed;			/* if any */
-	volatile uint64_t counter;	/* of an attacker that runs on */
-	volatile bool stop;		/* what its judge says to it */
+	volatile uint64_t counter;	/* of an attacker that still runs */
+	volatile bool stop;		/* from the judge to the attacker */
 	volatile bool back;		/* control has come back from the stub */
-	volatile unsigned int at;	/* how far it has got */
-	volatile unsigned int quarters;	/* of a second that the guest has had */
+	volatile unsigned int at;	/* the attacker's progress */
+	volatile unsigned int quarters;	/* of a second of own_time() */
 };
 extern struct shared *shared;
 
@@ -87,12 +87,12 @@ void *map_shared(size_t size);
 /* Run @fn in a child of its own; the wait status tells how it ended. */
 int in_child(void (*fn)(void *), void *arg);
 double now(void);
-/* Seconds that the guest has had to itself: a limit is the same on a busy host. */
+/* Seconds without the time in which the guest waits for a CPU: a limit is the same on a busy host. */
 double own_time(void);
-/* How long @seconds of it take at this load, and an alarm after so long. */
+/* How long @seconds of it take at this load, and an alarm after that. */
 double stretched(double seconds);
 void alarm_stretched(unsigned int seconds);
-/* A range of guest addresses with nothing in it yet. */
+/* A range of guest addresses without a page in it. */
 uintptr_t reserve(size_t size);
 
 /* ---- stub.c */
@@ -123,34 +123,34 @@ struct host_call {
 };
 
 long host_call_raw(const struct host_call *call);
-extern const char landing[];	/* comes back from host_call_raw() */
+extern const char landing[];	/* returns from host_call_raw() */
 extern uint64_t landing_flags;	/* the flags then */
 
 uint16_t segment_ss(void);
 uint16_t segment_cs(void);
-/* A call at @site that comes back wherever the stub's code leads to. */
+/* A call at @site that returns to us whatever code follows there. */
 void prepare_call(struct host_call *call, uintptr_t site, long nr, const long arg[6]);
 long host_call_at(uintptr_t site, long nr, const long arg[6]);
-/* A child that ends, whatever becomes of its stub. */
+/* Lets the child end, whatever happens to its stub. */
 void limit_child(void);
 
 /*
- * What a call returns that has come back through a parked stub's code, which
- * keeps the result to itself.
+ * The result of a call that has returned through the code of a stub that parks,
+ * where the true result is lost.
  */
 #define CAME_BACK	0x5ca1ab1e
 
-/* The instruction through which @nr can be called and comes back, or 0. */
+/* A site where @nr can be called and returns to us, or 0. */
 uintptr_t find_site(long nr);
-/* The same, but the attack ends without one. */
+/* The same, but ends the attack if there is none. */
 uintptr_t site_for(long nr);
 
 #define host_call(nr, ...) \
 	host_call_at(site_for(nr), nr, (const long[6]){ __VA_ARGS__ })
 
 /*
- * A call that waits for the monitor's answer ends with EINTR when a timer tick
- * comes first. That is no answer.
+ * If a timer tick comes before the monitor's answer, the call fails with EINTR:
+ * try again.
  */
 #define ANSWER_TRIES	50
 
@@ -164,9 +164,9 @@ uintptr_t site_for(long nr);
 })
 
 long host_mmap(uintptr_t addr, size_t len, int prot, int fd, long offset);
-/* Is there a mapping in the host, whatever a call has answered? */
+/* Does the host process have a mapping there, whatever a call has returned? */
 bool host_has(uintptr_t addr);
-/* What an mmap at @addr has come to. */
+/* The outcome of an mmap at @addr, as text. */
 const char *outcome(long ret, uintptr_t addr);
 
 /* ---- report.c */
@@ -178,7 +178,7 @@ const char *outcome(long ret, uintptr_t addr);
 
 struct report {
 	mcontext_t *frame;		/* registers of the last report */
-	uintptr_t stack;		/* page the offsets count from */
+	uintptr_t stack;		/* the page from which the offsets count */
 	volatile uint16_t *si_offset, *mctx_offset;
 	volatile int32_t *signal;
 	volatile uint32_t *futex;	/* 0: the stub runs; 1: the kernel does */
@@ -188,7 +188,7 @@ struct report {
 };
 extern struct report report;
 
-/* A guest call with recognisable registers, and no arguments; what it returns to. */
+/* A guest call with recognisable registers, and no arguments. */
 void mark_call(const uint64_t mark[7], long nr);
 /* With a signal frame in every mode */
 #define report_marks(mark)	mark_call(mark, SYS_sigaltstack)
@@ -198,7 +198,7 @@ bool has_marks(const uint64_t *regs, const uint64_t mark[7]);
 
 /* False if this stub does not report through memory. */
 bool find_report(void);
-/* The attack ends without one. */
+/* Ends the attack if this stub does not. */
 void need_report(void);
 void prepare_forgery(void);
 void forge_report(int sig);
@@ -215,8 +215,8 @@ struct control {
 	uint32_t back;		/* the flags with which the guest goes on */
 	uint32_t with_fd;	/* the flags of a batch that maps */
 	uint64_t *batch;	/* its calls: address, length, offset, */
-	uint64_t entry[4];	/* protection and fd; one of the kernel's */
-	uint64_t *message;	/* struct msghdr, NULL if it has not been used */
+	uint64_t entry[4];	/* protection and fd; one of the kernel's calls */
+	uint64_t *message;	/* struct msghdr; NULL if the kernel sends no fd */
 };
 extern struct control control;
 
@@ -225,15 +225,15 @@ extern struct control control;
 
 /* False if this stub does not park. */
 bool find_control(void);
-/* Have the stub's code come back to `landing`, whatever it is made to do. */
+/* Makes the stub's code return to `landing`, whatever it has to do before. */
 void prefill(uint32_t flags, uint32_t calls, const struct host_call *call);
 
-/* How to hand over by hand. */
+/* How to park by hand. */
 struct park {
 	uintptr_t site;		/* the instruction */
 	long nr;
 	ucontext_t *frame;	/* where the host puts this stub's frames */
-	uint64_t *ticket;	/* what tells one resume from another, NULL without */
+	uint64_t *ticket;	/* NULL if there is none */
 	uint64_t forged;	/* added to it */
 };
 extern struct park park;
@@ -244,7 +244,7 @@ struct _libc_fpstate *park_fpstate(void);
 /* A frame on the stub's signal stack that resumes at @rip. */
 void make_park_frame(uintptr_t rip);
 void set_park_syscall(int32_t nr);
-/* Hand over by hand. */
+/* Parks by hand. */
 long forge_park(uint64_t what, uint64_t second, uint64_t third);
 long forge_park_at(uintptr_t entry, uint64_t eflags, uint64_t what, uint64_t second,
 		   uint64_t third);
@@ -253,7 +253,7 @@ long forge_park_at(uintptr_t entry, uint64_t eflags, uint64_t what, uint64_t sec
 
 void make_frame(ucontext_t *uc, uintptr_t rip, uint64_t blocked);
 long host_sigreturn(uintptr_t site, const ucontext_t *uc);
-/* The instruction that does rt_sigreturn, or 0; the attack ends without one. */
+/* A site where rt_sigreturn can be called, or 0; the second one ends the attack then. */
 uintptr_t find_sigreturn(void);
 uintptr_t sigreturn_site(void);
 void block_ticks(void);
@@ -271,14 +271,14 @@ void feed_victim(void);
 
 struct frame_grant {
 	int fd;
-	long offset;	/* of the frame that the kernel allotted */
+	long offset;	/* of the frame that the kernel has mapped */
 };
 
 void prepare_theft(void);
 bool steal_fd(uintptr_t addr, bool write, struct frame_grant *grant);
-/* Returns the address of the page that came with the fd, @size reserved. */
+/* Returns the address of the page that came with the fd; @size bytes are reserved there. */
 uintptr_t steal_fd_somewhere(size_t size, struct frame_grant *grant);
-/* Where the kernel has a page's frame, says the last batch. */
+/* The offset of a page's frame, according to the last batch. */
 long queued_offset(uintptr_t addr);
 size_t memory_size(void);
 
@@ -288,7 +288,7 @@ size_t memory_size(void);
 
 #define TABLE		(512 * PAGE)	/* what a page table of the lowest level maps */
 
-/* What follows needs no privilege. */
+/* Drops all privileges, to show that an attack needs none. */
 void drop_privileges(void);
 
 /* ---- the attacks */
@@ -301,7 +301,7 @@ void wrong_prot(void);
 void judge_owned_file(void);
 void munmap_stub(void);
 /* window.c */
-/* An mmap with each memory fd, by each of the stub's calls. */
+/* An mmap with each memory fd, at each of the stub's sites. */
 void map_everywhere(uintptr_t addr, size_t size, int prot, long offset,
 		    void (*check)(void));
 void fd_window(void);
@@ -339,7 +339,7 @@ void fork_bomb(void);
 void ring_fork(void);
 void remap_stale(void);
 /* threads.c */
-/* It has errno and all else of libc's in common with us, so it makes plain system calls alone. */
+/* The thread shares errno and all data of libc with us, so it may only make plain system calls. */
 pid_t start_thread(int (*run)(void *), void *arg);
 void partial_sync(void);
 /* ends.c */

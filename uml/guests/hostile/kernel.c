@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Attacks on the kernel: what it believes of the stub's data
+ * Attacks on the kernel by values in the stub's data
  */
 #include "hostile.h"
 
@@ -10,8 +10,8 @@ static void nothing(int sig)
 }
 
 /*
- * Stubs that park leave no report in memory. If the kernel looks for a value
- * there all the same, then it finds this one, wherever it looks.
+ * Stubs that park leave no report in memory. If the kernel reads a value there
+ * nevertheless, it reads this one, wherever it is.
  */
 static void spray(uint64_t value)
 {
@@ -73,8 +73,8 @@ void restart_wait(void)
 #define FP_XSTATE_MAGIC2	0x46505845U
 
 /*
- * The stub runs on while the kernel serves its nanosleep, and says then that
- * its extended FP state is 0 bytes, less 4 for the magic number at its end.
+ * The stub runs on while the kernel serves its nanosleep. Then it sets the size
+ * of its extended FP state to 0 bytes, with the magic number 4 bytes before that.
  */
 static void shrink_fp_state(void *arg)
 {
@@ -107,7 +107,7 @@ void forged_fp_size(void)
 	if (!find_report())
 		spray(0);
 	(void)site_for(SYS_futex);
-	/* a timer tick at the wrong moment spoils it */
+	/* a timer tick at the wrong moment overwrites the frame */
 	for (i = 0; i < 5; i++)
 		status = in_child(shrink_fp_state, &nap_half);
 	conclude(BLOCKED, "the kernel did not use the changed size, wait status %#x",
@@ -126,8 +126,8 @@ static int report_positive_err(void *arg)
 }
 
 /*
- * Without a jump into the stub: the positive error of a child with CLONE_VM
- * becomes the length of the parent's batch, an index into kernel memory.
+ * No jump into the stub: the positive error of a child with CLONE_VM becomes the
+ * length of the parent's batch, which is an index into kernel memory.
  */
 void clone_vm_err(void)
 {
@@ -142,8 +142,7 @@ void clone_vm_err(void)
 		    CLONE_VM | SIGCHLD, NULL);
 	if (pid < 0)
 		conclude(INCONCLUSIVE, "clone: %s", strerror(errno));
-	/* the page for the status is fresh: the kernel has to queue an mmap */
-	/* the page for the status is fresh: the kernel has to queue an mmap */
+	/* the page for the status is new: the kernel has to queue an mmap */
 	waitpid(pid, status, 0);
 	munmap(status, PAGE);
 	conclude(BLOCKED, "the parent's next mmap and munmap went well");

@@ -14,7 +14,7 @@ static void ignore(int sig)
 	(void)sig;
 }
 
-/* Exceptions that the process handles by itself */
+/* Exceptions that the process handles */
 static void trap_on(void *arg)
 {
 	int i;
@@ -25,7 +25,7 @@ static void trap_on(void *arg)
 	_exit(0);
 }
 
-/* In the host a SIGBUS. */
+/* A SIGBUS of the host. */
 static void push_nowhere(void *arg)
 {
 	(void)arg;
@@ -33,7 +33,7 @@ static void push_nowhere(void *arg)
 	_exit(0);
 }
 
-/* A call that no filter lets through from there */
+/* A call for which the filter kills the stub */
 static void lose_stub(void *arg)
 {
 	static const long none[6];
@@ -58,7 +58,7 @@ static void break_protocol(void *arg)
 
 #define PARK_FAILED	0x1001	/* the first argument of a park after a batch that has failed */
 
-/* A page fault makes the kernel queue a call; the stub says that it has failed. */
+/* Says that the batch of a page fault has failed. */
 static void fail_batch(void *arg)
 {
 	uintptr_t page = reserve(PAGE);
@@ -98,7 +98,7 @@ static const struct way {
 	{ "segmentation faults", fault, 1, 400 },
 };
 
-/* As a process that has no rights */
+/* Runs as an unprivileged process */
 static void run_way(void *arg)
 {
 	const struct way *way = arg;
@@ -110,7 +110,7 @@ static void run_way(void *arg)
 	way->fn(&times);
 }
 
-/* Reads what has been written since it was called last. */
+/* Counts the lines since the last call. */
 static unsigned int read_lines(void)
 {
 	static char buffer[1 << 18];
@@ -124,7 +124,7 @@ static unsigned int read_lines(void)
 	return lines;
 }
 
-/* Limits are some lines a second each, after a burst of ten. */
+/* The kernel's rate limits allow a burst of ten, then some lines a second each. */
 #define LINES_BURST	80
 #define LINES_A_SECOND	40
 

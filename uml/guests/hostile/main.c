@@ -13,11 +13,11 @@
  *
  *	hostile --list		names and one-line descriptions
  *	hostile --probe		what is found of the stub
- *	hostile NAME		one attack; with HOSTILE_FULL set, all of it
+ *	hostile NAME		one attack; with HOSTILE_FULL set, all its variants
  *
- * HOSTILE_CLOCK: a folder in which the host tells the time, without that in which
- * the guest waits for the host's CPUs (own_time() of uml/common.sh). Without one
- * the guest's clock has to do, so that a busy host may spoil a verdict.
+ * HOSTILE_CLOCK: a folder in which the host counts time, without the time in which
+ * the guest waits for the host's CPUs (own_time() of uml/common.sh). Without it the
+ * guest's clock counts, and a busy host may spoil a verdict.
  *
  * HOSTILE_PIDS: if set, each process of the attack says its pid first.
  *
@@ -28,8 +28,8 @@
  *	INCONCLUSIVE why		2
  *	SKIPPED what is not there	3
  *
- * On a kernel without a guard some attacks panic or hang the whole guest. Then
- * there is no such line, and whoever booted the guest has to tell (run.sh).
+ * On an unguarded kernel some attacks panic or hang the whole guest. Then there is
+ * no such line, and the script that booted the guest gives the verdict (run.sh).
  */
 #include "hostile.h"
 
@@ -65,7 +65,7 @@ double now(void)
 	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
-/* The host's files that tell the time: one for each quarter of a second, in HOSTILE_CLOCK. */
+/* The host makes a file in HOSTILE_CLOCK for each quarter of a second. */
 #define QUARTERS	4
 #define LOOKS		20	/* a second */
 
@@ -94,9 +94,7 @@ static void find_clock(void)
 	clock_number = (size_t)sprintf(clock_file, "%s/", dir);
 }
 
-/*
- * An attacker without privileges cannot look, so its judge does it for both.
- */
+/* An unprivileged attacker cannot read the folder, so its judge does it for both. */
 double own_time(void)
 {
 	static double looked;
@@ -116,7 +114,7 @@ double own_time(void)
 	return (double)shared->quarters / QUARTERS;
 }
 
-/* The clock begins with the guest. What is lost before the first quarter is over is not much. */
+/* The clock begins with the guest. The error is less than a quarter of a second. */
 double stretched(double seconds)
 {
 	double own = own_time() + 1.0 / QUARTERS, all = now();
@@ -129,10 +127,10 @@ void alarm_stretched(unsigned int seconds)
 	alarm((unsigned int)(stretched(seconds) + 0.5));
 }
 
-/* More than any child takes that its kernel can end. */
+/* If a child takes longer, the kernel cannot end it. */
 #define CHILD_SECONDS	20
 
-static double stalled;	/* the time from which on a child is said to have stalled */
+static double stalled;	/* the time after which a child has stalled */
 
 static void on_stall(int sig)
 {
@@ -146,7 +144,7 @@ static void on_stall(int sig)
 	_exit(0);
 }
 
-/* HOSTILE_PIDS: each process says its pid, so that the kernel's lines can be compared */
+/* HOSTILE_PIDS: each process says its pid, so that a test can compare the kernel's lines */
 static void say_pid(void)
 {
 	if (getenv("HOSTILE_PIDS")) {
@@ -184,7 +182,7 @@ static const struct attack {
 	void (*prepare)(void);		/* before, in the judge */
 	void (*judge)(void);		/* after, in the judge */
 	int patience;			/* seconds of own_time() that it may take; 0: 10 */
-	bool stubborn;			/* needs longer to be killed */
+	bool stubborn;			/* tries to run on after SIGKILL */
 } attacks[] = {
 	{ "foreign-frame", "read another process's memory with the memory fd",
 	  foreign_frame, start_victim, judge_claim, 60, false },
@@ -274,26 +272,26 @@ static bool reap(pid_t pid, int *status, int seconds)
 	return true;
 }
 
-/* A stubborn attacker runs for this long, and is killed after a second. */
+/* Seconds for an attacker to end after SIGKILL. */
 #define GRACE		5
 #define STUBBORN_GRACE	40
 
 /*
- * An attacker that SIGKILL does not end keeps what it holds: a CPU, or locks of
- * the guest kernel. If it was the only CPU this process does not run either:
- * then the missing result line tells.
+ * An attacker that SIGKILL does not end keeps its CPU, or locks of the guest
+ * kernel. If that is the only CPU, this process does not run either, and there is
+ * no result line.
  */
 static int watch(pid_t pid, const struct attack *attack)
 {
 	int grace = attack->stubborn ? STUBBORN_GRACE : GRACE;
-	/* HOSTILE_PATIENCE: how much longer all takes beside others */
+	/* HOSTILE_PATIENCE: a factor for guests with other load */
 	const char *factor = getenv("HOSTILE_PATIENCE");
 	int patience = (attack->patience ? attack->patience : 10) *
 		       (factor && !attack->stubborn ? atoi(factor) : 1);
 	int status = 0;
 	bool ended = reap(pid, &status, patience);
 
-	/* and whom it has left, who would have our output open for ever */
+	/* and its children, which would keep our output open */
 	kill(-pid, SIGKILL);
 	if (!ended && !reap(pid, &status, grace))
 		set_verdict(BREACHED, "%d s after SIGKILL it is still there, %s",
@@ -341,7 +339,7 @@ static void run_attack(const struct attack *attack)
 	judge_status(watch(pid, attack));
 	if (attack->judge)
 		attack->judge();
-	/* a guest that survived must still be of use */
+	/* a guest that survived must still work */
 	if (in_child(use_memory, (void *)(64 * PAGE)) != 0)
 		set_verdict(BREACHED, "the guest cannot run another process now");
 	snprintf(shared->step, sizeof(shared->step), "%.1f s", own_time() - start);

@@ -4,7 +4,7 @@
  */
 #include "hostile.h"
 
-/* One page at a time: neighbours of a frame that is the attacker's own. */
+/* Frames beside a frame of the attacker, which are tried one by one. */
 #define NEIGHBOURS	16
 
 static unsigned int map_neighbours(uintptr_t page, const struct frame_grant *grant,
@@ -24,11 +24,11 @@ static unsigned int map_neighbours(uintptr_t page, const struct frame_grant *gra
 }
 
 /*
- * A stub that parks cannot be made to keep the fd. What is left are its calls,
- * with fds that it has during a batch.
+ * The attacker cannot get a second fd into a stub that parks. It can only use the
+ * stub's calls with the fds that the stub may have.
  */
 
-static uintptr_t forbidden;	/* the guest kernel lets nobody read it */
+static uintptr_t forbidden;	/* PROT_NONE for the guest kernel */
 
 static void check_forbidden(void)
 {
@@ -97,7 +97,7 @@ void foreign_frame(void)
 		 whole, single);
 }
 
-/* A page of its own, with its own frame, and more. */
+/* Maps a page of the attacker with its own frame, and more. */
 static void overrun_by_calls(void)
 {
 	size_t size = memory_size();
@@ -300,8 +300,8 @@ void judge_owned_file(void)
 }
 
 /*
- * Once a data page is gone the stub's signal handler cannot run: the process
- * is lost with the next signal. What it has stored before remains.
+ * Without its data pages the stub's signal handler cannot run: the next signal
+ * ends the process. What it has stored before remains.
  */
 struct unmap {
 	uintptr_t site, addr, length;
@@ -319,8 +319,8 @@ static void try_unmap(void *arg)
 }
 
 /*
- * No stub runs on without its pages: what comes back has not unmapped them, and
- * the rest is lost, whether by the filter or by the call.
+ * No stub runs on without its pages. If a child comes back, the call has not
+ * unmapped them; otherwise the filter or the call has ended it.
  */
 static void munmap_by_calls(void)
 {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Attacks with calls that the stub never makes, at every instruction of its page
- * that makes a call.
+ * Attacks with calls that the stub never makes, at every site of its code page.
  */
 #include "hostile.h"
 
@@ -23,12 +22,12 @@ static void try_call(void *arg)
 	limit_child();
 	shared->back = false;
 	ret = host_call_at(c->site, c->nr, c->arg);
-	/* a call that does nothing else still has a result */
+	/* a call without another effect has a result */
 	shared->back = ret == CAME_BACK || ret >= 0 || ret < -4095;
 	_exit(0);
 }
 
-/* Whether a call has been made, as far as anybody can tell. */
+/* Has the host made the call, as far as its effects show? */
 static bool takes_effect(const struct page_call *c)
 {
 	size_t i;
@@ -42,7 +41,7 @@ static bool takes_effect(const struct page_call *c)
 	return shared->back;
 }
 
-/* ---- arch-prctl: codes beyond setting FS and GS, which is all that a stub does */
+/* ---- arch-prctl: codes other than setting FS and GS, which stubs do */
 
 static const struct {
 	const char *name;
@@ -76,7 +75,7 @@ void arch_prctl_codes(void)
 
 		step("arch_prctl(%s)", prctl_codes[i].name);
 		c.arg[0] = prctl_codes[i].code;
-		/* the vdso calls want a free address, the others a buffer */
+		/* the vdso codes need a free address, the others a buffer */
 		if (prctl_codes[i].code >> 12 != 2)
 			c.arg[1] = (long)buffer;
 		for (s = 0; s < stub.nsites; s++) {
@@ -102,13 +101,13 @@ void arch_prctl_codes(void)
 static bool stub_calls(long nr)
 {
 	static const long calls[] = {
-		/* those that report through memory, at any instruction */
+		/* stubs that report through memory: at any site */
 		SYS_mmap, SYS_munmap, SYS_recvmsg, SYS_futex, SYS_close,
 		SYS_arch_prctl, SYS_rt_sigreturn,
 	};
 	size_t i;
 
-	/* those that park: mmap, which the kernel answers, else each at its own */
+	/* stubs that park: the kernel answers an mmap; each other call has a site of its own */
 	if (control.back)
 		return nr == SYS_mmap;
 	for (i = 0; i < ARRAY_SIZE(calls); i++)
@@ -118,15 +117,15 @@ static bool stub_calls(long nr)
 }
 
 /*
- * Newer hosts let these pass every filter. Outside of a probe uretprobe is a
- * SIGILL, and uprobe answers ENXIO.
+ * On newer hosts these pass every filter. Outside of a probe uretprobe is a SIGILL,
+ * and uprobe fails with ENXIO.
  */
 #define URETPROBE	335
 #define UPROBE		336
 
 static unsigned int calls_made;
 
-/* Each number at every third instruction, in turn; with HOSTILE_FULL at each. */
+/* Tries each number at every third site, in turn; with HOSTILE_FULL at each. */
 static void try_number(long nr)
 {
 	unsigned int s, i, stride = getenv("HOSTILE_FULL") ? 1 : 3;
@@ -135,7 +134,7 @@ static void try_number(long nr)
 	for (i = 0; i < 6; i++)
 		c.arg[i] = (long)(buffer + i * 512);
 	for (s = (unsigned int)nr % stride; s < stub.nsites; s += stride) {
-		/* its own call, with arguments that are not its own */
+		/* the site's own call, with other arguments */
 		c.site = stub.site[s];
 		calls_made++;
 		if (takes_effect(&c) && !stub_calls(nr))
@@ -144,7 +143,7 @@ static void try_number(long nr)
 	}
 }
 
-/* For 32-bit programs: the host would take the numbers for other calls. */
+/* The entry for 32-bit programs, where the numbers mean other calls. */
 static void try_int80(void *arg)
 {
 	long ret = 20;	/* getpid there, writev here */
@@ -177,7 +176,7 @@ static void try_gate(void *arg)
 	_exit(0);
 }
 
-/* The other instructions that enter a kernel, wherever the bytes are. */
+/* Jumps to other instructions that enter a kernel, wherever the page has their bytes. */
 static unsigned int other_gates(void)
 {
 	const unsigned char *code = (const unsigned char *)stub.code;
@@ -234,7 +233,7 @@ void page_calls(void)
 
 static uint64_t spin_enough;
 
-/* Until somebody else on this CPU has run, or for a second of CPU time. */
+/* Spins until another process has run on this CPU, or for a second of CPU time. */
 static void spin_until_stopped(void)
 {
 	uint64_t spent = 0, last = __rdtsc(), t;
@@ -263,7 +262,7 @@ static void on_one_cpu(void)
 	sched_setaffinity(0, sizeof(cpus), &cpus);
 }
 
-/* A process that may have blocked the tick, and this one, which wants to run. */
+/* A process that may have blocked the tick competes with this one. */
 static void race(void (*fn)(void *), void *arg)
 {
 	static const struct timespec nap = { .tv_nsec = 1000000 };
@@ -303,7 +302,7 @@ static void sigreturn_then_spin(void *arg)
 	host_sigreturn(*(uintptr_t *)arg, &uc);
 }
 
-/* With IF cleared, as far as iretq lets it be, from the stub's own iretq. */
+/* Jumps to the stub's iretq with IF cleared in the frame. */
 static void resume_then_spin(void *arg)
 {
 	static const long none[6];
@@ -369,7 +368,7 @@ void block_signal(void)
 			race(call_then_spin, &c);
 			tried++;
 		}
-		/* the one mask that may be set there, and its neighbours */
+		/* the mask that the stub sets there, and its neighbours */
 		for (masks = stub.code_end - 24; masks < stub.code_end + 16; masks += 4) {
 			struct page_call c = { stub.site[s], SYS_rt_sigprocmask,
 					       { SIG_SETMASK, (long)masks, 0, 8 } };
@@ -386,8 +385,8 @@ void block_signal(void)
 /* ---- altstack-move */
 
 /*
- * Into guest memory, so that siginfo's offset from the stub's own stack, cut to
- * 16 bits, is just out of range while mcontext's is not.
+ * Moves the signal stack to guest memory, so that siginfo's offset from the stub's
+ * own stack, cut to 16 bits, is just out of range while mcontext's is not.
  */
 static void move_by_sigreturn(uintptr_t site)
 {
@@ -409,7 +408,7 @@ static void move_by_sigreturn(uintptr_t site)
 	make_frame(&uc, (uintptr_t)landing, 0);
 	uc.uc_stack.ss_sp = stack;
 	uc.uc_stack.ss_size = top - (uintptr_t)stack;
-	/* what the kernel finds in the place of the frame must look right */
+	/* where the kernel looks for the frame, the values must look right */
 	memset((void *)report.stack, 0, sizeof(struct _libc_fpstate));
 	((mcontext_t *)(report.stack + mctx))->fpregs = (void *)report.stack;
 	host_sigreturn(site, &uc);
@@ -417,7 +416,7 @@ static void move_by_sigreturn(uintptr_t site)
 	conclude(BLOCKED, "a guest call went through with the signal stack moved");
 }
 
-/* A frame's place depends on rsp if that is in the signal stack already. */
+/* Enters the kernel with rsp in the signal stack: the host then makes the frame below rsp. */
 static void stop_on(uintptr_t rsp, unsigned int how)
 {
 	switch (how) {
@@ -431,7 +430,7 @@ static void stop_on(uintptr_t rsp, unsigned int how)
 			     : : "r" (rsp), "r" (reserve(PAGE)) : "rbx", "memory");
 		break;
 	case 2:
-		/* ends with a signal: the kernel needs all registers then */
+		/* a call that ends with a signal: the kernel needs all registers */
 		asm volatile("mov %%rsp, %%rbx\n\tmov %3, %%rsp\n\tsyscall\n\tmov %%rbx, %%rsp"
 			     : : "a" (SYS_kill), "D" (getpid()), "S" (SIGUSR1), "r" (rsp)
 			     : "rbx", "rcx", "r11", "memory");
@@ -465,7 +464,7 @@ static void try_rsp(void *arg)
 	sigaction(SIGUSR1, &sa, NULL);
 	stop_on(p->rsp, p->how);
 	shared->counter++;
-	/* it is where it was for all others: a guest call as any */
+	/* the child's signal stack is as before: an ordinary guest call */
 	_exit(getpid() > 0 ? 0 : 1);
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Handing over to the kernel by hand, with arguments and frames that no host
- * makes, or to go on beside it. A task may die of that, the guest must not.
+ * Parking and reporting by hand: with arguments and frames that no host makes, or
+ * to run on beside the kernel. The task may die, the guest must not.
  */
 #include "hostile.h"
 
@@ -10,14 +10,14 @@
 
 /* ---- forged-park */
 
-/* A word of the stub's data, and what is put there when the frame is made. */
+/* A word of the stub's data, and its value after the frame is made. */
 struct change {
 	uint64_t *word, value;
 };
 
 struct forgery {
 	uint64_t what, second, third;
-	bool pointers;			/* the genuine siginfo and ucontext instead */
+	bool pointers;			/* use the genuine siginfo and ucontext */
 	uintptr_t entry;		/* 0: the call's instruction */
 	uint64_t eflags;
 	struct change change[2];
@@ -69,7 +69,7 @@ static const uint64_t strange[] = {
 	UINT64_MAX,
 };
 
-/* The first argument: all signals, what may stand for something else, and more. */
+/* Forges the first argument: all signals, values that may mean something else, and more. */
 static void forge_what(void)
 {
 	uint64_t what;
@@ -109,7 +109,7 @@ static void forge_pointers(void)
 	}
 }
 
-/* As if a signal had come while the stub's own code ran. */
+/* Forges the address, as if a signal had come while the stub's own code ran. */
 static void forge_places(void)
 {
 	uint64_t *rip = (uint64_t *)&park.frame->uc_mcontext.gregs[REG_RIP];
@@ -192,7 +192,7 @@ static void forge_siginfo(void)
 				forge(genuine(signals[s], .change = { { &info[w], strange[v] } }));
 }
 
-/* Results of a batch that there was not, near what may stand for "failed". */
+/* Forges results of a batch, near the values that may mean "failed". */
 static void forge_results(void)
 {
 	static const uint64_t result[] = { 0, 1, 77, (uint64_t)-1, (uint64_t)-4095,
@@ -209,7 +209,7 @@ static void forge_results(void)
 							.pointers = false });
 }
 
-/* Into the handler and its call with each flag, each of which outlives a call. */
+/* Enters the handler, or its call, with each flag of EFLAGS: a call keeps them. */
 static void forge_flags(void)
 {
 	int bit;
@@ -237,7 +237,7 @@ static void try_report(void *arg)
 	_exit(0);
 }
 
-/* Where the arguments of a report are in memory. */
+/* Forges reports of stubs that report through memory. */
 static void forge_reports(void)
 {
 	static const uint16_t odd[] = { 0xffff, 0, 1, 8, 0x27, 0x1000, 0x1ff0, 0x7fff };
@@ -266,7 +266,7 @@ static void forge_reports(void)
 	conclude(BLOCKED, "%u forged reports, %lu of them resumed", forged, shared->counter);
 }
 
-/* As if it had been heard already, or were another resume's. */
+/* Forges tickets of other resumes: a park that was handled already, or is none. */
 static void forge_tickets(void)
 {
 	static const int64_t off[] = { -1, -2, 1, 2, -1000, 1000, INT64_MIN, 1L << 32 };
@@ -305,7 +305,7 @@ void forged_park(void)
 	conclude(BLOCKED, "%u forged hand-overs, %lu of them resumed", forged, shared->counter);
 }
 
-/* ---- corrupt-data: no call into the stub's code, only its data changed */
+/* ---- corrupt-data: no jump into the stub's code, only changes of its data */
 
 struct corruption {
 	uint64_t *word, value;
@@ -317,7 +317,7 @@ static void take_trap(int sig)
 	(void)sig;
 }
 
-/* All ways by which a guest comes into the kernel; the tick is one of them. */
+/* Enters the kernel in all ways; the tick is one of them. */
 static void hand_over(unsigned int way)
 {
 	static const struct timespec nothing;
@@ -366,7 +366,7 @@ static void try_corruption(void *arg)
 	_exit(0);
 }
 
-/* A tick takes its time, and is a signal as another. */
+/* Waiting for a tick takes long, and it is a signal like any other: take it less often. */
 static bool has_its_turn(unsigned int turn, unsigned int way, size_t v)
 {
 	if (turn % (way == WAYS - 1 ? 16 : 2))
@@ -374,7 +374,7 @@ static bool has_its_turn(unsigned int turn, unsigned int way, size_t v)
 	return (v + turn / 2) % ARRAY_SIZE(strange) == 0;
 }
 
-/* Each word, with ways and values in turn: with HOSTILE_FULL all of them. */
+/* Changes each word, with ways and values in turn; with HOSTILE_FULL with all of them. */
 void corrupt_data(void)
 {
 	bool full = getenv("HOSTILE_FULL");
@@ -402,7 +402,7 @@ void corrupt_data(void)
 
 /* ---- run-beside */
 
-static int held[2];	/* a pipe: who reads from it waits */
+static int held[2];	/* a pipe from which a read waits */
 
 struct way {
 	uintptr_t entry;
@@ -415,7 +415,7 @@ static void count(void)
 		shared->counter++;
 }
 
-/* Has the kernel read from the pipe for it, and counts. */
+/* Makes the kernel read from the pipe for it, and counts meanwhile. */
 static void try_beside(void *arg)
 {
 	const struct way *way = arg;
@@ -423,10 +423,10 @@ static void try_beside(void *arg)
 	greg_t *regs = way->report ? report.frame->gregs : park.frame->uc_mcontext.gregs;
 	int32_t nr = SYS_read;
 
-	shared->counter++;	/* no page fault may report in between */
+	shared->counter++;	/* touches the page: a fault later would report */
 	byte = 0;
 	if (way->report) {
-		block_ticks();	/* they stop it */
+		block_ticks();	/* a tick would stop it */
 		prepare_forgery();
 		memcpy((char *)report.frame + FRAME_SIGINFO + SIGINFO_SYSCALL, &nr, sizeof(nr));
 	} else {
@@ -444,7 +444,7 @@ static void try_beside(void *arg)
 	count();
 }
 
-/* Does it sleep in a call, as the guest kernel sees it? 0 if it is dead. */
+/* The task's state in the guest kernel; 0 if it is dead. */
 static char state_of(pid_t pid)
 {
 	char path[32], text[256] = "", *p;
@@ -527,7 +527,7 @@ void run_beside(void)
 #define BROKEN_STUBS	300
 #define DENIED_CALLS	20
 
-/* Calls that the kernel has to decide on, then a report that no stub makes. */
+/* Makes calls that the monitor has to answer, then a report that no stub makes. */
 static void break_stub(void *arg)
 {
 	unsigned int n = *(unsigned int *)arg;
@@ -583,7 +583,7 @@ void storm(void)
 	}
 	if (!shared->stop)
 		conclude(INCONCLUSIVE, "who breaks the stubs is dead");
-	/* The host may be busy with something else: the mean tells, of the guest's own time */
+	/* The host may be busy: judge by the mean, in own_time() if that is less */
 	own = own_time() - own;
 	conclude((sum < own ? sum : own) > naps * SLOW_NAP ? BREACHED : BLOCKED,
 		 "beside %d broken stubs %u sleeps of 5 ms took %.1f ms on average, the worst %.0f ms",
@@ -592,7 +592,7 @@ void storm(void)
 
 /* ---- left-behind: what a process leaves in its stub for the next one */
 
-#define MARK		0x5d1e0ff5e7UL	/* with a number of its own below */
+#define MARK		0x5d1e0ff5e7UL	/* the upper bits; a number follows */
 #define LEAVE_TIMES	150
 
 static void mark_words(uintptr_t start, uintptr_t end, uint64_t mark)
@@ -604,7 +604,7 @@ static void mark_words(uintptr_t start, uintptr_t end, uint64_t mark)
 			*word = mark;
 }
 
-/* Ends by a hand-over of its own, or as any process; with its marks everywhere. */
+/* Leaves its marks everywhere, and ends by a forged park or as any process. */
 static void leave(void *arg)
 {
 	unsigned int n = *(unsigned int *)arg;
@@ -643,7 +643,7 @@ static void look_for_marks(void *arg)
 		if (*word >> 16 == MARK)
 			conclude(BREACHED, "data of an ended process at data+%#lx",
 				 (uintptr_t)word - stub.data);
-	/* the host's GS base, not what the guest kernel takes it for */
+	/* the GS base in the host, which the guest kernel may not know */
 	if (getauxval(AT_HWCAP2) & 2)
 		asm volatile("rdgsbase %0" : "=r" (gs));
 	else

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Stubs that report to the monitor through memory: finding the report and the
- * last signal frame, and forging one. The monitor goes to work then, and so does
- * the stub.
+ * last signal frame, and forging one. After that the stub runs beside the monitor.
  */
 #include "hostile.h"
 
@@ -103,7 +102,7 @@ bool find_report(void)
 {
 	int tries = 0;
 
-	/* a timer tick between call and search replaces the frame */
+	/* a timer tick in between replaces the frame */
 	while (!find_frame())
 		if (++tries == 10)
 			return false;
@@ -126,16 +125,15 @@ void need_report(void)
 }
 
 /*
- * Until the report is out, no genuine one may get in between and replace it:
- * find the instruction and touch all that the call needs, with one that fails
- * because the word is 0.
+ * No genuine report may replace the forged one. So find the site and touch all that
+ * the call needs now, by a call that fails because the word is 0.
  */
 void prepare_forgery(void)
 {
 	host_call(SYS_futex, (long)report.futex, FUTEX_WAIT, 1);
 }
 
-/* Report to the monitor what the frame says now, but do not stop for it. */
+/* Reports the frame to the monitor, and runs on. */
 void forge_report(int sig)
 {
 	*report.signal = sig;
@@ -143,7 +141,7 @@ void forge_report(int sig)
 	host_call(SYS_futex, (long)report.futex, FUTEX_WAKE, 1);
 }
 
-/* Sleep until the monitor lets "the stub" go on, as the stub would. */
+/* Sleeps until the monitor resumes "the stub", as the stub would. */
 void await_resume(void)
 {
 	while (__atomic_load_n(report.futex, __ATOMIC_SEQ_CST) == 1)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * rt_sigreturn restores whatever the frame on the stack says: registers, the
- * signal mask, and the alternate signal stack.
+ * rt_sigreturn loads all registers, the signal mask and the alternate signal stack
+ * from the frame on the stack.
  */
 #include "hostile.h"
 
@@ -21,7 +21,7 @@ void make_frame(ucontext_t *uc, uintptr_t rip, uint64_t blocked)
 	memcpy(&uc->uc_sigmask, &blocked, sizeof(blocked));
 }
 
-/* Comes back only if the frame says `landing`. */
+/* Returns only if the frame continues at `landing`. */
 long host_sigreturn(uintptr_t site, const ucontext_t *uc)
 {
 	struct host_call call = {
@@ -48,7 +48,7 @@ static void try_sigreturn(void *arg)
 	_exit(host_sigreturn(*(uintptr_t *)arg, &uc) == 4711 ? 0 : 1);
 }
 
-/* The instruction that does rt_sigreturn, or 0. */
+/* A site where rt_sigreturn can be called, or 0. */
 uintptr_t find_sigreturn(void)
 {
 	static bool looked;
@@ -76,8 +76,8 @@ uintptr_t sigreturn_site(void)
 }
 
 /*
- * The host's SIGALRM is UML's timer tick. Without it nothing interrupts what
- * follows; if it cannot be blocked an attack has to do with what it gets.
+ * The host's SIGALRM is UML's timer tick. If it is blocked, nothing interrupts what
+ * follows. If it cannot be blocked, the attack goes on without.
  */
 void block_ticks(void)
 {

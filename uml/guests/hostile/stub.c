@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The stub: its pages, its `syscall` instructions, calling the host through
- * them, and coming back.
+ * The stub: finding its pages and its `syscall` instructions, and calling the host
+ * through them.
  */
 #include "hostile.h"
 
@@ -38,7 +38,7 @@ bool writable(uintptr_t page)
 	return true;
 }
 
-/* The number that `mov $nr, %eax` right before the instruction loads. */
+/* The number that a `mov $nr, %eax` before the instruction loads. */
 static long number_before(const unsigned char *insn)
 {
 	int32_t nr;
@@ -65,8 +65,8 @@ static void find_sites(void)
 }
 
 /*
- * The stub is the topmost thing in the host address space, above all that a
- * guest can map: first its read-only code, then its writable data.
+ * The stub's own pages are at the end of the host's address space, above all that a
+ * guest can map: the read-only code, then the writable data.
  */
 void find_stub(void)
 {
@@ -92,9 +92,9 @@ void find_stub(void)
 }
 
 /*
- * Jumps to a `syscall` instruction of the stub, by iretq, so that all registers
- * and flags are the attacker's. What runs behind it is the stub's own code, up
- * to some `ret`: each word of the stack is the address of `landing`.
+ * Jumps to a `syscall` instruction of the stub by iretq, with all registers and
+ * flags of the attacker. Then the stub's code runs up to some `ret`: each word of
+ * the stack is the address of `landing`.
  */
 asm("	.pushsection .bss\n"
     "	.balign 16\n"
@@ -168,7 +168,7 @@ void prepare_call(struct host_call *call, uintptr_t site, long nr, const long ar
 {
 	static uintptr_t stack[1024];
 	static uintptr_t filler[2 * PAGE / sizeof(uintptr_t)];
-	/* the registers that C code keeps point into zeroed memory */
+	/* callee-saved registers point into zeroed memory */
 	uint64_t fill = (uint64_t)&filler[ARRAY_SIZE(filler) / 2];
 	size_t i;
 
@@ -200,7 +200,7 @@ long host_call_at(uintptr_t site, long nr, const long arg[6])
 	return host_call_raw(&call);
 }
 
-/* The code that it gets into may loop, and so may its own signal handlers. */
+/* The stub's code may loop, and the child's signal handlers may, too. */
 void limit_child(void)
 {
 	signal(SIGALRM, SIG_DFL);
@@ -209,8 +209,8 @@ void limit_child(void)
 }
 
 /*
- * A harmless call for each system call number, one that fails whoever makes
- * it: a negative errno in rax proves that control and the result come back.
+ * Arguments with which a call fails without an effect: a negative errno in rax
+ * proves that control and the result come back.
  */
 static void harmless_args(long nr, long arg[6])
 {
@@ -226,7 +226,7 @@ static void harmless_args(long nr, long arg[6])
 	case SYS_recvmsg:	/* from the stub's socket, which is empty */
 		arg[1] = (long)&nothing;
 		break;
-	case SYS_close:		/* what no batch has left open */
+	case SYS_close:		/* an fd that is not open */
 		arg[0] = 2;
 		break;
 	case SYS_arch_prctl:	/* not a canonical address */
@@ -259,7 +259,7 @@ static void try_site(void *arg)
 	_exit(ret == CAME_BACK || (ret < 0 && ret > -4096) ? 0 : 1);
 }
 
-/* Each is tried in a child: most lead on into something that ends the process. */
+/* Tries each site in a child: the code behind most sites ends the process. */
 uintptr_t find_site(long nr)
 {
 	static struct trial known[8];
@@ -298,9 +298,9 @@ long host_mmap(uintptr_t addr, size_t len, int prot, int fd, long offset)
 }
 
 /*
- * Reading from @addr would let the guest kernel repair the fault. As a msghdr it
- * is read by the host: from an empty socket this fails, but with EFAULT only if
- * nothing is there.
+ * A load from @addr would fault, and the guest kernel would map a page. So the host
+ * reads it as a msghdr: recvmsg from an empty socket fails with EFAULT only if
+ * nothing is mapped there.
  */
 bool host_has(uintptr_t addr)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Attacks on what arch/um makes of page tables. They use system calls alone, and never touch
- * the stub.
+ * Attacks on arch/um's synchronisation of page tables. They only use system calls, and never
+ * touch the stub.
  */
 #include "hostile.h"
 
@@ -47,7 +47,7 @@ static struct ring make_ring(unsigned int entries)
 	return ring;
 }
 
-/* Has the first @count entries done, and waits for them in the kernel. */
+/* Submits the first @count entries, and waits for them in the kernel. */
 static void run_ring(struct ring *ring, uint32_t count)
 {
 	uint32_t i;
@@ -74,7 +74,7 @@ struct copied_ring {
 	size_t pages;
 };
 
-/* In the forked child: it reads, and counts the pages that are not the ring's. */
+/* The forked child counts the pages that are not the ring's. */
 static void look_at_ring(void *arg)
 {
 	const struct copied_ring *ring = arg;
@@ -114,17 +114,17 @@ void ring_fork(void)
 	conclude(BLOCKED, "after fork() all of %zu pages are the ring's", copy.pages);
 }
 
-/* ---- remap-stale: a page table is freed and another one takes its place, within one call */
+/* ---- remap-stale: one call frees a page table and puts a new one in its place */
 
 #define STALE_TABLES	4	/* for each level */
 #define STALE_LEVELS	3
 #define STALE_PLACES	(STALE_TABLES * STALE_LEVELS)
-#define STALE_FEEDS	192	/* 16 pages each: more than one place has */
+#define STALE_FEEDS	192	/* 16 pages each: more than a place has */
 
 /*
- * Places of one table each. On the first level the neighbours share the table of the next
- * level, on the second they share the one above, on the third none of both: freeing a place
- * frees one, two or three tables.
+ * Places of one lowest page table each. Places of the first level share the table of the next
+ * level, those of the second level share the one above that, those of the third level share
+ * none: freeing a place frees one, two or three tables.
  */
 static char *stale_place(unsigned int i)
 {
@@ -160,7 +160,7 @@ static void free_by_populate(char *at)
 	map_at(at, MAP_SHARED | MAP_POPULATE, short_file);
 }
 
-/* One call of io_uring: MADV_DONTNEED, and then a copy by the kernel to the same place. */
+/* One call of io_uring: MADV_DONTNEED, then a copy by the kernel to the same place. */
 static void free_by_madvise(char *at)
 {
 	struct io_uring_sqe *entry = stale_ring.entry;
@@ -178,7 +178,7 @@ static void free_by_madvise(char *at)
 	run_ring(&stale_ring, 2);
 }
 
-/* Pages behind the first one of a place which have something in them. */
+/* Counts the pages of a place, but for the first one, that are not zero. */
 static size_t count_kept(char *at, size_t *secrets)
 {
 	size_t offset, kept = 0;
@@ -222,7 +222,7 @@ void remap_stale(void)
 	short_file = memfd_create("short", 0);
 	if (short_file < 0 || ftruncate(short_file, PAGE))
 		conclude(INCONCLUSIVE, "memfd: %s", strerror(errno));
-	/* behind the file's end there is a fault */
+	/* behind the file's end a load faults */
 	sigaction(SIGBUS, &sa, NULL);
 	mremapped = keep_stale("mremap() on top", free_by_mremap, &secrets);
 	populated = keep_stale("MAP_FIXED | MAP_POPULATE on top", free_by_populate, &secrets);

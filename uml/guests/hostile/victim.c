@@ -7,8 +7,8 @@
 #include <sys/random.h>
 
 struct secret_page {
-	unsigned char marker[16];	/* what a scan looks for; not secret */
-	unsigned char secret[32];	/* known to the victim alone */
+	unsigned char marker[16];	/* a scan looks for it; not secret */
+	unsigned char secret[32];	/* only the victim knows it */
 };
 
 static struct {
@@ -28,9 +28,9 @@ static void fill_pages(const struct secret_page *s, size_t n)
 		memcpy(pages + i * PAGE, s, sizeof(*s));
 }
 
-#define MOST_PAGES	16384	/* others want some, too */
+#define MOST_PAGES	16384	/* leave some to others */
 
-/* Instead of a claim: it fills more pages. */
+/* Sent instead of a claim: fill more pages. */
 static const unsigned char more[32] = "more";
 
 static void victim_main(int from, int to)
@@ -42,7 +42,7 @@ static void victim_main(int from, int to)
 	memcpy(s.marker, victim.marker, sizeof(s.marker));
 	if (getrandom(s.secret, sizeof(s.secret), 0) != sizeof(s.secret))
 		_exit(1);
-	/* so much that wherever an attacker looks it finds some */
+	/* so much that an attacker finds some wherever it looks */
 	n = (size_t)sysconf(_SC_AVPHYS_PAGES) / 2;
 	fill_pages(&s, n < MOST_PAGES ? n : MOST_PAGES);
 	if (write(to, &ok, 1) != 1)
@@ -86,7 +86,7 @@ static bool ask_victim(const unsigned char claim[32])
 	       read(victim.answer, &ok, 1) == 1 && ok;
 }
 
-/* The victim uses some pages that were free. */
+/* The victim fills some free pages. */
 void feed_victim(void)
 {
 	ask_victim(more);
@@ -109,7 +109,7 @@ size_t scan_for_secret(uintptr_t window, size_t size)
 	return found;
 }
 
-/* In the judge: an attacker's claim counts if the victim agrees. */
+/* The judge counts an attacker's claim if it is the victim's secret. */
 void judge_claim(void)
 {
 	if (shared->claimed && !ask_victim(shared->claim))

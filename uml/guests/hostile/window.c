@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The fd window: a parked stub has the memory fd, or may map by it, only while
- * trusted code runs there. So that code is entered at every byte, with registers,
- * a stack and control data of the attacker's, to make it map all memory for the
- * guest.
+ * The fd window: a stub that parks can map by the memory fd only while trusted code
+ * runs there. So the attack enters that code at every byte, with registers, a stack
+ * and control data of its own, to make it map all memory for the guest.
  *
- * What counts is what the guest can read afterwards where it has mapped nothing.
+ * The verdict depends on what the guest can then read where it has mapped nothing.
  */
 #include "hostile.h"
 
@@ -13,11 +12,11 @@ static uintptr_t window;	/* PROT_NONE for the guest kernel */
 static size_t window_size;
 static long window_offset;
 static int window_prot = PROT_READ;
-static void (*check)(void);	/* what has been gained */
+static void (*check)(void);	/* tests what can be read */
 
-/* What is in the registers, */
+/* The contents of the registers, */
 enum regs { MAP, ANSWER, RECEIVE, LIMIT, CLOSE, UNMAP, PROTECT, ZEROS, REGS };
-/* and what in the control page. */
+/* and of the control page. */
 enum fill { AS_IS, BACK, BATCH, FD_BATCH, UNMAP_ALL, OWN_MESSAGE, GARBAGE, FILLS };
 
 struct try {
@@ -29,14 +28,14 @@ struct try {
 	bool sibling;
 };
 
-/* A batch of the attacker's, also for code that takes it from a register. */
+/* The attacker's batch, also for code that takes its address from a register. */
 static uint64_t own_batch[64][4];
 
 static void fill_batch(uint64_t (*batch)[4], size_t n, int fd)
 {
 	uint64_t prot = (uint32_t)control.entry[3];
 
-	/* in a genuine one, with fd 1, one half is the fd */
+	/* the fourth word has protection and fd in its halves; a genuine call has fd 1 */
 	while (n--) {
 		batch[n][0] = window;
 		batch[n][1] = window_size;
@@ -143,7 +142,7 @@ static void look(void)
 
 static char stack_of_sibling[8 * PAGE] __attribute__((aligned(16)));
 
-/* Has the kernel hand out the memory fd all the time. */
+/* A sibling whose faults make the kernel map all the time. */
 static int churn(void *arg)
 {
 	long page;
@@ -159,7 +158,7 @@ static int churn(void *arg)
 	return 0;
 }
 
-/* It came back, so perhaps there is no limit any more. */
+/* The entry came back, so perhaps the stub has no limit any more. */
 static void map_after_all(const struct try *t)
 {
 	struct try map = *t;
@@ -219,7 +218,7 @@ static void enter(struct try t)
 		conclude(INCONCLUSIVE, "no sibling");
 }
 
-/* Each byte of the code; behind it there are only zeros. */
+/* Enters each byte of the code; behind it there are only zeros. */
 static void enter_everywhere(void)
 {
 	static const struct {
@@ -242,7 +241,7 @@ static void enter_everywhere(void)
 	}
 }
 
-/* At and behind each call, all ways, again and again, and with a sibling. */
+/* Enters at and behind each site, in all ways, again and again, and with a sibling. */
 static void enter_calls(bool sibling)
 {
 	unsigned int s, behind, way;
@@ -256,7 +255,7 @@ static void enter_calls(bool sibling)
 				t.entry = stub.site[s] + behind;
 				t.regs = way % REGS;
 				t.fill = way / REGS;
-				/* the others are the death of it at once */
+				/* the others end the stub at once */
 				if (sibling && (t.regs > RECEIVE || t.fill == AS_IS ||
 						t.fill == GARBAGE || t.fill == UNMAP_ALL))
 					continue;
@@ -270,8 +269,8 @@ static void enter_calls(bool sibling)
 #define FAULTS	40
 
 /*
- * Page faults that are handed over by hand: the kernel sends the fd, and the
- * trusted code handles it with the attacker's flags and with signals open.
+ * Parks with page faults by hand: the kernel queues a batch that maps, and the trusted
+ * code runs it with the attacker's flags and with signals open.
  */
 static void try_faults(void *arg)
 {
@@ -288,7 +287,7 @@ static void try_faults(void *arg)
 		regs[REG_TRAPNO] = 14;
 		regs[REG_ERR] = 6;
 		regs[REG_CR2] = (greg_t)page;
-		/* the other flags are the death of it: last */
+		/* the other flags end the stub: last */
 		forge_park_at(t.fill == AS_IS ? stub.code : park.site,
 			      eflags[i == FAULTS - 1 ? t.regs % ARRAY_SIZE(eflags) : 0],
 			      SIGSEGV, (uint64_t)park_siginfo(), (uint64_t)park.frame);
@@ -324,7 +323,7 @@ static void fault_by_hand(void)
 	}
 }
 
-/* The guest writes these pages: nothing there may be run. */
+/* The guest can write to the data pages: they must not be executable. */
 static void run_data(void *arg)
 {
 	static const unsigned char code[] = { 0x90, 0x0f, 0x05, 0xc3 };
@@ -352,7 +351,7 @@ static void enter_data(void)
 	}
 }
 
-/* Of a stub that reports through memory the fd is taken by a forged report. */
+/* Steals the fd of a stub that reports through memory, by a forged report. */
 static void take_fd(void)
 {
 	struct frame_grant grant;
@@ -360,7 +359,7 @@ static void take_fd(void)
 	long ret;
 
 	prepare_theft();
-	/* with the fd it may not live for long: one store has to tell */
+	/* with the fd it may not live long: report by one store */
 	describe("took the memory fd with the stub's own recvmsg");
 	page = steal_fd_somewhere(window_size, &grant);
 	shared->kind = BREACHED;
@@ -394,7 +393,7 @@ void map_everywhere(uintptr_t addr, size_t size, int prot, long offset,
 			t.fill = how % 2 ? FD_BATCH : BATCH;
 			enter(t);
 		}
-		/* what is there already, with other rights */
+		/* an existing mapping, with other rights */
 		enter((struct try){ stub.site[s], PROTECT, BATCH, 0, 1, false });
 		enter((struct try){ stub.site[s] + 2, ANSWER, BATCH, 0, 1, false });
 	}

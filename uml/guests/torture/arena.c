@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * An arena: a fixed range of addresses that one thread owns, with a model of each of its pages, and the
- * operations that change their mappings. A neighbour's arena begins in the middle of the last page table.
+ * An arena: a fixed range of addresses that one thread owns, a model of each of its pages, and the operations
+ * that change their mappings. The next thread's arena begins in the middle of the last page table.
  */
 #include "torture.h"
 
@@ -61,7 +61,7 @@ void worker_files(struct worker *w)
 		fail(w, "memfd, pipe: %s", strerror(errno));
 }
 
-/* The rest of @w is set by who has made it, and is zero. */
+/* Initialises what a new worker needs; its creator has set the rest of @w. */
 void worker_init(struct worker *w)
 {
 	self = w;
@@ -88,7 +88,7 @@ static bool beyond_end(struct worker *w, const struct page *p)
 	return (p->kind == SHARED || p->kind == PRIVATE) && p->index >= w->file[p->file].pages;
 }
 
-/* The signal that an access has to give, or 0 */
+/* The signal that an access must give, or 0 */
 int fault_of(struct worker *w, const struct page *p, bool write)
 {
 	if (p->kind == NONE || !(p->prot & (write ? PROT_WRITE : PROT_READ)) || (p->flags & GUARD))
@@ -108,7 +108,7 @@ void wrote(struct worker *w, struct page *p, uint64_t tag)
 	p->tag = tag;
 }
 
-/* The page's own contents are gone: it is new, or the file's again. */
+/* The page has lost its own contents: it is zero, or the file's page again. */
 static void dropped(struct page *p)
 {
 	p->tag = 0;
@@ -155,7 +155,7 @@ void check_range(struct worker *w, struct range r)
 {
 	unsigned int i;
 
-	/* Of a long one the ends and some between */
+	/* Of a long range, the ends and some pages between */
 	if (r.count > 96 && !one_in(w, 4)) {
 		for (i = 0; i < 16; i++) {
 			check_one(w, r.first + i);
@@ -168,7 +168,7 @@ void check_range(struct worker *w, struct range r)
 		check_one(w, r.first + i);
 }
 
-/* All that is mapped; of what is not mapped mostly a part, as each fault takes its time */
+/* Checks all mapped pages, and a part of the other ones, as a fault takes long */
 void check_all(struct worker *w)
 {
 	unsigned int i, each = one_in(w, 8) ? 1 : 16;
@@ -199,14 +199,14 @@ struct range any_range(struct worker *w)
 	struct range r = { below(w, ARENA_PAGES), some_length(w) };
 	unsigned int to_table = -((uintptr_t)w->base / PAGE) % TABLE_PAGES;
 
-	if (r.count == TABLE_PAGES && !one_in(w, 4))	/* just one table's */
+	if (r.count == TABLE_PAGES && !one_in(w, 4))	/* exactly one table */
 		r.first = to_table + TABLE_PAGES * below(w, (ARENA_PAGES - to_table) / TABLE_PAGES);
 	if (r.count > ARENA_PAGES - r.first)
 		r.count = ARENA_PAGES - r.first;
 	return r;
 }
 
-/* What is mapped, without holes; of no length if nothing was found */
+/* A mapped range without holes; of length 0 if there is none */
 struct range mapped_range(struct worker *w)
 {
 	struct range r = { 0, 0 };
@@ -229,7 +229,7 @@ static bool follows(const struct page *a, const struct page *b)
 	       (a->kind == ANON || (a->file == b->file && a->index + 1 == b->index));
 }
 
-/* What may be one VMA */
+/* A range that may be one VMA */
 struct range uniform_range(struct worker *w)
 {
 	struct range r = mapped_range(w);
@@ -242,7 +242,7 @@ struct range uniform_range(struct worker *w)
 	return r;
 }
 
-/* A page that can be read, or written to, and has its contents for certain; -1 if there is none */
+/* A page that can be read, or written to, and whose contents are known; -1 if there is none */
 int page_for(struct worker *w, bool write)
 {
 	unsigned int tries;
@@ -326,7 +326,7 @@ static bool map_file_as(struct worker *w, int flags)
 	for (i = 0; i < r.count; i++)
 		w->page[r.first + i] = (struct page){ .kind = shared ? SHARED : PRIVATE, .prot = prot, .file = f,
 						      .index = index + i };
-	/* To populate a private writable mapping copies */
+	/* Populating a private writable mapping copies the pages */
 	if ((flags & MAP_POPULATE) && !shared && (prot & PROT_WRITE))
 		for (i = 0; i < r.count && !beyond_end(w, &w->page[r.first + i]); i++)
 			wrote(w, &w->page[r.first + i], tag_of(w, &w->page[r.first + i]));
@@ -369,7 +369,7 @@ bool protect(struct worker *w)
 		return false;
 	say(w, "mprotect %u+%u prot %d", r.first, r.count, prot);
 	if (mprotect(address(w, r.first), r.count * PAGE, prot)) {
-		/* What of it is done, is not known */
+		/* It may have been done in part */
 		if (errno != ENOMEM)
 			fail(w, "mprotect: %s", strerror(errno));
 		munmap(address(w, r.first), r.count * PAGE);
@@ -495,7 +495,7 @@ static void advised(struct worker *w, struct page *p, int advice)
 	}
 }
 
-/* Does the advice take contents away, so that it may have done so for a part when it fails? */
+/* Does the advice drop contents? If it fails, it may have done so in part. */
 static bool takes(int advice)
 {
 	return advice == MADV_DONTNEED || advice == MADV_DONTNEED_LOCKED || advice == MADV_FREE ||
@@ -538,12 +538,12 @@ bool advise(struct worker *w)
 	}
 	for (i = r.first; !error && i < r.first + r.count; i++)
 		advised(w, &w->page[i], a->advice);
-	/* Of a page of a file other mappings may exist in the arena: look() sees them */
+	/* The arena may have other mappings of a file's page: look() checks them */
 	check_range(w, r);
 	return !error;
 }
 
-/* Without it EINVAL says that, else that a mapping does not allow it. */
+/* EINVAL means that the kernel lacks the advice, or that a mapping does not allow it. */
 static bool has_no_populate(struct worker *w)
 {
 	if (madvise(w->buffer, PAGE, MADV_POPULATE_READ) == 0)
@@ -571,7 +571,7 @@ bool populate(struct worker *w)
 	for (i = r.first; i < r.first + r.count; i++) {
 		struct page *p = &w->page[i];
 
-		/* It ends where it cannot go on */
+		/* It ends at the first page that faults */
 		if (fault_of(w, p, write)) {
 			if (!error)
 				fail(w, "populated over page %u, which cannot be accessed", i);
@@ -609,7 +609,7 @@ static void moved(struct worker *w, struct range from, struct range to, bool sta
 			*p = copy[i];
 			continue;
 		}
-		/* It has grown */
+		/* The mapping has grown */
 		*p = p[-1];
 		dropped(p);
 		p->flags &= OF_VMA;
@@ -672,7 +672,7 @@ bool move(struct worker *w)
 	if (result == MAP_FAILED) {
 		if (errno != EFAULT && errno != EINVAL && errno != ENOMEM && errno != EAGAIN)
 			fail(w, "mremap: %s", strerror(errno));
-		/* What of it is done, is not known */
+		/* It may have been done in part */
 		munmap(address(w, from.first), from.count * PAGE);
 		munmap(address(w, to.first), to.count * PAGE);
 		forget(w, from);
@@ -731,12 +731,12 @@ bool lock(struct worker *w)
 		return false;
 	say(w, "mlock, munlock %u+%u", r.first, r.count);
 	done = mlock(address(w, r.first), r.count * PAGE) == 0;
-	/* As far as it can go it faults in for writing what is private and writable */
+	/* It faults private writable pages in for writing, up to the first page that faults */
 	for (i = r.first; i < r.first + r.count; i++) {
 		struct page *p = &w->page[i];
 
 		if (p->kind == PRIVATE && (p->prot & PROT_WRITE) && !fault_of(w, p, true) && !(p->flags & COPIED)) {
-			/* Whether it did is not known, if it has failed */
+			/* If it has failed, it may have done it nevertheless */
 			uint64_t tag = new_tag(w);
 
 			fill_page(address(w, i), tag);

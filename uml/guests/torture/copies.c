@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The kernel's own copies to and from the arena: what is allowed and gets there, what is not allowed and
- * gives EFAULT, and what must not be lost afterwards.
+ * The kernel's copies to and from the arena: allowed copies arrive and are not lost afterwards, other ones fail
+ * with EFAULT.
  */
 #include "torture.h"
 
@@ -35,7 +35,7 @@ static struct range some_pages(struct worker *w)
 	return r;
 }
 
-/* How many pages from the first on can be accessed */
+/* How many pages of the range can be accessed before one faults */
 static unsigned int accessible(struct worker *w, struct range r, bool write)
 {
 	unsigned int i;
@@ -46,8 +46,8 @@ static unsigned int accessible(struct worker *w, struct range r, bool write)
 }
 
 /*
- * After the kernel has written to pages: reclaim may be asked for them, or their PTEs made old, but they are
- * the owner's.
+ * After the kernel has written to pages: reclaims them or makes their PTEs old, at random. They must keep their
+ * contents.
  */
 static void press(struct worker *w, struct range r)
 {
@@ -155,7 +155,7 @@ bool copy_pipe(struct worker *w)
 	return true;
 }
 
-/* Bytes that begin and end within pages, written by readv() into two pages and a hole's zeros by clear_user() */
+/* Writes parts of pages: by readv() into two pages, and a file's hole by clear_user() */
 bool copy_odd(struct worker *w)
 {
 	int i = page_for(w, true);
@@ -182,13 +182,13 @@ bool copy_odd(struct worker *w)
 		fail(w, "preadv: %s", strerror(errno));
 	wrote(w, &w->page[i], tag);
 	wrote(w, &w->page[i + 1], next);
-	/* Shared pages may be one and the same */
+	/* Two shared mappings may have the same page */
 	check_one(w, i + 1);
 	if (tag_of(w, &w->page[i]) == tag)
 		check_one(w, i);
 	if (!one_in(w, 3))
 		return true;
-	/* Zeros are cleared, not copied: from the middle of one page to the middle of the next */
+	/* The kernel clears, from the middle of one page to the middle of the next */
 	if (ftruncate(w->data, 0) || ftruncate(w->data, BUFFER_PAGES * PAGE))
 		fail(w, "ftruncate: %s", strerror(errno));
 	if (pread(w->data, at + PAGE / 2, PAGE, 0) != PAGE)
@@ -205,7 +205,7 @@ bool copy_odd(struct worker *w)
 	return true;
 }
 
-/* What was read into a page that was free to be taken away must stay when it could be taken. */
+/* The kernel reads into a page that MADV_FREE has freed: reclaim must keep it. */
 bool copy_lazy(struct worker *w)
 {
 	const unsigned int pages = 1 + below(w, 32);
@@ -257,7 +257,7 @@ bool copy_lazy(struct worker *w)
 	return true;
 }
 
-/* No copy may do what the owner has not allowed: from PROT_NONE, to PROT_READ, to and from nothing. */
+/* Copies must fail from PROT_NONE, to PROT_READ, to and from unmapped pages. */
 bool copy_denied(struct worker *w)
 {
 	unsigned int i, tries, word = below(w, WORDS);
@@ -269,7 +269,7 @@ bool copy_denied(struct worker *w)
 	ssize_t n;
 	int sig;
 
-	/* What has its contents, but not the right: its page is there, but not for copies. */
+	/* The page is there, but its mapping forbids the copy. */
 	found = page_for(w, true);
 	if (found >= 0 && one_in(w, 2)) {
 		p = &w->page[found];
@@ -325,7 +325,7 @@ bool copy_denied(struct worker *w)
 			       syscall(SYS_nanosleep, at, NULL);
 		break;
 	case 4:
-		/* Of its own process through the page tables */
+		/* To its own process, through the page tables */
 		n = write_to ? process_vm_writev(getpid(), &near, 1, &far, 1, 0) :
 			       process_vm_readv(getpid(), &near, 1, &far, 1, 0);
 		if (n < 0 && errno == ENOSYS)
@@ -344,7 +344,7 @@ bool copy_denied(struct worker *w)
 	return true;
 }
 
-/* A page in a pipe is the page as it was, though its owner gives it back meanwhile. */
+/* A page in a pipe keeps its contents, although its owner drops it meanwhile. */
 bool copy_vmsplice(struct worker *w)
 {
 	int i = page_for(w, false);
@@ -375,7 +375,7 @@ bool copy_vmsplice(struct worker *w)
 	}
 	if (read(w->pipe[0], w->buffer, PAGE) != PAGE)
 		fail(w, "read from a pipe: %s", strerror(errno));
-	/* fill() may have been at the file's page itself */
+	/* fill() may have changed the file's page itself */
 	if (p->kind == ANON)
 		want_same(w, address(w, i), w->buffer, tag, false, "a page through vmsplice");
 	check_one(w, i);
@@ -421,7 +421,7 @@ bool copy_random(struct worker *w)
 	if (getrandom((void *)at, PAGE, GRND_NONBLOCK) != PAGE) {
 		note(7, "getrandom gives less than a page");
 	} else {
-		/* What the owner sees and what the kernel takes is the same. */
+		/* The owner and the kernel see the same contents. */
 		if (pwrite(w->data, (void *)at, PAGE, 0) != PAGE || pread(w->data, w->buffer, PAGE, 0) != PAGE)
 			fail(w, "pwrite, pread: %s", strerror(errno));
 		for (k = 0; k < WORDS; k++) {
@@ -439,7 +439,7 @@ bool copy_random(struct worker *w)
 	return true;
 }
 
-/* A path that ends with its page is found; what follows the page is not looked at. */
+/* A path may end at the end of its page: the kernel does not read beyond. */
 bool copy_string(struct worker *w)
 {
 	static const char path[] = "/proc/self/maps/none";
@@ -485,14 +485,14 @@ bool copy_futex(struct worker *w)
 	at = (volatile uint32_t *)address(w, i) + k;
 	say(w, "futex in page %d, word %u", i, k);
 	if (one_in(w, 4) && w->page[i].kind == ANON && tag_of(w, &w->page[i])) {
-		/* It may be taken away, before the futex, but not after */
+		/* Reclaim may take the page before the futex operation, but not after it */
 		tag = tag_of(w, &w->page[i]);
 		madvise(address(w, i), PAGE, MADV_FREE);
 	} else {
 		*at = 77;
 	}
 	expected = operand;
-	/* Private ones, of which no key is made by looking up the page */
+	/* Private futexes: their key does not need the page */
 	if (syscall(SYS_futex, w->buffer, FUTEX_WAKE_OP | FUTEX_PRIVATE_FLAG, 0, 0, at,
 		    FUTEX_OP(FUTEX_OP_SET, operand, FUTEX_OP_CMP_EQ, 1)) < 0)
 		fail(w, "FUTEX_WAKE_OP: %s", strerror(errno));
@@ -532,7 +532,7 @@ static void on_signal(int sig)
 	in_handler = local;
 }
 
-/* A signal's frame is written into the arena, into pages that were given back the moment before. */
+/* The kernel writes a signal frame into pages of the arena that were just dropped. */
 bool copy_frame(struct worker *w)
 {
 	const unsigned int pages = 8;
@@ -562,7 +562,7 @@ bool copy_frame(struct worker *w)
 		madvise(at, pages * PAGE, how == 1 ? MADV_FREE : MADV_DONTNEED);
 	}
 	in_handler = 0;
-	/* To this thread alone */
+	/* To this thread only */
 	syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), SIGUSR1);
 	if (in_handler != SIGUSR1 + (uint64_t)w->serial)
 		fail(w, "the handler has left %#llx", (unsigned long long)in_handler);

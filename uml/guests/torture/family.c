@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Processes that begin with a copy of the arena, share it, or have none of it.
+ * Processes that begin with a copy of the arena, share it, or have nothing of it.
  */
 #include "torture.h"
 
@@ -16,7 +16,7 @@
 
 #define STACK	(128UL << 10)
 
-/* What fork() does to the model of the child */
+/* Changes the child's model as fork() does */
 static void inherit(struct worker *w)
 {
 	unsigned int i;
@@ -33,7 +33,7 @@ static void inherit(struct worker *w)
 	}
 }
 
-/* The files are the parent's: the child has others. */
+/* The child unmaps the parent's files, and gets others. */
 static void leave_files(struct worker *w)
 {
 	unsigned int i, n;
@@ -63,7 +63,7 @@ static _Noreturn void live(struct worker *w, int ready)
 	check_all(w);
 	leave_files(w);
 	if (one_in(w, 3)) {
-		/* The other threads' arenas, which are nobody's here */
+		/* The arenas of the other threads, which the child does not have */
 		if (w->thread)
 			munmap((void *)ARENA_BASE, w->thread * ARENA_PAGES * PAGE);
 		munmap(address(w, ARENA_PAGES), (MAX_THREADS - w->thread) * ARENA_PAGES * PAGE);
@@ -77,7 +77,7 @@ static _Noreturn void live(struct worker *w, int ready)
 	_exit(0);
 }
 
-/* Both go on with what they have, and neither changes what the other one has. */
+/* Parent and child go on, and neither changes the other one's memory. */
 bool family_fork(struct worker *w)
 {
 	int ready[2];
@@ -92,7 +92,7 @@ bool family_fork(struct worker *w)
 		live(w, ready[1]);
 	close(ready[1]);
 	if (pid > 0) {
-		/* The files stay as they are until it has seen them. */
+		/* The files do not change until the child has checked them. */
 		if (read(ready[0], &c, 1) == 1) {
 			w->borrowed = true;
 			run_some(w, below(w, 20));
@@ -105,7 +105,7 @@ bool family_fork(struct worker *w)
 	return pid > 0;
 }
 
-/* A program that begins: nothing of the one before is there. */
+/* A new program: nothing of the old one's memory is there. */
 bool family_exec(struct worker *w)
 {
 	int i = page_for(w, true);
@@ -122,7 +122,7 @@ bool family_exec(struct worker *w)
 	say(w, "vfork, write to page %d, exec", i);
 	pid = vfork();
 	if (pid == 0) {
-		/* The parent's memory until then */
+		/* The child has the parent's memory until exec */
 		fill_page((void *)at, tag);
 		execl(self_path, "torture", "--fresh", base, zone, (char *)NULL);
 		_exit(9);
@@ -148,7 +148,7 @@ static void want_nothing(const uint8_t *at)
 	_exit(1);
 }
 
-/* What the new program looks at: torture --fresh BASE ZONE */
+/* The new program checks: torture --fresh BASE ZONE */
 int fresh(char **argv)
 {
 	const uint8_t *base = (void *)strtoul(argv[0], NULL, 0), *zone = (void *)strtoul(argv[1], NULL, 0);
@@ -179,8 +179,8 @@ int fresh(char **argv)
 }
 
 /*
- * Takes all away but the program itself and a stack far below, in one call: stacks, the vdso, all tables of the upper
- * half. What is left must run on, at the end of the address space too.
+ * Unmaps all but the program and a stack far below in one call: stacks, the vdso, all tables of the upper half. The
+ * process must run on, and be able to use the end of the address space.
  */
 #define LOW	0x10000000000UL
 
@@ -215,7 +215,7 @@ static int live_bare(void *arg)
 	for (i = 0; i < 64; i++)
 		if (probe_load((void *)(end - PAGE - i * 7 * PAGE), &word) != SIGSEGV)
 			end_bare(1, "something can be read", (void *)(end - PAGE - i * 7 * PAGE));
-	/* The last pages that there are */
+	/* The last pages of it */
 	at = (void *)(end - 3 * PAGE);
 	for (i = 0; i < 2; i++) {
 		if (syscall(SYS_mmap, at, 3 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) !=
@@ -243,7 +243,7 @@ int bare(void)
 	catch_faults();
 	if (stack == MAP_FAILED || (uintptr_t)sbrk(0) > LOW)
 		return 0;
-	/* A thread, so that its end is everybody's */
+	/* A thread, so that exit_group() ends both */
 	if (clone(live_bare, stack + STACK, CLONE_VM | CLONE_SIGHAND | CLONE_THREAD | CLONE_FS | CLONE_FILES, &here) < 0)
 		return 0;
 	for (;;)
@@ -276,7 +276,7 @@ static int borrow(void *arg)
 	return 0;
 }
 
-/* Another task in the same address space, with a stack at a table's end */
+/* Another task in the same mm, with a stack at a table's end */
 bool family_clone(struct worker *w)
 {
 	uint8_t *at = w->zone + 40 * GIGABYTE + (one_in(w, 2) ? 0 : PAGE * below(w, 64)) - STACK, *stack;

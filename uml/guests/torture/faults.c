@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Faults that a program resolves itself or that make its mappings grow: userfaultfd, and stacks.
+ * Faults that a program resolves itself (userfaultfd) or that make its mappings grow (stacks).
  */
 #include "torture.h"
 
@@ -33,8 +33,8 @@ struct uffdio_move {
 #define RW	(PROT_READ | PROT_WRITE)
 
 /*
- * Pages that only userfaultfd brings: a missing one is SIGBUS (UFFD_FEATURE_SIGBUS), so that the model stays exact
- * without a second thread.
+ * Pages of userfaultfd: a missing one gives SIGBUS (UFFD_FEATURE_SIGBUS), so the model stays exact without a second
+ * thread.
  */
 bool fault_user(struct worker *w)
 {
@@ -135,7 +135,7 @@ bool fault_user(struct worker *w)
 		else
 			want_fault(w, at + i * PAGE, SIGBUS, "a page that userfaultfd has not brought");
 	}
-	/* Without it missing pages are zero again. A child of another thread may have a copy of the fd, so closing won't do. */
+	/* Now missing pages are zero again. Closing is not enough: a child of another thread may have a copy of the fd. */
 	if (ioctl(fd, UFFDIO_UNREGISTER, &range.range))
 		fail(w, "UFFDIO_UNREGISTER: %s", strerror(errno));
 	close(fd);
@@ -146,7 +146,7 @@ bool fault_user(struct worker *w)
 	return true;
 }
 
-/* A mapping that grows downwards, by stores, and by what the kernel copies there */
+/* A mapping that grows downwards, by stores and by the kernel's copies */
 bool fault_grow(struct worker *w)
 {
 	uint8_t *top = w->zone + 60 * GIGABYTE + below(w, 2 * TABLE_PAGES) * PAGE, *low = top - PAGE;

@@ -12,7 +12,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* All mappings of the file's pages in the arena, or some */
+/* Checks all mappings of the file's pages in the arena, or some */
 static void check_file(struct worker *w, unsigned int f)
 {
 	unsigned int i;
@@ -33,7 +33,7 @@ bool file_truncate(struct worker *w)
 		fail(w, "ftruncate: %s", strerror(errno));
 	for (i = pages; i < FILE_PAGES; i++)
 		file->tag[i] = 0;
-	/* Private copies of what is no more are gone as well */
+	/* Private copies of pages behind the new end are gone, too */
 	for (i = 0; i < ARENA_PAGES; i++) {
 		struct page *p = &w->page[i];
 
@@ -63,7 +63,7 @@ bool file_punch(struct worker *w)
 	return true;
 }
 
-/* write(2) to the file is seen in its mappings, and stores to these by read(2). */
+/* Mappings show what write(2) has written, and read(2) shows stores to mappings. */
 bool file_write(struct worker *w)
 {
 	unsigned int f = below(w, FILES), index, page;
@@ -103,8 +103,8 @@ bool file_write(struct worker *w)
 }
 
 /*
- * A file that parent and child map at once, each with its own table of pages. What one stores the other loads;
- * when the parent cuts it short the child gets SIGBUS, and zeros when it is made long again.
+ * A file that parent and child map at once, each with its own page table. One loads what the other stores. When the
+ * parent truncates it, the child gets SIGBUS, and zeros when it is extended again.
  */
 bool file_together(struct worker *w)
 {

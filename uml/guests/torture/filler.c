@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A process that has free frames all the time, fills them with a pattern that is nobody's in an arena, and gives them
- * back. A stale mapping of somebody else shows its pattern; a store through one changes it.
+ * A process that allocates frames all the time, fills them with a pattern that no arena has, and frees them. A load
+ * through a stale mapping shows the pattern; a store changes it.
  */
 #include "torture.h"
 
@@ -56,7 +56,7 @@ int filler(struct worker *w, unsigned int pages)
 				continue;
 			}
 		}
-		/* New pages are zero, whoever has had their frames. */
+		/* New pages are zero, whoever had their frames before. */
 		for (i = 0; i < c->pages; i += 1 + below(w, 8))
 			want_page(w, c->at + i * PAGE, 0, false, "a new page of the filler");
 		c->tag = new_tag(w);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Futex operations on words that another process changes at the same time, on another CPU where there is one: no
- * change is lost, and a lock has one owner.
+ * Futex operations on words that another process changes at the same time, on another CPU if there is one: no change
+ * is lost, and a lock has one owner.
  */
 #include "torture.h"
 
@@ -15,17 +15,17 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define CHANGES		3000U	/* by system calls; in the same time there are more without */
+#define CHANGES		3000U	/* by system calls; atomic instructions make more in the same time */
 #define MOST		(1U << 20)
 #define STEP_BIT	12U	/* what the child adds; the worker changes the bits below */
 #define STEP		(1U << STEP_BIT)
 
-/* What both have */
+/* Memory that both share */
 struct meeting {
 	atomic_uint there;
-	atomic_bool done;	/* says who makes system calls */
-	uint32_t other;		/* a word that nobody waits at */
-	uint32_t count;		/* of the child's changes */
+	atomic_bool done;	/* set by the one that makes system calls */
+	uint32_t other;		/* a futex without waiters */
+	uint32_t count;		/* the child's changes */
 	_Alignas(64) atomic_uint word;
 	_Alignas(64) volatile uint32_t owner;
 	volatile uint32_t locked;
@@ -48,7 +48,7 @@ static void run_on(long cpu, long cpus)
 	sched_setaffinity(0, sizeof(set), &set);
 }
 
-/* Both begin at once. Each has a CPU of its own, if there are two. */
+/* Both begin at once, each on a CPU of its own if there are two. */
 static void meet(struct meeting *m, long side)
 {
 	run_on(side % sysconf(_SC_NPROCESSORS_ONLN), 1);
@@ -64,8 +64,8 @@ static void part(struct worker *w, pid_t pid)
 }
 
 /*
- * Has the kernel change the word. With a private key and with a shared one it takes different locks of its own, so
- * these two may be at it at once.
+ * Makes the kernel change the word. For a private and for a shared futex it takes different locks, so it may do two of
+ * these at once.
  */
 static void change(struct worker *w, struct meeting *m, int private, uint32_t operation)
 {
@@ -102,7 +102,7 @@ bool futex_change(struct worker *w)
 
 	if (!m)
 		return false;
-	/* So that the bits below are as they were at the end, and none is carried */
+	/* So that the bits below are unchanged at the end, without a carry */
 	static_assert(CHANGES % 2 == 0, "each change is undone by the next one");
 	say(w, "%s of %#x beside %s", names[kind], operand, by_kernel ? "FUTEX_OP_ADD" : "an atomic addition");
 	pid = fork_worker(w);
@@ -130,7 +130,7 @@ bool futex_change(struct worker *w)
 	return true;
 }
 
-/* True if it is ours now. Without @by_kernel, it is asked only if somebody else has the lock. */
+/* True if the lock is ours now. Without @by_kernel, the kernel is called only if another one has it. */
 static bool take(struct worker *w, struct meeting *m, uint32_t me, bool by_kernel, bool wait)
 {
 	uint32_t nobody = 0;
@@ -152,7 +152,7 @@ static void give_back(struct worker *w, struct meeting *m, uint32_t me, bool by_
 
 	if (!by_kernel && atomic_compare_exchange_strong(&m->word, &mine, 0))
 		return;
-	/* EAGAIN: somebody has begun to wait for it */
+	/* EAGAIN: another one has begun to wait for it */
 	while (syscall(SYS_futex, &m->word, FUTEX_UNLOCK_PI, 0))
 		if (errno != EAGAIN && errno != EINTR)
 			fail(w, "FUTEX_UNLOCK_PI: %s, the word is %#x, I am %#x", strerror(errno), atomic_load(&m->word), me);
@@ -178,7 +178,7 @@ static unsigned int lock_often(struct worker *w, struct meeting *m, bool by_kern
 	return n;
 }
 
-/* One by system calls alone, the other one by system calls only where it has to */
+/* One locks by system calls only, the other one makes them only if it has to */
 bool futex_lock(struct worker *w)
 {
 	struct meeting *m = make_meeting();

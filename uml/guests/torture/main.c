@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * torture - everything that a program can do to its memory, at random, checked page by page
+ * torture - does to its memory all that a program can do, at random, and checks it page by page
  *
  *	torture [--seed N] [--seconds S] [--operations N] [--processes P] [--threads T] [--memory MIB] [--only MODULE,...]
  *
- * Some processes with some threads each change their mappings and know what each page has to hold or to
- * refuse; one process fills free frames with a pattern; one has threads that race on the same pages. What
- * is wrong is told with the seed and the last operations; then the exit code is 1.
+ * Some processes with some threads each change their mappings, and know the contents and rights of each page. One
+ * process fills free frames with a pattern. One has threads that race on the same pages. If a page is wrong, the
+ * report has the seed and the last operations, and the exit code is 1.
  *
- * Modules: maps, files, copies, family, peer, tables, ring, race, faults, futex; or operations by the names in the report. The
- * plainest mappings are always there.
- * The same seed gives each thread the same operations; how they interleave is the kernel's.
+ * Modules: maps, files, copies, family, peer, tables, ring, race, faults, futex; or operations by the names in the
+ * report. The basic mappings are always there. The same seed gives each thread the same operations, but the kernel
+ * interleaves them.
  */
 #include "torture.h"
 
@@ -213,7 +213,7 @@ static unsigned long number(const char *text)
 	return n;
 }
 
-/* Modules, or operations by the names that the report has */
+/* Chooses modules, or operations by their names in the report */
 static void choose(char *names)
 {
 	unsigned int i, found;
@@ -319,7 +319,7 @@ int main(int argc, char **argv)
 		if (runs(&operations[i]))
 			weights += operations[i].weight;
 
-	/* Half for the filler. A thread may have as much again in a child, in tables, and in files. */
+	/* Half is the filler's. A thread may use its share again in a child, in tables, and in files. */
 	control->only_race = chosen == RACE && !chosen_operations;
 	total = memory * (1UL << 20) / PAGE;
 	budget = total / 2 / (processes * threads * 3);
@@ -366,7 +366,7 @@ int main(int argc, char **argv)
 			;
 		pid[k] = -1;
 		left--;
-		/* With a number of operations instead of a time the others end with those that count them */
+		/* With a number of operations, filler and racers end when all workers have ended */
 		if (left == 1 + !!(chosen & RACE) && limit)
 			atomic_store(&control->stop, 1);
 		if (!status || bad++)

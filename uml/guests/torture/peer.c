@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * One process reads and writes another one's memory.
+ * One process reads and writes another process's memory.
  */
 #include "torture.h"
 
@@ -17,7 +17,7 @@
 
 #define PICKS	12
 
-/* Pages that a forked child has a copy of, each at most once */
+/* Picks pages of which a forked child has a copy, each at most once */
 static unsigned int pick(struct worker *w, unsigned int *picks, bool write)
 {
 	unsigned int n = 0, tries, k;
@@ -66,7 +66,7 @@ bool peer_vm(struct worker *w)
 	if (pid == 0) {
 		close(ready[0]);
 		close(go[1]);
-		/* Of what it has got later some was touched before, some not */
+		/* Touch some of the pages that are written later */
 		for (k = 0; k < downs; k += 2)
 			check_one(w, down[k]);
 		if (write(ready[1], "r", 1) != 1 || read(go[0], &c, 1) != 1)
@@ -140,7 +140,7 @@ out:
 	return done;
 }
 
-/* A traced child's memory is written word by word, also where it may not write itself. */
+/* Writes a traced child's memory word by word, also where the child may not write. */
 bool peer_trace(struct worker *w)
 {
 	unsigned int picks[PICKS], words[PICKS], n, k, i;
@@ -222,7 +222,7 @@ bool peer_trace(struct worker *w)
 	return true;
 }
 
-/* The own memory through /proc/self/mem, which goes where loads and stores must not */
+/* Accesses its own memory through /proc/self/mem, also where loads and stores fault */
 bool peer_mem(struct worker *w)
 {
 	unsigned int i, tries;

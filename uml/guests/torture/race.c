@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Threads that work on one range at once: one takes pages away, others copy into them, copy out of them, load and
- * store. Whatever is found is zero or of this process. And a page that may no longer be written to stays as it is.
+ * Threads that work on one range at once: one drops pages, others copy into them, copy out of them, load and store.
+ * All contents must be zero or of this process, and a page that has lost write permission must not change.
  */
 #include "torture.h"
 
@@ -23,8 +23,8 @@
 #define BLOCK	16U	/* pages of one copy at most */
 
 static uint8_t *at;
-static unsigned int pages;	/* Of the first half the mapping stays: no copy may fail there. */
-static uint8_t *reused;		/* what the thread that takes away has got instead */
+static unsigned int pages;	/* The first half stays mapped: no copy may fail there. */
+static uint8_t *reused;		/* the dropping thread's new pages */
 static atomic_bool over;
 
 static void want_own(struct worker *w, const void *page, const volatile uint64_t *copy, const char *what)
@@ -41,7 +41,7 @@ static void want_own(struct worker *w, const void *page, const volatile uint64_t
 	}
 }
 
-/* Loads a page's words, as far as it can be loaded. */
+/* Loads a page's words until one faults. */
 static void load_page(struct worker *w, const uint8_t *page, const char *what)
 {
 	uint64_t copy[WORDS] = { 0 };
@@ -57,7 +57,7 @@ static bool goes_on(struct worker *w)
 {
 	const struct timespec pause = { 0, 4000000 };
 
-	/* Others are to have the CPUs too. */
+	/* Leave CPU time to the other workers. */
 	if (w->done % 32 == 0 && !control->only_race)
 		nanosleep(&pause, NULL);
 	atomic_fetch_add(&control->raced, 1);
@@ -155,7 +155,7 @@ static void *loads_and_stores(void *arg)
 	return NULL;
 }
 
-/* Nobody may write to these pages now, so that they are what they are. */
+/* These pages are read-only now: they must not change. */
 static void want_still(struct worker *w, uint8_t *first, unsigned int n, const char *what)
 {
 	unsigned int rounds = 1 + below(w, 6), i;
@@ -170,7 +170,7 @@ static void want_still(struct worker *w, uint8_t *first, unsigned int n, const c
 			unsigned int k;
 
 			for (k = 0; k < WORDS; k++)
-				/* Zero: free to be taken away since some MADV_FREE */
+				/* Zero: reclaimed after an MADV_FREE */
 				if (now[k] != before[k] && now[k])
 					fail(w, "%s: page %p, word %u: was %#llx, is %#llx", what, (void *)now, k,
 					     (unsigned long long)before[k], (unsigned long long)now[k]);
@@ -186,8 +186,8 @@ static void fresh_mapping(struct worker *w, uint8_t *first, unsigned int n)
 }
 
 /*
- * Takes frames that were given back the moment before, in all likelihood, fills them with what only this thread has,
- * and sees that they stay so.
+ * Allocates frames, probably those that were just freed, fills them with a tag of this thread, and checks that they
+ * keep it.
  */
 static void reuse(struct worker *w, unsigned int n)
 {
@@ -252,7 +252,7 @@ static void take_away(struct worker *w)
 		mprotect(from, size, RW);
 		break;
 	case 7:
-		/* Nobody knows of where they are then. */
+		/* No other thread knows the new address. */
 		if (mremap(from, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, aside) != aside) {
 			munmap(from, size);
 			munmap(aside, size);
@@ -271,7 +271,7 @@ static void take_away(struct worker *w)
 	case 8:
 		if (!one_in(w, 4))
 			break;
-		/* The child's pages are as they were at the fork. */
+		/* The child's pages do not change after the fork. */
 		pid = fork_worker(w);
 		if (pid == 0) {
 			w->who = self->who = w->process << 8;
@@ -294,7 +294,7 @@ static void *takes_away(void *arg)
 	return NULL;
 }
 
-/* One copies in, one takes away; a third one copies out, a fourth one loads and stores, and then again */
+/* The first thread drops pages, the second copies in, the third copies out, the fourth loads and stores, and so on */
 int race(struct worker *w, unsigned int threads)
 {
 	void *(*const roles[])(void *) = { takes_away, copies_in, copies_out, loads_and_stores };
@@ -310,7 +310,7 @@ int race(struct worker *w, unsigned int threads)
 	fresh_mapping(w, at, pages);
 	reused = at + 32 * GIGABYTE;
 	fresh_mapping(w, reused, pages);
-	/* The first of them takes away, alone: mappings that two change have no model. */
+	/* Only the first one drops pages: there is no model for two. */
 	for (i = 0; i < threads; i++) {
 		each = mmap(NULL, sizeof(*each), RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		if (each == MAP_FAILED)

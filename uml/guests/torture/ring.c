@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * io_uring: rings of many pages, which are mapped and forked, and requests, which the kernel's own threads work on
- * in this address space.
+ * io_uring: rings of many pages, which are mapped and forked, and requests, which kernel threads handle in this
+ * address space.
  */
 #include "torture.h"
 
@@ -79,7 +79,7 @@ void ring_forget(struct worker *w)
 
 #define FIELD(base, offset)	((uint32_t *)((base) + (offset)))
 
-/* Has requests done one after the other, by one system call. False: there is no io_uring. */
+/* Makes requests one after the other, by one system call. False: there is no io_uring. */
 bool ring_run(struct worker *w, const struct request *request, unsigned int n, int *result)
 {
 	uint32_t tail, mask, head, done = 0;
@@ -138,7 +138,7 @@ bool ring_run(struct worker *w, const struct request *request, unsigned int n, i
 	return true;
 }
 
-/* A ring of many pages is the same one in a child. */
+/* A child has the same pages of a ring. */
 bool ring_fork(struct worker *w)
 {
 	static const unsigned int sizes[] = { 64, 256, 1024, 4096 };
@@ -162,7 +162,7 @@ bool ring_fork(struct worker *w)
 		close(fd);
 		return false;
 	}
-	/* A hole, so that what is copied begins anywhere */
+	/* A hole, so that the copied range begins anywhere */
 	cut_pages = pages > 8 ? below(w, 4) : 0;
 	cut = below(w, pages - cut_pages);
 	if (cut_pages && mmap(at + cut * PAGE, cut_pages * PAGE, PROT_NONE, HOLE, -1, 0) == MAP_FAILED)
@@ -199,7 +199,7 @@ bool ring_fork(struct worker *w)
 	return pid > 0;
 }
 
-/* Requests that read into the arena and write from it, some by a thread of the kernel's */
+/* Requests that read into the arena and write from it, some by a kernel thread */
 bool ring_read(struct worker *w)
 {
 	int to = page_for(w, true), from, result[2];
@@ -225,7 +225,7 @@ bool ring_read(struct worker *w)
 	if (pread(w->data, w->buffer, PAGE, PAGE) != PAGE)
 		fail(w, "pread: %s", strerror(errno));
 	want_same(w, address(w, to), w->buffer, tag, false, "what io_uring has written");
-	/* And one that is not allowed */
+	/* And one that must fail */
 	for (from = 0; from < 32; from++) {
 		unsigned int i = below(w, ARENA_PAGES);
 

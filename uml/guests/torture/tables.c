@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Page tables that are emptied, freed, moved and made anew, at all levels: in a zone where nothing else is mapped, at
- * the ends of what a table of each level spans. Afterwards every page is looked at, not only those that were
- * touched again.
+ * Page tables of all levels that are emptied, freed, moved and allocated again, in a zone where nothing else is mapped,
+ * at the ends of each level's tables. Then every page is checked, not only those that were touched again.
  */
 #include "torture.h"
 
@@ -29,7 +28,7 @@
 #define RW		(PROT_READ | PROT_WRITE)
 #define ANONYMOUS	(MAP_PRIVATE | MAP_ANONYMOUS)
 
-/* A range of whole tables (or nearly) and what each page has to hold, or the signal it has to give */
+/* A range of whole tables (or nearly), and the contents or the signal that each page must give */
 struct zone {
 	uint8_t *at;
 	unsigned int pages;
@@ -110,7 +109,7 @@ static void zone_end(struct worker *w, struct zone *z, const char *what)
 		zone_check(w, z, what);
 }
 
-/* Touches a page in one of many ways. The page holds @tag then, or zeros if false is returned. */
+/* Touches a page in one of many ways. Returns true if the page has @tag then, false if it has zeros. */
 static bool touch(struct worker *w, uint8_t *at, uint64_t tag)
 {
 	static const char *const names[] = { "a store", "pread", "POPULATE_WRITE", "POPULATE_READ", "process_vm_writev",
@@ -182,7 +181,7 @@ static void touch_some(struct worker *w, struct zone *z)
 	}
 }
 
-/* One system call that frees tables and makes them anew: nothing runs in between that could notice. */
+/* One system call frees tables and allocates new ones: nothing of the guest runs in between. */
 bool table_over(struct worker *w)
 {
 	unsigned int way = below(w, 4), i, n;
@@ -198,7 +197,7 @@ bool table_over(struct worker *w)
 	switch (way) {
 	case 0:
 	case 1:
-		/* Moved over it: what has a few pages */
+		/* Move a range with a few pages over it */
 		there = here;
 		there.at = some_place(w, here.pages, 1);
 		if (!zone_map(w, &there, ANONYMOUS, -1))
@@ -223,7 +222,7 @@ bool table_over(struct worker *w)
 		break;
 	case 2:
 	case 3:
-		/* A file that is shorter, all of it mapped at once */
+		/* Map a shorter file over it with MAP_POPULATE */
 		n = 1 + below(w, one_in(w, 2) ? 3 : 100);
 		fd = memfd_create("short", MFD_CLOEXEC);
 		if (fd < 0 || ftruncate(fd, n * PAGE))
@@ -254,7 +253,7 @@ bool table_over(struct worker *w)
 	return *what != 0;
 }
 
-/* Emptied by one call, touched by another */
+/* One call empties the tables, another one touches pages */
 bool table_refill(struct worker *w)
 {
 	static const char *const names[] = { "munmap, mmap", "mmap over", "MADV_DONTNEED", "mremap, mmap",
@@ -342,7 +341,7 @@ out:
 	return true;
 }
 
-/* Full tables go over full tables, there and back, also while nobody may access them. */
+/* Moves full tables over full tables and back, also without access rights. */
 bool table_move(struct worker *w)
 {
 	unsigned int rounds = 1 + below(w, 4), closed;
@@ -390,7 +389,7 @@ bool table_move(struct worker *w)
 
 #define SPOTS	24
 
-/* One mapping of many GiB with a page here and there: upper levels are freed, made anew, moved. */
+/* One mapping of many GiB with few pages: upper levels are freed, allocated again, moved. */
 bool table_levels(struct worker *w)
 {
 	const size_t size = one_in(w, 3) ? 600 * GIGABYTE : (1 + below(w, 3)) * GIGABYTE;
@@ -437,7 +436,7 @@ bool table_levels(struct worker *w)
 			fail(w, "madvise: %s", strerror(errno));
 		break;
 	case 3:
-		/* Another one over it, with one page, so that some tables come back and most do not */
+		/* Move another mapping with one page over it: most tables do not come back */
 		if (size > 8 * GIGABYTE ||
 		    mmap(other, size, RW, ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED)
 			break;
@@ -478,7 +477,7 @@ moved:
 	return true;
 }
 
-/* Emptied and touched by requests of one io_uring_enter(), so that again nothing runs in between */
+/* Requests of one io_uring_enter() empty and touch the tables: nothing of the guest runs in between */
 bool table_batch(struct worker *w)
 {
 	struct request request[3];

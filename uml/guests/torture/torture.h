@@ -29,11 +29,11 @@
 #define MAX_THREADS	8U
 #define MAX_PROCESSES	32U
 
-/* What a page of an arena is */
+/* The kind of a page of an arena */
 enum kind { NONE, ANON, SHARED, PRIVATE };
 
 #define GUARD	1U	/* MADV_GUARD_INSTALL */
-#define LAZY	2U	/* MADV_FREE: what it had, or zero */
+#define LAZY	2U	/* MADV_FREE: its contents, or zero */
 #define COPIED	4U	/* PRIVATE: no longer the file's page */
 #define WIPED	8U	/* MADV_WIPEONFORK */
 #define KEPT	16U	/* MADV_DONTFORK */
@@ -45,7 +45,7 @@ struct page {
 	uint8_t flags;
 	uint8_t file;
 	uint32_t index;		/* in the file */
-	uint64_t tag;		/* of what it holds, 0: zeros */
+	uint64_t tag;		/* of its contents; 0: zeros */
 };
 
 struct file {
@@ -56,7 +56,7 @@ struct file {
 
 struct ring;
 
-/* A thread, or a process of its own, with what only it may touch */
+/* A thread, or a process, and the memory that only it may touch */
 struct worker {
 	unsigned int process, thread;
 	uint32_t who;
@@ -64,7 +64,7 @@ struct worker {
 	uint64_t random;
 	uint64_t done;
 	unsigned int depth;	/* of forks */
-	bool borrowed;		/* no forks now: by a task that shares the address space, or with a child at work */
+	bool borrowed;		/* must not fork: a task that shares the mm, or a child is at work */
 	uint8_t *base;
 	uint8_t *zone;
 	uint8_t *buffer;
@@ -143,7 +143,7 @@ int page_for(struct worker *w, bool write);
 bool over_budget(struct worker *w, unsigned int more);
 void forget(struct worker *w, struct range r);
 
-/* An operation: false if the kernel has refused it, or there is nothing to do it to */
+/* Operations: false if the kernel has refused it, or there is no page for it */
 bool map_anon(struct worker *w);
 bool map_file(struct worker *w);
 bool unmap(struct worker *w);

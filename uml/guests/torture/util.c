@@ -32,8 +32,8 @@ unsigned int below(struct worker *w, unsigned int n)
 }
 
 /*
- * A page holds a tag all over: 16 bits that tell tags from other data, 16 for the owner,
- * 32 for a number that the owner gives once.
+ * All words of a page come from its tag: 16 bits mark tags, 16 bits are the owner, 32 bits are a
+ * number that the owner uses once.
  */
 #define MAGIC	0x7a65ULL
 
@@ -47,7 +47,7 @@ uint64_t word_of(uint64_t tag, unsigned int i)
 	return tag ? tag ^ i * 0x9e3779b97f4a7c15ULL : 0;
 }
 
-/* Has @who written this word, at any time, as word @i of a page? */
+/* Has @who ever written this word as word @i of a page? */
 bool is_of(uint64_t word, unsigned int i, uint32_t who)
 {
 	return (word ^ i * 0x9e3779b97f4a7c15ULL) >> 32 == (MAGIC << 16 | who);
@@ -62,7 +62,7 @@ void fill_page(void *at, uint64_t tag)
 		p[i] = word_of(tag, i);
 }
 
-/* Into the log of the worker's last operations */
+/* Adds a line to the log of the worker's last operations */
 void say(struct worker *w, const char *format, ...)
 {
 	va_list list;
@@ -84,7 +84,7 @@ static void put(const char *text, size_t len)
 	}
 }
 
-/* Reports what is wrong, once for all processes, and ends this one. */
+/* Reports a failure, once for all processes, and ends this one. */
 void fail(struct worker *w, const char *format, ...)
 {
 	static char text[LOG_LINES * LOG_WIDTH * 2];
@@ -108,7 +108,7 @@ void fail(struct worker *w, const char *format, ...)
 	_exit(1);
 }
 
-/* Says once what this kernel does not have. */
+/* Says once what this kernel lacks. */
 void note(unsigned int bit, const char *text)
 {
 	char line[160];
@@ -137,8 +137,8 @@ static const char *meaning(char *text, size_t room, uint64_t word, unsigned int 
 }
 
 /*
- * What is at @copy has to be the contents of a page with this tag. @lazy: or zeros, from some word on, since
- * the kernel may take such a page away at any time. @at: how it is called in a report.
+ * @copy must have the contents of a page with this tag. @lazy: or zeros from some word on, since the kernel may
+ * reclaim the page at any time. @at: its address in a report.
  */
 void want_same(struct worker *w, const void *at, const void *copy, uint64_t tag, bool lazy, const char *what)
 {
@@ -172,7 +172,7 @@ void want_page(struct worker *w, const void *at, uint64_t tag, bool lazy, const 
 	want_same(w, at, at, tag, lazy, what);
 }
 
-/* A load has to fault. */
+/* A load must fault. */
 void want_fault(struct worker *w, void *at, int sig, const char *what)
 {
 	char found[80];
@@ -187,8 +187,8 @@ void want_fault(struct worker *w, void *at, int sig, const char *what)
 }
 
 /*
- * Loads and stores of one word that may fault: 0, or the signal. The handler knows them by their
- * instructions' addresses, so they need no state, in whatever thread or task they are.
+ * Loads and stores of one word that may fault: 0, or the signal. The handler knows them by the
+ * addresses of their instructions, so they need no state in any thread or task.
  */
 asm(".text\n"
     ".globl probe_load, probe_store, probe_load_at, probe_store_at, probe_out\n"
@@ -232,7 +232,7 @@ void catch_faults(void)
 	signal(SIGPIPE, SIG_IGN);
 }
 
-/* Waits for a child, which has to end well. */
+/* Waits for a child, which must succeed. */
 void reap(struct worker *w, pid_t pid, const char *what)
 {
 	int status;
@@ -244,7 +244,7 @@ void reap(struct worker *w, pid_t pid, const char *what)
 		fail(w, "%s: the child %d ended with status %#x", what, pid, status);
 }
 
-/* A child that has the worker's memory, other numbers and other tags. */
+/* Forks a child with the worker's memory, other random numbers and other tags. */
 pid_t fork_worker(struct worker *w)
 {
 	uint64_t random = next_random(w);

@@ -45,7 +45,7 @@ static double seconds(void)
 	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
-/* Returns itself if all was right. */
+/* Returns @arg if all was right. */
 static void *check_bases(void *arg)
 {
 	uintptr_t me = (uintptr_t)arg;

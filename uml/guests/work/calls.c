@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * calls: what a system call leaves alone, and what others see of a task that is in one.
+ * calls: the registers that a system call keeps, and what others see of a task in a call.
  */
 #include "work.h"
 
@@ -21,7 +21,7 @@
 
 #define MARK(n)		(0x1122334400000000UL + (n))
 
-/* What the call must leave as it is, in this order: rbx, rbp, r12-r15, and xmm0-3. */
+/* The registers that the call must keep, in this order: rbx, rbp, r12-r15, and xmm0-3. */
 struct kept {
 	uint64_t reg[6];
 	uint64_t xmm[8];
@@ -29,7 +29,7 @@ struct kept {
 
 extern const char marked_back[];
 
-/* The stack pointer is kept in r15's place of the result: it comes back, or we do not. */
+/* r15's place of the result holds the stack pointer: without it we would not return. */
 asm("	.pushsection .text\n"
     "	.globl marked_call, marked_back\n"
     "marked_call:\n"			/* nr, a, b, c, struct kept * */
@@ -72,7 +72,7 @@ static long call(long nr, long a, long b, long c)
 	return ret;
 }
 
-/* Where it stops the call, it must see what the call was made with. */
+/* If the signal interrupts the call, the handler must see the call's registers. */
 static void on_alarm(int sig, siginfo_t *info, void *context)
 {
 	const greg_t *regs = ((ucontext_t *)context)->uc_mcontext.gregs;
@@ -90,7 +90,7 @@ static void on_alarm(int sig, siginfo_t *info, void *context)
 		regs[REG_RSP] < (greg_t)__builtin_frame_address(0);
 }
 
-/* Calls that fail at once, or tell what does not change. */
+/* Calls that fail at once, or return what does not change. */
 static void many(unsigned int rounds)
 {
 	static const long numbers[] = { SYS_getpid, SYS_read, SYS_write, SYS_lseek, SYS_close, SYS_fcntl,
@@ -144,7 +144,7 @@ static void under_a_timer(int flags)
 	close(ends[1]);
 }
 
-/* The kernel writes where the process has not been yet: below its stack, to new and shared pages. */
+/* The kernel writes to pages that the process has not touched: below its stack, new and shared ones. */
 static void __attribute__((noinline)) into_new_memory(void)
 {
 	volatile char deep[1 << 20];
@@ -175,7 +175,7 @@ static void __attribute__((noinline)) into_new_memory(void)
 	munmap(fresh, 4 * PAGE);
 }
 
-/* A tracer that comes while the child waits in a call. */
+/* A tracer attaches while the child waits in a call. */
 static void traced(void)
 {
 	struct user_regs_struct regs;
@@ -198,7 +198,7 @@ static void traced(void)
 	}
 	if (read(back[0], &byte, 1) != 1)
 		err(1, "read");
-	/* In the call, so far as /proc says */
+	/* Wait until /proc shows the call */
 	snprintf(path, sizeof(path), "/proc/%d/syscall", pid);
 	for (i = 0; i < 1000; i++) {
 		FILE *file = fopen(path, "r");

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * everycall: every system call there is, with a pattern in every register, which all but rax, rcx and r11
- * must keep: called plainly, under signals, and behind a filter of the guest's own.
+ * everycall: makes every system call with a pattern in every register: plainly, under signals, and beneath a
+ * filter of the guest's own. All registers but rax, rcx and r11 must keep their pattern.
  */
 #include "work.h"
 
@@ -38,7 +38,7 @@ _Static_assert(offsetof(struct state, mxcsr) == 136 && offsetof(struct state, xm
 extern const char full_back[], __executable_start[], etext[];
 void full_call(struct state *s);
 
-/* rdi and rax are the last to be loaded: they hold the address; then the stack does. */
+/* rdi and rax hold the address until they are loaded last; then the stack holds it. */
 #define XMM(op)	op(0) op(1) op(2) op(3) op(4) op(5) op(6) op(7)	\
 		op(8) op(9) op(10) op(11) op(12) op(13) op(14) op(15)
 #define LOAD(n)		"	movups 144+" #n "*16(%rdi), %xmm" #n "\n"
@@ -72,7 +72,7 @@ asm("	.pushsection .text\n"
     "	ret\n"
     "	.popsection\n");
 
-/* CF PF AF ZF SF DF OF, as odd and even calls have them; IF and bit 1 are always set */
+/* CF PF AF ZF SF DF OF of odd and even calls; IF and bit 1 are always set */
 #define FLAGS_ODD	(0x202UL | 0x1 | 0x10 | 0x80 | 0x400)
 #define FLAGS_EVEN	(0x202UL | 0x4 | 0x40 | 0x400 | 0x800)
 #define FLAGS_KNOWN	0xfd7UL
@@ -83,7 +83,7 @@ static const char *const names[WORDS] = {
 };
 
 static uint64_t turn;
-/* What the call that may be interrupted was made with */
+/* The registers of the call that may be interrupted */
 static struct state now;
 static unsigned long in_call;
 
@@ -107,7 +107,7 @@ static void make(struct state *s, long nr, const long args[6])
 	}
 }
 
-/* What is not as it was, or NULL */
+/* The register that has changed, or NULL */
 static const char *check(const struct state *want, const struct state *have)
 {
 	static char text[80];
@@ -153,7 +153,7 @@ static long call6(struct state *made, long nr, long a, long b, long c, long d, l
 /* for the handler to compare with */
 #define call_now(nr, a, b, c, d) call6(&now, nr, (long)(a), (long)(b), (long)(c), (long)(d), -5, -6)
 
-/* every: each number, with arguments that it fails by, and with zeros */
+/* every: each number, with arguments that make it fail, and with zeros */
 
 #define LAST		480
 #define NEGATIVE	1
@@ -209,7 +209,7 @@ static void every_child(long nr, volatile struct report *report)
 	struct state s;
 	int i;
 
-	close(0);	/* the console would be read */
+	close(0);	/* a call must not read the console */
 	alarm(20);
 	for (i = 0; i < 2; i++) {
 		if (is_skipped(nr, i + 1))
@@ -248,7 +248,7 @@ static unsigned long every(uint64_t *hash)
 				errx(1, "call %ld: the kernel's own result %ld", nr, ret);
 			if (getenv("EVERYCALL_LIST"))
 				printf("%ld %ld\n", nr, ret);
-			/* numbers of processes and addresses differ */
+			/* pids and addresses differ */
 			*hash = (*hash ^ (uint64_t)(ret < 0 && ret > -4096 ? ret : 0)) * 0x100000001b3UL;
 		}
 	}
@@ -291,13 +291,13 @@ static void check_context(const greg_t *regs)
 
 static void on_timer(int sig, siginfo_t *info, void *context)
 {
-	asm volatile("cld");	/* as interrupted; not every kernel does */
+	asm volatile("cld");	/* not every kernel clears DF for a handler */
 	(void)sig;
 	(void)info;
 	check_context(((ucontext_t *)context)->uc_mcontext.gregs);
 }
 
-/* Calls that return at once, those that notify and those that trap, under two timers. */
+/* Calls that return at once, some that notify and some that trap, under two timers. */
 static void under_signals(void)
 {
 	struct sigaction action = { .sa_sigaction = on_timer, .sa_flags = SA_SIGINFO };
@@ -327,7 +327,7 @@ static void on_filter(int sig, siginfo_t *info, void *context)
 	asm volatile("cld");
 	(void)sig;
 	check_context(regs);
-	/* not si_call_addr: UML gives an address of its own kernel's, with a guard and without */
+	/* not si_call_addr: UML gives an address of its own kernel, guarded or not */
 	if (info->si_syscall != SYS_getgid || info->si_errno != 5 ||
 	    info->si_arch != AUDIT_ARCH_X86_64 || regs[REG_RIP] != (greg_t)full_back)
 		die("a trap tells of call", (unsigned long)info->si_syscall);
@@ -371,7 +371,7 @@ static const char *filtered(void)
 	return "filter";
 }
 
-/* Strict mode is there without filters, too: read and write go on, any other call ends it. */
+/* Strict mode exists without filters, too: read and write work, any other call kills. */
 static void strict(void)
 {
 	int ends[2], status, i;

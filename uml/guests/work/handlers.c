@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * handlers: nested ones on a stack of their own, calls that are restarted, and
+ * handlers: nested signal handlers on a stack of their own, restarted calls, and
  * registers that a handler changes, all under a fast timer.
  */
 #include "work.h"
@@ -75,7 +75,7 @@ static void nest(void)
 		errx(1, "handlers were %d deep, %d off their stack", (int)deepest, (int)off_stack);
 }
 
-/* The reader's call is interrupted by ticks again and again, and goes on. */
+/* Ticks interrupt the reader's call again and again; it must be restarted. */
 static void restart(void)
 {
 	char byte = 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * steps: a tracer steps through instructions that it knows, and finds each once.
+ * steps: a tracer steps through known instructions, and must see each once.
  */
 #include "work.h"
 
@@ -25,7 +25,7 @@ asm("	.pushsection .text\n"
     "walk_0:	mov	$0x1234, %eax\n"
     "walk_1:	lea	0x11(%rax), %rbx\n"
     "walk_2:	pushf\n"
-    /* a step shows in the pushed flags, and would become its own */
+    /* a step sets TF in the pushed flags, and popf would set it again */
     "walk_2a: andq	$~0x100, (%rsp)\n"
     "walk_3:	popf\n"
     "walk_4:	mov	$39, %eax\n"	/* getpid */
@@ -123,7 +123,7 @@ void steps(void)
 			errx(1, "it does not come by");
 		}
 	}
-	/* kernels take a stepped popf for the child's own wish to be stepped */
+	/* after a stepped popf the kernel believes that the child has set TF itself */
 	regs.eflags &= ~0x100ULL;
 	if (ptrace(PTRACE_SETREGS, pid, NULL, &regs))
 		err(1, "PTRACE_SETREGS");

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * vectors: all floating-point and vector registers of two processes that compete
- * for one CPU, each with patterns of its own, for VECTOR_SECONDS (2).
+ * vectors: all floating-point and vector registers of two processes that compete for
+ * one CPU for VECTOR_SECONDS (2), each with its own patterns.
  */
 #include "work.h"
 
@@ -41,7 +41,7 @@ struct state {
 #define STORE_Z(n)	"vmovups %%zmm" #n ", " #n "*64(%0)\n\t"
 #define LOAD_K(n)	"kmovq 2048+" #n "*8(%0), %%k" #n "\n\t"
 #define STORE_K(n)	"kmovq %%k" #n ", 2048+" #n "*8(%0)\n\t"
-/* the stack's top is popped first, so what was pushed last */
+/* stores pop the stack: the register that was loaded last comes first */
 #define LOAD_ST(n)	"fldt 2112+(7-" #n ")*16(%0)\n\t"
 #define STORE_ST(n)	"fstpt 2112+" #n "*16(%0)\n\t"
 #define LOAD_MODES	"fninit\n\tfldcw 2244(%0)\n\tldmxcsr 2240(%0)\n\t"
@@ -59,7 +59,7 @@ _Static_assert(offsetof(struct state, mask) == 2048 && offsetof(struct state, x8
 		"xmm30", "xmm31", "k1", "k2", "k3", "k4", "k5", "k6", "k7"
 #define ST_REGS	"st", "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)", "st(7)"
 
-/* Load all, spin without a call, store what is there then. */
+/* Loads all registers, spins without a call, and stores them. */
 static void keep_sse(struct state *s, uint64_t spins)
 {
 	asm volatile(LOAD_MODES EACH_8(LOAD_ST) EACH_16(LOAD_X) SPIN

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * work - honest work for a guest, with results that depend on no kernel
+ * work - honest work for a guest, with the same results on each kernel
  *
  *	work NAME	one of the jobs below; some have a file of their own
  *	work clock	milliseconds of a monotonic clock
  *
- * Each prints one line that is the same wherever it runs, or says on stderr
- * what went wrong and exits with 1.
+ * Each prints one line that is the same on every kernel, or says on stderr what
+ * went wrong and exits with 1.
  */
 #include "work.h"
 
@@ -24,7 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* A fixed sequence, so that every run does the same. */
+/* A fixed sequence: each run does the same. */
 static uint64_t next_random(uint64_t *state)
 {
 	*state ^= *state << 13;
@@ -93,7 +93,7 @@ static void forks(void)
 	printf("600 forks, 300 execs: %016llx\n", (unsigned long long)hash);
 }
 
-/* maps: mmap, mprotect, mremap and munmap, with the contents checked */
+/* maps: mmap, mprotect, mremap and munmap, and checks of the contents */
 
 #define MAPS	64
 
@@ -334,7 +334,7 @@ struct vectors {
 			"xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", \
 			"xmm12", "xmm13", "xmm14", "xmm15", "memory", "cc"
 
-/* Load all registers, spin without a call, store what is there then. */
+/* Loads all registers, spins without a call, and stores them. */
 static void keep_sse(struct vectors *v, uint64_t spins)
 {
 	asm volatile(EACH_REG(LOAD_XMM) SPIN EACH_REG(STORE_XMM)
@@ -383,7 +383,7 @@ static int keep_floats(int n)
 	return 0;
 }
 
-/* Rounding depends on every bit of the state: pi by both units. */
+/* Computes pi with both units: the rounding depends on their whole state. */
 static int compute_pi(uint64_t *hash)
 {
 	long double x87 = 0;
@@ -417,7 +417,7 @@ static void floats(void)
 	       (unsigned long long)hash);
 }
 
-/* children: made and ended one by one; the host counts its fds meanwhile */
+/* children: starts and ends processes one by one; the host counts fds meanwhile */
 
 static int do_nothing(int arg)
 {

@@ -2,14 +2,14 @@
 /*
  * The guard of seccomp stubs: what the page tables' helpers call
  *
- * This is all that <asm/pgtable.h> and <asm/tlbflush.h> see of the guard, as a
- * change here recompiles the whole kernel.
+ * This is all that <asm/pgtable.h> sees of the guard, as a change here recompiles
+ * the whole kernel.
  *
- * To be synchronised, a page is mapped anew. But fork() and mprotect() take the
- * right to write from many pages at once. The stub has mapped such a page
- * already, so one mprotect() does for a range of them: their PTEs have
- * _PAGE_WRPROT besides _PAGE_NEEDSYNC. Every other change of such a PTE goes
- * through set_pte(), after which the page is mapped anew.
+ * Synchronisation maps a page anew. But fork() and mprotect() drop the write
+ * permission of many pages at once. The stub has mapped these pages already, so
+ * one mprotect() serves a range of them: their PTEs have _PAGE_WRPROT besides
+ * _PAGE_NEEDSYNC. Every other change of such a PTE goes through set_pte(), after
+ * which the page is mapped anew.
  */
 #ifndef __UM_STUB_GUARD_PGTABLE_H
 #define __UM_STUB_GUARD_PGTABLE_H
@@ -18,7 +18,7 @@
 
 /* Window mode */
 extern int stub_guard_parked;
-/* What the page tables of an mm have lost is not used any longer */
+/* Waits until no other CPU runs userspace with stale mappings of this mm */
 void stub_guard_flush(struct mm_struct *mm);
 
 #define __HAVE_ARCH_PTEP_SET_WRPROTECT
