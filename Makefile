@@ -26,11 +26,11 @@ LIBS := $(addprefix $(BUILD)/lib/,$(SO) libstubguard.so.$(SOVERSION) libstubguar
 
 #: Build
 #:   make                         the library: build/lib, build/include
-#:   make install, uninstall      to DESTDIR, PREFIX, and away again
+#:   make install, uninstall      into PREFIX, below DESTDIR; removes it again
 #:   make uml                     UML kernels without and with the guard; VARIANTS=, KVER=; KDIR=: guards your own tree
 #:   make -s where                where these kernels are
 #: Try
-#:   make run                     everything from nothing; attacks and workloads on both kernels, as tables
+#:   make run                     builds all that is needed; attacks and workloads on both kernels, as tables
 #:   make attacks                 the attacks alone; LINUX=linux: on that kernel; PEERS="name=linux": on more kernels
 #: Quick checks, before each commit: minutes, no kernel, no root (uml/deps.sh --quick: what they need)
 #:   make check c-test rust-test  all of them
@@ -40,15 +40,15 @@ LIBS := $(addprefix $(BUILD)/lib/,$(SO) libstubguard.so.$(SOVERSION) libstubguar
 #: Long tests
 #:   make test                    all of the above, then guests on the kernels of uml/versions
 #:   make test-more               kernels and modes that make test leaves out
-#:   make disturb                 a guest at work while the host stops, freezes, traces, signals, kills its processes
+#:   make disturb                 a guest works while the host stops, freezes, traces, signals, kills its processes
 #:   make audit                   does each stub have what its page table grants? LINUX=linux: on that kernel
-#:   make audit-mutants           does make audit notice what is broken?
+#:   make audit-mutants           breaks the kernel and the library; make audit must notice
 #:   make debug-guests            guests on kernels that check themselves: lockdep, KASAN, failing allocations
 #:   make soak                    stress-ng, honest work and attacks at once in a guest, for MINUTES=10
 #:   make suite                   test suites of others in guests, with and without the guard, case by case
 #:   make hosts                   Debian's kernels from 5.10 on as hosts, in QEMU; HOSTS="5.10 newest", MODES="1 10"
-#:   make fuzz                    what takes a guest's bytes, fuzzed for SECONDS=60 each
-#:   make mutants                 breaks what the guard rests on, line by line; a test has to notice
+#:   make fuzz                    fuzzes the code that takes a guest's bytes, for SECONDS=60 each
+#:   make mutants                 breaks lines that the guard needs, one by one; a test must notice
 #:   make sanitize                the C harness with UBSan
 #:   make miri, tsan, asan        cargo's tests under Miri and sanitizers (need a nightly toolchain)
 #: Measurements
@@ -57,7 +57,7 @@ LIBS := $(addprefix $(BUILD)/lib/,$(SO) libstubguard.so.$(SOVERSION) libstubguar
 #:   make bench-build             a real build in a guest
 #: Maintenance
 #:   make header                  include/stubguard.h, from the sources
-#:   make clean                   removes what was built here, but for kernels
+#:   make clean                   removes what was built here, except kernels
 #:   make uml-clean               removes kernels and their sources; downloads stay
 #:   make distclean               removes all of it
 
@@ -79,8 +79,9 @@ $(ARCHIVE): $(RUST_SOURCES)
 	$(Q)$(CARGO) rustc --release --locked --quiet --lib --crate-type staticlib
 	@touch $@
 
-# One object is both forms: what our functions reach, and no global name but theirs, so that it can
-# be linked into a kernel. Of Rust's std nothing is left but a constructor for the command line.
+# Both forms come from one object. It has only code that the exported functions reach, and only their
+# names are global, so that it can be linked into a kernel. Of Rust's std only a constructor for the
+# command line is left, which is removed.
 $(BUILD)/stubguard.o: $(ARCHIVE) stubguard.map Makefile
 	$(call say,LD,$@)
 	@mkdir -p $(@D)
