@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What the targets share: a configuration as UML's, and memory.
+//! Shared by the targets: a configuration like UML's, and memory.
 
 use core::ptr::NonNull;
 use stubguard::config::Config;
 use stubguard::memory::StubData;
 
 pub const PAGE: usize = 4096;
-/// All of a stub's data.
+/// Size of a stub's data.
 pub const SIZE: usize = 2 * PAGE;
 
-/// Floating-point state with and without XSAVE: other rules bound it.
+/// Sizes of the floating-point state with and without XSAVE: its rules differ.
 pub const FP_SIZES: [u32; 2] = [832, 512];
 
 /// The signals that a stub has a handler for: SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV, SIGALRM, SIGSYS.
 pub const HANDLED: [i32; 7] = [4, 5, 7, 8, 11, 14, 31];
 
-/// UML's, with floating-point state of that size.
+/// UML's configuration with floating-point state of that size.
 pub fn config(config: Config, fp_size: u32) -> Config {
     Config { fp_size, ..config }.validated().expect("it is UML's")
 }
@@ -26,7 +26,7 @@ pub fn config(config: Config, fp_size: u32) -> Config {
 pub struct Pages(pub [u8; SIZE]);
 
 impl Pages {
-    /// Starts with these bytes, and then as `rest` is.
+    /// Pages with these bytes, followed by those of `rest`.
     pub fn of(bytes: &[u8], rest: &[u8; SIZE]) -> Box<Self> {
         let mut pages = Box::new(Self(*rest));
         let length = bytes.len().min(SIZE);
@@ -34,8 +34,8 @@ impl Pages {
         pages
     }
 
-    /// A signal frame as the host makes it, with its context at 400, where `rip` was the guest's, and its
-    /// floating-point state at `fp` of the signal stack, or as much of it as there is room for.
+    /// Writes a signal frame as the host does, for a guest at `rip`: the context at offset 400, the
+    /// floating-point state at `fp` of the signal stack, as far as there is room.
     pub fn put_frame(&mut self, config: &Config, rip: u64, fp: u16) {
         let stack = PAGE;
         self.put(stack + 400 + 128, &rip.to_ne_bytes());
@@ -48,7 +48,7 @@ impl Pages {
         }
     }
 
-    /// What a guest has changed: where, in fours of bytes, and the four bytes.
+    /// Makes a guest's changes: each has an offset, in units of four bytes, and the four bytes.
     pub fn change(&mut self, changes: &[u8]) {
         for change in changes.chunks_exact(6) {
             let at = usize::from(u16::from_le_bytes([change[0], change[1]])) % (SIZE / 4) * 4;
@@ -56,7 +56,7 @@ impl Pages {
         }
     }
 
-    /// What does not fit is dropped.
+    /// Writes the bytes that fit.
     pub fn put(&mut self, at: usize, value: &[u8]) {
         if let Some(to) = self.0.get_mut(at..at + value.len()) {
             to.copy_from_slice(value);
@@ -64,7 +64,7 @@ impl Pages {
     }
 
     pub fn data(&mut self) -> StubData {
-        // SAFETY: its own memory, which lives longer than what a target does with it.
+        // SAFETY: the memory is its own, and outlives its use by a target.
         unsafe { StubData::new(NonNull::from(&mut self.0).cast(), SIZE as u32) }
     }
 
@@ -81,7 +81,7 @@ impl Pages {
     }
 }
 
-/// Where the floating-point state is: mostly where the host would put it.
+/// An offset of the floating-point state, mostly where the host would put it.
 pub fn fp_offset(input: &mut Input<'_>) -> u16 {
     match input.byte() % 2 {
         0 => 1024,
@@ -89,7 +89,7 @@ pub fn fp_offset(input: &mut Input<'_>) -> u16 {
     }
 }
 
-/// The input, a piece at a time; zeros when it has ended.
+/// The input, piece by piece; zeros after its end.
 pub struct Input<'a>(pub &'a [u8]);
 
 impl Input<'_> {

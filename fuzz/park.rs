@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A park's arguments and the stub's data in window mode: what the monitor makes of them.
+//! Arbitrary arguments of a park and data of the stub in window mode, given to the monitor.
 #![no_main]
 
-#[allow(dead_code)] // Each uses a part of it.
+#[allow(dead_code)] // Each target uses a part of it.
 mod common;
 
 use common::{FP_SIZES, HANDLED, Input, PAGE, Pages, SIZE, config, fp_offset};
@@ -18,7 +18,7 @@ use stubguard::window::stub::{Caller, State};
 static CONFIGS: LazyLock<[Config; 2]> =
     LazyLock::new(|| FP_SIZES.map(|size| config(example::window(), size)));
 const STACK: u64 = 0x7fff_ffff_c000 + 2 * PAGE as u64;
-/// Where the guest's registers are in a `mcontext_t` of the host's, by their place in `struct user_regs_struct`.
+/// The registers of the host's `mcontext_t`, in its order, as indices into `struct user_regs_struct`.
 const ORDER: [usize; 18] = [9, 8, 7, 6, 3, 2, 1, 0, 14, 13, 4, 5, 12, 10, 11, 19, 16, 18];
 
 fn argument(input: &mut Input<'_>) -> u64 {
@@ -41,7 +41,7 @@ fuzz_target!(|bytes: &[u8]| {
     let (calls, asked) = (u32::from(input.byte()) % 113, u16::from(input.byte()) % 83);
     let arguments = core::array::from_fn(|_| argument(&mut input));
 
-    // A frame as the host writes it, then what the guest has changed.
+    // A frame as the host writes it, then the guest's changes.
     let config = &CONFIGS[usize::from(input.byte() % 2)];
     let fp_size = config.fp_size as usize;
     let rip = match input.byte() % 2 {
@@ -71,7 +71,7 @@ fuzz_target!(|bytes: &[u8]| {
     };
     assert!(usize::from(at) + 256 <= PAGE && usize::from(fpstate) + fp_size <= PAGE && fpstate % 64 == 0);
     if event.signal == 0 {
-        // A batch is over.
+        // The batch has ended.
         assert!(!written);
         assert!(state == State::Syncing || event.error != 0);
         assert!(event.error <= 0 && event.error >= -4095);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A call's arguments, as a notification has them: what is allowed is what the plain rule allows, and each page of
-//! it has been asked for.
+//! Arbitrary arguments of a call: the policy allows what the plain rule allows, and has called the hook for each
+//! page.
 #![no_main]
 
-#[allow(dead_code)] // Each uses a part of it.
+#[allow(dead_code)] // Each target uses a part of it.
 mod common;
 
 use common::{Input, PAGE, config};
@@ -15,7 +15,7 @@ use stubguard::policy::{Mmap, check_mmap, check_range};
 static CONFIG: LazyLock<Config> =
     LazyLock::new(|| config(Config { mmap_fd_last: 3, ..example::notify() }, 832));
 
-/// Close to where it matters, mostly.
+/// A number, mostly near a boundary.
 fn number(input: &mut Input<'_>) -> u64 {
     let how = input.byte();
     let pages = u64::from(input.byte()) * PAGE as u64;
@@ -51,7 +51,7 @@ fuzz_target!(|bytes: &[u8]| {
         && [2, 3].contains(&(fd as u32))
         && at % page == 0
         && at + size < 1 << 64;
-    // One page in 64 is not granted, so that no call takes for ever.
+    // One page in 64 is not granted, so that no call takes too long.
     let granted =
         |addr: u64, offset: u64| (addr / PAGE as u64 * 2).wrapping_add(offset / PAGE as u64) % 64 != hole;
     let all = sound && (0..size / page).all(|i| granted((start + i * page) as u64, (at + i * page) as u64));

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The stub's data in notify mode, of which the guest can write all: what is taken over is within its bounds.
+//! Arbitrary data of a stub in notify mode: the monitor takes over only values within their bounds.
 #![no_main]
 
-#[allow(dead_code)] // Each uses a part of it.
+#[allow(dead_code)] // Each target uses a part of it.
 mod common;
 
 use common::{FP_SIZES, HANDLED, Input, PAGE, Pages, SIZE, config, fp_offset};
@@ -19,7 +19,7 @@ fuzz_target!(|bytes: &[u8]| {
     let (calls, batch_only) = (input.byte(), input.byte());
     let config = &CONFIGS[usize::from(input.byte() % 2)];
     let layout = &config.layout;
-    // A report as a stub makes it, and what a guest has changed of it.
+    // A report as a stub makes it, then the guest's changes.
     let mut shared = Pages::of(&[], &[0; SIZE]);
     shared.put(3960, &31i32.to_ne_bytes());
     shared.put(3964, &200u16.to_ne_bytes());
@@ -33,7 +33,7 @@ fuzz_target!(|bytes: &[u8]| {
     let hand = Hand { config, shared: shared.data(), own: own.data() };
     let result = hand.collect(calls);
 
-    // The frame alone may be another one after a breach.
+    // After a breach only the frame may have changed.
     let frame = layout.sigstack as usize;
     if result.is_err() {
         assert!(own.0[..frame] == before.0[..frame]);
@@ -52,7 +52,7 @@ fuzz_target!(|bytes: &[u8]| {
     assert!(usize::from(siginfo) + 128 <= PAGE && (40..=PAGE - 256).contains(&usize::from(mcontext)));
     let fp = own.u64(PAGE + usize::from(mcontext) + 184) - config.stub_data_address(PAGE as u32);
     assert!(fp.is_multiple_of(64) && fp as u32 + config.fp_size <= PAGE as u32);
-    // Only what the kernel has copied: from the frame's start on.
+    // Inside of what was copied: from the frame's start on.
     assert!(fp as u16 >= siginfo.min(mcontext - 40));
     // Nothing else was taken.
     assert!(own.0[12..3952] == before.0[12..3952] && own.0[3968..frame] == before.0[3968..frame]);
