@@ -56,7 +56,7 @@ declare -A known_open=(
 
 guest_log() { printf '%s' "$log_dir/run-$1.log"; }
 
-# failed WHAT GUEST...: the ends of these guests' logs are shown at the end
+# failed WHAT GUEST...: notes a failure; show_suspects() shows the ends of these guests' logs
 failed() {
 	local guest
 	failures+=("$1")
