@@ -32,8 +32,8 @@ lib_present() {
 	done
 }
 
-# kbuild does not know that vmlinux depends on the library. The static form is part of
-# vmlinux, so any change counts; of the shared one only its name and its symbols.
+# kbuild does not know that vmlinux depends on the library. The static form is a part of
+# vmlinux, so each change counts; of the shared form only its name and symbols count.
 lib_identity() {
 	if [ "$1" = static ]; then
 		cat "$lib_dir/lib/libstubguard.a"
@@ -94,7 +94,7 @@ fragments() {
 	[ -z "$form" ] || printf 'CONFIG_UML_STUBGUARD=y\nCONFIG_UML_STUBGUARD_AUDIT=y\nCONFIG_UML_STUBGUARD_DIR="%s"\n' "$lib_dir"
 }
 
-# lost OBJECTS: what the fragments ask for and .config does not have. Kconfig itself says nothing about it.
+# lost OBJECTS: options of the fragments that .config lacks. Kconfig itself does not report them.
 lost() {
 	awk '
 	match($0, /CONFIG_[A-Za-z0-9_]+/) && /^(# )?CONFIG_[A-Za-z0-9_]+(=| is not set$)/ {
@@ -110,12 +110,12 @@ lost() {
 	}' "$1/.stubguard-fragment" "$1/.config" | sort | paste -s -d , -
 }
 
-# All that a configuration is made from, and what it became.
+# config_key SOURCE OBJECTS: a hash of a configuration and of its sources
 config_key() {
 	{ cat "$2/.stubguard-fragment" "$1/arch/um/Kconfig" "$2/.config" 2>/dev/null || true; } | sha256sum
 }
 
-# Variants of one source tree share objects: the later ones begin as a copy of the first one's.
+# build_variant VERSION VARIANT SOURCE
 build_variant() {
 	local version=$1 variant=$2 src=$3 obj=$cache_dir/obj/$1-$2 other tmp
 	local kind form flavours missing
@@ -126,7 +126,7 @@ build_variant() {
 		tmp=$obj.new
 		rm -rf "$tmp"
 		mkdir -p "$cache_dir/obj" "$tmp"
-		# The two forms differ in the last step only
+		# The two forms differ only in the last step, so one starts as a copy of the other
 		for other in "${variant/#guarded-static/guarded}" "${variant/#guarded/guarded-static}"; do
 			[ "$other" != "$variant" ] || continue
 			[ -e "$cache_dir/obj/$version-$other/linux" ] || continue
@@ -138,8 +138,8 @@ build_variant() {
 		mv "$tmp" "$obj"
 	fi
 
-	# The configuration is made anew when anything that it comes from is another one, or when it
-	# was edited; and it is put in place only if it differs: an unchanged .config starts nothing.
+	# The configuration is made anew if its sources have changed or it was edited. It replaces the old
+	# one only if it differs, since a new .config restarts the build.
 	fragments "${version%-fixes}" >"$obj/.stubguard-fragment"
 	if [ "$(cat "$obj/.stubguard-config" 2>/dev/null)" != "$(config_key "$src" "$obj")" ]; then
 		kmake "$src" "$obj" KCONFIG_ALLCONFIG="$obj/.stubguard-fragment" KCONFIG_CONFIG=.config.stubguard -s allnoconfig \
@@ -154,7 +154,7 @@ build_variant() {
 
 	lib_now=
 	[ -z "$form" ] || relink_if_changed "$obj" "$form"
-	# Nothing of who, when and where gets into the binary: two variants differ by what they are.
+	# The binary does not depend on user, time and host.
 	step "build $version-$variant" kmake "$src" "$obj" -j"$jobs" \
 		KBUILD_BUILD_TIMESTAMP="$(date -u -R -r "$src/Makefile")" KBUILD_BUILD_VERSION=1 \
 		KBUILD_BUILD_USER=uml KBUILD_BUILD_HOST=stubguard linux
@@ -170,7 +170,7 @@ variant_source() {
 	printf '%s' "$src${FIXES:+-fixes}"
 }
 
-# copy_tree FROM TO: a second tree; what is not changed in it is shared with the first one.
+# copy_tree FROM TO: a second tree, which shares its unchanged files with the first one
 copy_tree() {
 	[ ! -d "$2" ] || return 0
 	rm -rf "$2.new"

@@ -3,12 +3,12 @@
 #
 # guard-tree.sh [--mend | --revert] TREE: puts stubguard's kernel part into a Linux source tree, or takes it out.
 #
-# The patches of uml/series mend arch/um itself and need no library; they go in first, in the order of their names. Then
+# The patches of uml/series fix arch/um itself and need no library. They are applied first, in the order of their names. Then
 # come the files below uml/glue, at the same places in the tree, and uml/stubguard.patch. --mend stops after the series.
 # A patch NAME.VERSION.patch replaces NAME.patch on Linux VERSION.
 #
-# TREE/.stubguard keeps each file as it was (orig) and as it was put there (new). A file whose content would not change
-# is not touched, so that a second run does not make a build start again. A run that is killed can be repeated.
+# TREE/.stubguard has each file as it was (orig) and as this script has left it (new). Unchanged files are not touched, so a
+# second run does not restart a build. A run that was killed can be repeated.
 set -euo pipefail
 
 # shellcheck source=uml/common.sh
@@ -57,9 +57,9 @@ series() {
 	done
 }
 
-# ---- what the tree was before us: each file as it is, or as it is remembered
+# ---- the tree before us: each file as it is, or as it was recorded
 
-# What a killed run may have left: $next is complete.
+# A killed run may have left $next, which is complete.
 rm -rf "$next.tmp" 2>/dev/null || true
 if [ -d "$next" ]; then
 	rm -rf "$state"
@@ -74,7 +74,7 @@ if [ -f "$state/patch" ]; then
 	die "$tree was guarded by an older version of this script: revert it with that one, or take a fresh tree"
 fi
 
-# original FILE: puts the file as it was before us into $work/orig, if there was one
+# original FILE: copies the file as it was before us to $work/orig, if there was one
 original() {
 	local f=$1
 	mkdir -p "$work/orig/$(dirname "$f")"
@@ -83,7 +83,7 @@ original() {
 	elif [ -e "$state/prev/$f" ] && cmp -s "$state/prev/$f" "$tree/$f"; then
 		[ ! -e "$state/orig/$f" ] || cp -p "$state/orig/$f" "$work/orig/$f"	# a killed run
 	elif [ -e "$state/orig/$f" ] && cmp -s "$state/orig/$f" "$tree/$f"; then
-		cp -p "$tree/$f" "$work/orig/$f"	# the tree was reset by other means, or a killed run
+		cp -p "$tree/$f" "$work/orig/$f"	# somebody has reset the tree, or a killed run
 	elif [ -e "$state/new/$f" ] && [ ! -e "$tree/$f" ] && [ ! -e "$state/orig/$f" ]; then
 		:	# likewise
 	elif [ -e "$state/new/$f" ]; then
@@ -110,12 +110,12 @@ if [ "$what" = revert ] && [ ! -s "$work/old" ]; then
 fi
 while read -r f; do original "$f"; done <"$work/all"
 
-# ---- what it becomes; the tree is changed only when everything went well
+# ---- the new files; the tree is changed only after all patches have fitted
 
 cp -a "$work/orig/." "$work/new/"
 while read -r p; do
-	# No fuzz: a hunk that fits only roughly may well end up in the wrong place. And --force,
-	# which here means: fail instead of guessing that the patch is meant the other way round.
+	# No fuzz: a hunk that fits only roughly may be applied in the wrong place. --force: fail
+	# instead of guessing that the patch is reversed.
 	patch -d "$work/new" -p1 -F0 --force --no-backup-if-mismatch <"$p" >"$work/log" && continue
 	failed=$(sed -n "s/^patching file //; t keep; /FAILED\|can.t find\|Reversed\|ignored/{x;p;x}; b; :keep; h" \
 		"$work/log" | sort -u | tr -d "'" | paste -s -d ' ' -)
@@ -129,7 +129,7 @@ while read -r f; do
 	cp "$glue/$f" "$work/new/$f"
 done <"$work/glue"
 
-# The record is complete before the files are changed. prev: what they are until then.
+# The record is complete before the files are changed. prev: the files before the change.
 if [ "$what" != revert ]; then
 	mkdir "$work/prev"
 	while read -r f; do
@@ -143,14 +143,14 @@ if [ "$what" != revert ]; then
 	} 2>/dev/null || die "cannot write $state: make the tree writable for you, or work on a copy"
 fi
 
-# Each file is replaced as a whole: trees that are made of hard links do not change each other.
+# Each file is replaced as a whole, so that trees which share hard links do not change each other.
 changed=0
 while read -r f; do
 	rm -f "$tree/$f.stubguard-new" 2>/dev/null || true
 	if [ ! -e "$work/new/$f" ]; then
 		[ -e "$tree/$f" ] || continue
 		rm -f "$tree/$f" 2>/dev/null || die "cannot remove $tree/$f: make the tree writable for you, or work on a copy"
-		# Folders of ours go too, those of the kernel are not empty.
+		# Our folders are empty then; the kernel's are not.
 		rmdir -p --ignore-fail-on-non-empty "$(dirname "$tree/$f")" 2>/dev/null || true
 	elif ! cmp -s "$work/new/$f" "$tree/$f"; then
 		{ mkdir -p "$(dirname "$tree/$f")" && cp "$work/new/$f" "$tree/$f.stubguard-new" &&

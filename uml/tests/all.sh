@@ -1,11 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# all.sh [more]: what `make test` runs, or `make test-more`: each step with its output in a log, then how long each took.
+# all.sh [more]: runs the steps of `make test`, or of `make test-more`, each with a log, and says how long each took.
 #
-# The kernels are those of uml/versions. What costs most is to build them, so each one of `make test` stands for several
-# kinds: those of other versions than the default have no SMP, the one with debug options is preemptible. `make test-more`
-# has the kinds one by one.
+# The kernels are those of uml/versions. Building them takes longest, so a kernel of `make test` stands for several kinds:
+# those of other versions than the default have no SMP, the one with debug options is preemptible. `make test-more` has
+# the kinds one by one.
 set -euo pipefail
 
 # shellcheck source=uml/common.sh
@@ -16,7 +16,7 @@ make=${MAKE:-make}
 logs=$log_dir
 results=$logs/results
 
-# check NAME COMMAND...: one step. What it found (tables, counts) is shown, not only logged.
+# check NAME COMMAND...: one step. Tables and counts of its log are printed, too.
 check() {
 	local name=$1 start=$SECONDS result=passed log found
 	log=$(log_of "$name")
@@ -26,12 +26,12 @@ check() {
 		grep -hE '^(test result:|ok|not ok|All tests|Files=|symbols|panics|stack|header|versions|unsafe|circles|licences|install|docs|lint|loom|fuzz|[0-9]+ objects)' "$log" || true
 		sed -n '/^workload/,/^$/p; /^attack/,/^$/p' "$log"
 	} | sed 's/^/      /')
-	# At once: another lane prints, too
+	# By one printf, since other lanes print, too
 	[ -z "$found" ] || printf '%s\n' "$found"
 	printf '%-34s %-6s %5d s\t%s\n' "$name" "$result" $((SECONDS - start)) "$log" >>"$results"
 }
 
-# lanes FUNCTION...: steps that do not load all CPUs, beside each other. Each lane has a folder for its logs.
+# lanes FUNCTION...: runs steps that do not load all CPUs in parallel. Each lane has a folder for its logs.
 lanes() {
 	local lane pids=()
 	for lane; do
@@ -49,7 +49,7 @@ main=$(default_version)
 others=$(versions | sed 1d)
 kernel() { printf '%s/obj/%s/linux' "$cache_dir" "$1"; }
 
-# build test|more: the kernels that uml/versions has for it
+# build test|more: builds its kernels of uml/versions
 build() {
 	local version variants
 	for version in $main $others; do
@@ -64,8 +64,8 @@ mkdir -p "$logs"
 "$uml_dir/deps.sh" --test
 check "library" "$make" --no-print-directory lib
 
-# guests VERSION VARIANT CPUS MODE [ATTACKED [UNGUARDED]]: what attacks do without a guard is seen once for each number of
-# CPUs, and what workloads do once for each kernel besides
+# guests VERSION VARIANT CPUS MODE [ATTACKED [UNGUARDED]]: run.sh. Unguarded kernels are attacked once for each number of CPUs,
+# and run the workloads once for each kernel.
 guests() {
 	local unguarded=${6:-$1-unguarded}
 	check "guests $1 $2 $3 CPU $4" env NCPUS="$3" GUARDED_ARGS="stubguard=$4" ATTACKED="${5:-guarded}" \
@@ -88,7 +88,7 @@ test_all() {
 	check "kernel style" "$uml_dir/tests/style.sh" "$main"
 	check "configurations" "$uml_dir/tests/configs.sh" "$main"
 	check "guest programs" "$make" --no-print-directory -C "$uml_dir/guests"
-	# Beside the guests, in time that nobody else wants
+	# Beside the guests, in idle CPU time
 	chrt --idle 0 "$make" --no-print-directory fuzz SECONDS=180 >"$logs/fuzzing.log" 2>&1 </dev/null &
 	fuzzing=$!
 	lanes guests_1_cpu guests_2_cpus
@@ -106,12 +106,12 @@ guests_1_cpu() {
 	torture "$main" guarded 1 notify
 	for version in $others; do torture "$version" guarded-up 1 window; done
 	guests "$main" guarded 1 window "unguarded guarded"
-	# Each of what makes window mode fast can be turned off.
+	# Each optimisation of window mode can be turned off.
 	guests "$main" guarded-static 1 window,calls=trap
 	guests "$main" guarded 1 notify
 	check "sandboxes" env BASELINE="$cache_dir/baseline/sandboxes-1" "$uml_dir/tests/sandboxes.sh" \
 		"$(kernel "$main-unguarded")" "$(kernel "$main-guarded")"
-	# Which errors all system calls give differs between versions
+	# Without everycall: the errors of system calls differ between versions
 	export WORKLOADS="pipelines files compile forks maps signals threads floats vectors steps handlers bases calls fdcount"
 	for version in $others; do
 		guests "$version" guarded-up 1 window guarded "$main-unguarded"
@@ -126,7 +126,7 @@ guests_2_cpus() {
 		ATTACKS="stale-page copy-race left-behind ring-fork remap-stale corrupt-data traced-death" \
 		"$uml_dir/tests/debug-guests.sh" "$(kernel "$main-guarded-debug")"
 	torture "$main" guarded 2 window
-	# A race that is short, made long
+	# delay= makes a short race long
 	check "caller-gone, forced" env NCPUS=2 ATTACKS=caller-gone WORKLOADS= GUARDED_ARGS=stubguard=window,delay=500 \
 		"$uml_dir/run.sh" guarded="$(kernel "$main-guarded")"
 	guests "$main" guarded 2 window "unguarded guarded"

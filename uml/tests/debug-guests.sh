@@ -3,14 +3,14 @@
 #
 # debug-guests.sh GUARDED [UNGUARDED]
 #
-# Runs guests on a kernel that checks itself (variants debug and kasan): workloads, stress-ng, allocations that fail, the
+# Runs guests on a kernel that checks itself (variants debug and kasan): workloads, stress-ng, failing allocations, the
 # torturer and the attacks, for each number of CPUs and in each mode. TAP: a guest fails if it does not end well, if the
-# mapping oracle (docs/audit.md) finds a wrong page, or if its console has a splat: a line by which the kernel reports a
-# fault of its own. A splat that the unguarded kernel of that configuration prints as well, from the same work, is
-# arch/um's: it is shown and does not fail. The unguarded kernel runs only if there is a splat to compare.
+# mapping oracle (docs/audit.md) finds a wrong page, or if its console has a splat, which is a line by which the kernel
+# reports a fault of its own. If the unguarded kernel of that configuration prints the same splat in the same work, it is
+# arch/um's: it is shown, and the guest does not fail. The unguarded kernel runs only if there is a splat to compare.
 #
 # CPUS ("1 2"), MODES ("window notify"): what to try. SECONDS_EACH: of each stressor and of the torturer (20).
-# STRESSORS: of stress-ng, if it is installed; ATTACKS: names ("no": none). LIMIT: seconds for a guest (1200).
+# STRESSORS: of stress-ng, if it is installed. ATTACKS: names ("no": none). LIMIT: seconds for a guest (1200).
 set -euo pipefail
 
 # shellcheck source=uml/common.sh
@@ -38,7 +38,7 @@ serve_audits "$dir/looks" guest
 mkdir "$dir/tmp" "$dir/sys" "$dir/go"
 cp "$uml_dir/guests/workload.sh" "$dir/"
 
-# The guest's first process. Memory runs out on demand for one shell and what it starts: all that needs some must cope.
+# The guest's first process. Allocations fail for one shell and its children.
 cat >"$dir/init" <<INIT
 #!$busybox sh
 export PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin BUSYBOX='$busybox' TMPDIR='$dir/tmp' VECTOR_SECONDS=2
@@ -86,9 +86,9 @@ if [ -e "\$inject" ] && \$bb mount -t debugfs debugfs '$dir/sys/kernel/debug'; t
 			\$bb true; '$programs/work' forks; '$programs/work' maps; '$programs/work' threads
 		done
 	) >/dev/null 2>&1 &
-	# It may end early: its own memory fails, too
+	# It may end early, as its own allocations fail, too
 	wait \$!
-	# Nobody else is hurt
+	# No other process may be concerned
 	[ "\$('$programs/work' forks 2>&1)" = "\$(\$bb cat '$dir/tmp/forks')" ] || { echo "debug: forks differ"; status=1; }
 fi
 
@@ -104,13 +104,13 @@ echo exit-status \$status
 INIT
 chmod +x "$dir/init"
 
-# What a kernel says of its own faults.
+# The lines by which a kernel reports its own faults.
 splat='BUG: |WARNING: |INFO: (possible|rcu|task|trying|Freed|Allocated|Object|Slab)|suspicious RCU|[Bb]ad (page|p[mu]d|pgd|rss|swap)'
 splat+='|KASAN|UBSAN|(list_add|list_del|memory) corruption|Kernel panic|Oops|Poison overwritten|[Rr]edzone|DEBUG_LOCKS_WARN'
 splat+='|scheduling while atomic|held lock freed|page_table_check|debug_vm_pgtable.*(fail|WARN)'
 
-# splats LOG...: each once, without what differs from run to run. A report about locks is known by its title and its
-# first lock.
+# splats LOG...: prints each splat once, without the parts that differ from run to run. A report about locks is identified by
+# its title and its first lock.
 splats() {
 	local log
 	for log; do
@@ -140,7 +140,7 @@ attack() {
 	WORKLOADS='' NCPUS=$cpus GUARDED_ARGS="stubguard=$mode page_poison=1" MEM=256 "$uml_dir/run.sh" guarded="$guarded"
 }
 
-# compare NAME CPUS LOG...: 0 if there is no splat but those of the unguarded kernel
+# compare NAME CPUS LOG...: 0 if there are only splats of the unguarded kernel
 compare() {
 	local name=$1 cpus=$2 line known new=0
 	shift 2

@@ -4,8 +4,9 @@
 # hosts.sh LINUX
 #
 # Boots the kernels of several Debian releases in QEMU, each as a host for the guarded UML kernel LINUX, and prints a
-# table of what a guest does there in each mode. Fails if a mode neither runs nor refuses to start as it is meant to, if a workload
-# has another result than on this machine, or if an attack is not BLOCKED. Each kernel is fetched once (.cache/hosts).
+# table of what a guest does there in each mode. Fails if a mode neither runs nor refuses to start as the table below says,
+# if a workload has another result than on this machine, or if an attack is not BLOCKED. Each kernel is fetched once
+# (.cache/hosts).
 #
 # HOSTS: versions ("5.10 6.1 6.12 newest"). MODES: numbers of lines of the table below, instead of all. HARNESS: programs of the C
 # harness to run on each host too, or "all"; none by default. ACCEL: kvm or tcg; by default KVM where it boots such a kernel.
@@ -27,10 +28,10 @@ done
 
 # What is run: HOST'S CPUS AND ITS PARAMETERS | USER | YAMA | HIDEPID | GUEST'S CPUS | UML'S PARAMETERS | REFUSES | WORKLOADS | ATTACKS
 #
-# The lines of one machine stand together: it is booted once for them. yama can be made stricter only, so its lines are
-# in that order, 3 at the end. REFUSES is what UML has to say there, instead of running. A processor of QEMU's is some ten times
-# slower: one line has all of the work, the others what depends on a host most: signals, FS and GS bases, registers of calls. Attacks
-# that try thousands of ways are left out.
+# The lines of one machine are together: it is booted once for them. yama can only be made stricter, so its lines are in that
+# order, 3 at the end. REFUSES is the line by which UML must refuse to start. A processor of QEMU is some ten times slower: one
+# line has all of the work, the others what depends on a host most: signals, FS and GS bases, registers of calls. Attacks that
+# try thousands of ways are left out.
 work='forks maps signals threads vectors steps handlers bases calls'
 short_work='signals bases calls'
 attacks='foreign-frame length-overrun altstack-move block-signal alarm-spin left-behind ring-fork'
@@ -57,7 +58,7 @@ read -ra chosen <<<"${MODES-$(seq 1 ${#modes[@]} | paste -s -d ' ')}"
 
 # ---- the hosts' kernels
 
-# Where a version is; the newest of all is in one of several.
+# The suites of a version; the newest kernel is in one of several.
 suites_of() {
 	case $1 in
 	5.10) echo bullseye ;;
@@ -68,8 +69,8 @@ suites_of() {
 	esac
 }
 
-# Lists the packages that have such a kernel: VERSION SUITE MIRROR PACKAGE. Since 2026 Debian has it in linux-binary-*, and an
-# empty linux-image-* beside that. The kernels for virtual machines are the smallest, and have no driver as a module that is needed here.
+# Lists the packages that have such a kernel: VERSION SUITE MIRROR PACKAGE. Since 2026 Debian has it in linux-binary-*, and
+# linux-image-* is empty. The kernels for virtual machines are the smallest, and need no module here.
 list_kernels() {
 	local version=$1 suite mirror pattern='[0-9]+\.[0-9]+'
 	[ "$version" = newest ] || pattern=${version//./\\.}
@@ -119,7 +120,7 @@ trap 'exit 143' TERM HUP
 
 archive() { (cd "$1" && find . | busybox cpio -o -H newc 2>/dev/null); }
 
-# with_libraries PROGRAM: it and the shared libraries that it needs have their places in the root
+# with_libraries PROGRAM: puts it and its shared libraries into the root
 with_libraries() {
 	local file
 	ldd "$1" 2>/dev/null | grep -o '/[^ ]*' | while read -r file; do
@@ -147,7 +148,7 @@ make_root() {
 	rm -rf "$root"
 }
 
-# What the workloads say on this machine itself
+# The results of the workloads on this machine itself
 make_expected() {
 	mkdir -p "$run_dir/tmp"
 	# shellcheck disable=SC2086 # several words
@@ -157,7 +158,7 @@ make_expected() {
 
 # ---- one host
 
-# qemu LOG SECONDS OPTIONS...: runs QEMU for that time at most, without what it waits for a CPU.
+# run_qemu LOG SECONDS OPTIONS...: runs QEMU for that time at most; waiting for a CPU does not count.
 run_qemu() {
 	local log=$1 limit=$2
 	shift 2
@@ -171,9 +172,9 @@ run_qemu() {
 	qemu=''
 }
 
-# KVM is not there, or boots no kernel of a distribution, in many virtual machines. Without, a processor of QEMU's: before 9.1
-# it faults an iretq under SMAP. All its CPUs are in one thread: guests go from CPU to CPU at each hand-over, and between threads
-# that takes as long as this machine is busy.
+# In many virtual machines there is no KVM, or it boots no kernel of a distribution. Then a processor of QEMU runs the host. Before
+# 9.1 it faults an iretq under SMAP. All its CPUs are in one thread, since a hand-over between threads takes long on a busy
+# machine.
 choose_accel() {
 	uml_parameters=
 	if [ -z "${ACCEL:-}" ]; then
@@ -186,7 +187,7 @@ choose_accel() {
 	fi
 	case $ACCEL in
 	kvm) machine=(-accel kvm -cpu host) ;;
-	# A stub's CPU time there is many times what a processor takes, and has what the virtual machine waits for its own
+	# A stub's CPU time is many times that of a real processor, and includes the time that QEMU waits for a CPU
 	tcg) machine=(-accel 'tcg,thread=single' -cpu 'max,-smap') uml_parameters=,budget=10000 ;;
 	*) die "ACCEL=$ACCEL: kvm or tcg" ;;
 	esac
@@ -234,10 +235,10 @@ run_host() {
 
 # ---- what came of it
 
-# said HOST NUMBER: the console while that mode ran
+# said HOST NUMBER: the console's lines of that mode
 said() { sed -n "/^mode $2 begins\$/,/^mode $2 ends/p" "$(host_log "$1")"; }
 
-# judge HOST NUMBER: sets $cell; fails if that is not as it has to be
+# judge HOST NUMBER: sets $cell; fails if the mode did not do what it must
 judge() {
 	local text line name verdict same=0 blocked=0 wrong=()
 	text=$(said "$1" "$2")
@@ -272,7 +273,7 @@ judge() {
 	return 1
 }
 
-# A mode's name: what is special about it
+# name_of NUMBER: a mode's name, from what is special about it
 name_of() {
 	local line name
 	IFS='|' read -ra line <<<"${modes[$1 - 1]}"
@@ -306,7 +307,7 @@ table() {
 	done
 }
 
-# The harness: how many tests, and the failed ones. One needs a processor that refuses a bad MXCSR, which QEMU's own does not.
+# The harness: counts of tests, and the failed ones. One test needs a processor that rejects a bad MXCSR, which QEMU's does not.
 harness_table() {
 	local host log
 	for host in "${hosts[@]}"; do
