@@ -452,7 +452,7 @@ static void corrupt(struct stub_data *data)
 	};
 	unsigned long pick = next_random() % (COUNT(targets) + 2), value = odd_value();
 	size_t at = pick < COUNT(targets) ? targets[pick] : next_random() % (sizeof(*data) - 8);
-	/* Two, four or eight bytes, as neighbouring fields may change together. */
+	/* Two, four or eight bytes: a field, a part of one, or neighbouring fields. */
 	size_t size = (size_t)2 << (next_random() % 3);
 
 	memcpy((unsigned char *)data + at, &value, size);

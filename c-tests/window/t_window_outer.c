@@ -46,7 +46,7 @@ static bool kills(const struct outer *outer)
 #define IP offsetof(struct seccomp_data, instruction_pointer)
 #define EVERYWHERE 0
 
-/* A filter for this process and its children: this call, from the code page or at the instruction before `at`. */
+/* A filter for this process and its children, for this call: everywhere, in the page `at`, or returning to `at`. */
 static void surround(unsigned int action, long nr, unsigned long at)
 {
 	unsigned int mask = at & (PAGE - 1) ? ~0U : (unsigned int)-PAGE;

@@ -301,7 +301,7 @@ static void features_that_its_frames_have_not(void)
 	start();
 	if (model_config().fp_size < 576)
 		test_skip("this host has no XSAVE");
-	/* All bits: unknown components must not make it read beyond its pages. */
+	/* All bits: components that its frames lack must not make it read beyond its pages. */
 	window_guest(&w, "report", 1);
 	memset(w.fp + 512, 0xff, 7);
 	check_eq(window_resume(&w), 0);
