@@ -31,7 +31,7 @@ fuzz_target!(|bytes: &[u8]| {
     let before = own.clone();
     let calls = u32::from(calls);
     let hand = Hand { config, shared: shared.data(), own: own.data() };
-    let result = hand.collect(calls);
+    let result = hand.collect(calls, 0);
 
     // After a breach only the frame may have changed.
     let frame = layout.sigstack as usize;

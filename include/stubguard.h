@@ -851,7 +851,8 @@ int stubguard_publish(void *shared,
  * frame. The guest may have written anything there. So each value is loaded once, checked, and only then
  * stored in the copy.
  *
- * `calls`: as published. Other arguments and thread: as stubguard_publish().
+ * `calls`: as published. `pid`: the stub's, for the log line. Other arguments and thread: as
+ * stubguard_publish().
  *
  * Returns 0; -EPROTO if the stub has broken the protocol (a log line has said how): kill it
  * (stubguard_kill_stub()), and do not use the copy's frame; -EINVAL for bad arguments; -ENODEV before
@@ -859,7 +860,8 @@ int stubguard_publish(void *shared,
  */
 int stubguard_collect(void *shared,
                       void *own,
-                      int calls);
+                      int calls,
+                      int pid);
 
 /**
  * Starts the watchdog: a thread that looks at each CPU's wait every `watchdog_tick_ms`. It kills a stub that

@@ -89,14 +89,10 @@ impl Offence {
         Self { expected: Some(expected), ..self }
     }
 
-    /// Appends what the log says. `pid`: the stub's on the host; 0 if the caller did not say.
+    /// Appends what the log says. `pid`: the stub's on the host.
     pub fn tell(&self, pid: c_int, line: &mut Line) {
-        if pid == 0 {
-            line.str("a stub");
-        } else {
-            line.str("stub ").num(pid.into());
-        }
-        line.str(" broke the protocol (").str(self.breach.name()).str("): ").str(self.name);
+        line.str("stub ").num(pid.into()).str(" broke the protocol (").str(self.breach.name());
+        line.str("): ").str(self.name);
         self.value.append(line.str(" "));
         if let Some(expected) = self.expected {
             expected.append(line.str(", not "));
@@ -114,7 +110,7 @@ pub const MAX_ERRNO: i64 = 4095;
 pub const SIGNALS: [c_int; 7] =
     [libc::SIGSEGV, libc::SIGSYS, libc::SIGALRM, libc::SIGTRAP, libc::SIGILL, libc::SIGFPE, libc::SIGBUS];
 
-/// Counts and logs a breach of the protocol by the stub `pid`, 0 if that is not known.
+/// Counts and logs a breach of the protocol by the stub `pid`.
 #[inline(never)]
 pub fn broken(config: &Config, pid: c_int, offence: &Offence) -> Errno {
     counters::BREACHES.bump();
@@ -144,8 +140,8 @@ mod tests {
             "stubguard: stub 2147483647 broke the protocol (signal frame): at 0x7fff1000"
         );
         assert_eq!(
-            text(Breach::Error.number("error", i64::MIN), 0),
-            "stubguard: a stub broke the protocol (error or batch length): error -9223372036854775808"
+            text(Breach::Error.number("error", i64::MIN), 1),
+            "stubguard: stub 1 broke the protocol (error or batch length): error -9223372036854775808"
         );
     }
 }

@@ -530,7 +530,7 @@ void mm_start(struct mm_id *mm)
 	check_eq(mm_wait_report(mm), 0);
 	mm->listener = get_stub_listener(mm->pid, &mm->identity);
 	check_op(mm->listener, >=, 0);
-	check_eq(stubguard_collect(mm->shared, &mm->own, 0), 0);
+	check_eq(stubguard_collect(mm->shared, &mm->own, 0, mm->pid), 0);
 	check_eq(mm->own.signal, SIGSYS);
 
 	mm_queue_page(mm, GUEST_CODE, FRAME_GUEST_CODE, PROT_READ | PROT_EXEC);
@@ -668,7 +668,7 @@ int mm_wait(struct mm_id *mm)
 	int ret = mm_wait_report(mm);
 
 	if (!ret)
-		ret = stubguard_collect(mm->shared, &mm->own, mm->calls);
+		ret = stubguard_collect(mm->shared, &mm->own, mm->calls, mm->pid);
 	mm->calls = 0;
 	return ret;
 }

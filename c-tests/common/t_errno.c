@@ -123,8 +123,8 @@ static void reports_keep_it(void)
 	errno_and(stubguard_publish(mm.shared, &mm.own, 0), 0);
 	errno_and(stubguard_publish(NULL, &mm.own, 0), -EINVAL);
 	mm.shared->signal = 99;
-	errno_and(stubguard_collect(mm.shared, &mm.own, 0), -EPROTO);
-	errno_and(stubguard_collect(mm.shared, NULL, 0), -EINVAL);
+	errno_and(stubguard_collect(mm.shared, &mm.own, 0, 0), -EPROTO);
+	errno_and(stubguard_collect(mm.shared, NULL, 0, 0), -EINVAL);
 }
 
 static void the_watchdog_keeps_it(void)
@@ -275,7 +275,7 @@ static void call_all(int sig)
 	again.signal = SIGSYS;
 	again.si_offset = again_own.si_offset;
 	again.mctx_offset = again_own.mctx_offset;
-	check_eq(stubguard_collect(&again, &again_own, 0), 0);
+	check_eq(stubguard_collect(&again, &again_own, 0, 0), 0);
 	check_eq(seccomp_wd_enter(1, mm.pid, mm.identity), 0);
 	check_eq(seccomp_wd_progress(1), 0);
 	check_eq(seccomp_wd_exit(1), 0);
@@ -300,7 +300,7 @@ static void a_handler_may_call_again(void)
 		copy.signal = SIGSYS;
 		copy.si_offset = mm.own.si_offset;
 		copy.mctx_offset = mm.own.mctx_offset;
-		check_eq(stubguard_collect(&copy, &mm.own, 0), 0);
+		check_eq(stubguard_collect(&copy, &mm.own, 0, 0), 0);
 		keeps_errno(seccomp_notify_drain(&mm, mm.listener));
 		check_eq(seccomp_wd_enter(0, mm.pid, mm.identity), 0);
 		check_eq(seccomp_wd_exit(0), 0);

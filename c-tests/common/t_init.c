@@ -761,7 +761,7 @@ static void before_the_start_there_is_nothing(void)
 	check_eq(seccomp_notify_drain(&mm, fd), -ENODEV);
 	check_eq(seccomp_serve_stub_syscalls(&mm, fd, &own, 1, 1), -ENODEV);
 	check_eq(stubguard_publish(&shared, &own, 0), -ENODEV);
-	check_eq(stubguard_collect(&shared, &own, 0), -ENODEV);
+	check_eq(stubguard_collect(&shared, &own, 0, 0), -ENODEV);
 	check_eq(start_seccomp_watchdog(), -ENODEV);
 	check_eq(seccomp_wd_enter(0, 1, 1), -ENODEV);
 	check_eq(seccomp_wd_progress(0), -ENODEV);

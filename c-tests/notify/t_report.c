@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -119,7 +120,7 @@ static void collects(int calls, int expected)
 	struct stubguard_stats before = stats();
 	short restart_wait = own.restart_wait;
 	unsigned int lines = model_log_count(STUBGUARD_LOG_WARNING);
-	int ret = stubguard_collect(&shared, &own, calls);
+	int ret = stubguard_collect(&shared, &own, calls, 0);
 
 	check_eq(ret, expected);
 	if (ret == 0) {
@@ -473,7 +474,7 @@ static void random_corruption_never_gets_through(void)
 		for (i = 0; i < count; i++)
 			corrupt(&shared);
 		bool has_frame = own.restart_wait == 0;
-		int ret = stubguard_collect(&shared, &own, calls);
+		int ret = stubguard_collect(&shared, &own, calls, 0);
 
 		if (ret == 0) {
 			taken++;
@@ -526,7 +527,7 @@ static void a_racing_guest_never_gets_through(void)
 	/* Until there were both: the other thread may get no CPU for a long time. */
 	for (round = 0; round < 100000 || !taken || !refused; round++) {
 		own = own_before;
-		ret = stubguard_collect(&shared, &own, CALLS);
+		ret = stubguard_collect(&shared, &own, CALLS, 0);
 		if (ret == 0) {
 			taken++;
 			own_is_sound(CALLS, own.err == 0);
@@ -626,7 +627,7 @@ static void nothing_is_loaded_twice(void)
 
 	start();
 	watch(&shared, false);
-	check_eq(stubguard_collect(watched.base, &own, CALLS), 0);
+	check_eq(stubguard_collect(watched.base, &own, CALLS, 0), 0);
 	own_is_sound(CALLS, true);
 	for (at = 0; at < 2 * PAGE; at++) {
 		/* A copy of many bytes may overlap itself; only the frame's copy is checked later. */
@@ -650,7 +651,7 @@ static void nothing_is_loaded_twice(void)
 	shared.syscall_data_len = 1;
 	own = own_before;
 	watch(&shared, false);
-	check_eq(stubguard_collect(watched.base, &own, CALLS), 0);
+	check_eq(stubguard_collect(watched.base, &own, CALLS, 0), 0);
 	LOADS(err, 1);
 	LOADS(syscall_data_len, 1);
 	LOADS(sigstack, 0);
@@ -660,7 +661,7 @@ static void what_is_checked_is_what_is_stored(void)
 {
 	start();
 	watch(&shared, true);
-	check_eq(stubguard_collect(watched.base, &own, CALLS), 0);
+	check_eq(stubguard_collect(watched.base, &own, CALLS, 0), 0);
 	own_is_sound(CALLS, true);
 	check_eq(own.signal, SIGSYS);
 	check_eq(own.si_offset, real_report.si_offset);
@@ -670,7 +671,7 @@ static void what_is_checked_is_what_is_stored(void)
 	shared.syscall_data_len = 1;
 	own = own_before;
 	watch(&shared, true);
-	check_eq(stubguard_collect(watched.base, &own, CALLS), 0);
+	check_eq(stubguard_collect(watched.base, &own, CALLS, 0), 0);
 	check_eq(own.err, -ENOMEM);
 	check_eq(own.syscall_data_len, 1);
 }
@@ -746,15 +747,15 @@ static void bad_arguments_change_nothing(void)
 	check_eq(stubguard_publish(&shared, NULL, 0), -EINVAL);
 	check_eq(stubguard_publish(NULL, NULL, 0), -EINVAL);
 	check_eq(stubguard_publish(&shared, &shared, 0), -EINVAL);
-	check_eq(stubguard_collect(NULL, &own, 0), -EINVAL);
-	check_eq(stubguard_collect(&shared, NULL, 0), -EINVAL);
-	check_eq(stubguard_collect(NULL, NULL, 0), -EINVAL);
-	check_eq(stubguard_collect(&own, &own, 0), -EINVAL);
+	check_eq(stubguard_collect(NULL, &own, 0, 0), -EINVAL);
+	check_eq(stubguard_collect(&shared, NULL, 0, 0), -EINVAL);
+	check_eq(stubguard_collect(NULL, NULL, 0, 0), -EINVAL);
+	check_eq(stubguard_collect(&own, &own, 0, 0), -EINVAL);
 	for (i = 0; i < COUNT(lengths); i++) {
 		test_context("%d calls", lengths[i]);
 		check_eq(stubguard_publish(&shared, &own, lengths[i]), -EINVAL);
 		if (lengths[i] < 0)
-			check_eq(stubguard_collect(&shared, &own, lengths[i]), -EINVAL);
+			check_eq(stubguard_collect(&shared, &own, lengths[i], 0), -EINVAL);
 	}
 	for (i = 0; i < COUNT(offsets); i++) {
 		test_context("a frame at %u", offsets[i]);
@@ -777,7 +778,7 @@ static void more_calls_than_there_are_cannot_have_been_published(void)
 	start();
 	shared.err = -EPERM;
 	shared.syscall_data_len = INT_MAX - 1;
-	check(stubguard_collect(&shared, &own, INT_MAX) < 0);
+	check(stubguard_collect(&shared, &own, INT_MAX, 0) < 0);
 	own_is_as_before();
 }
 
@@ -798,6 +799,7 @@ static void a_forged_report_is_a_breach(void)
 		{ "siginfo in the guest's memory", SIGSYS, GUEST_STACK, STUB_DATA + PAGE + 1024 },
 		{ "siginfo at the end", SIGSYS, STUB_DATA + 2 * PAGE - 8, STUB_DATA + PAGE + 1024 },
 	};
+	char line[64];
 	size_t i;
 
 	model_init(0);
@@ -809,6 +811,8 @@ static void a_forged_report_is_a_breach(void)
 		mm_call(&mm, mm_handler(), 0, args);
 		mm_resume(&mm);
 		check_eq(mm_wait(&mm), -EPROTO);
+		snprintf(line, sizeof(line), "stub %d broke the protocol (", mm.pid);
+		check(strstr(model_log_text, line) != NULL);
 		check_eq(stubguard_kill_stub(mm.pid, mm.identity), 0);
 		mm_wait_dead(&mm);
 		mm_end(&mm);

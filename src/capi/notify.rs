@@ -160,16 +160,22 @@ pub unsafe extern "C" fn stubguard_publish(shared: *mut c_void, own: *mut c_void
 /// frame. The guest may have written anything there. So each value is loaded once, checked, and only then
 /// stored in the copy.
 ///
-/// `calls`: as published. Other arguments and thread: as stubguard_publish().
+/// `calls`: as published. `pid`: the stub's, for the log line. Other arguments and thread: as
+/// stubguard_publish().
 ///
 /// Returns 0; -EPROTO if the stub has broken the protocol (a log line has said how): kill it
 /// (stubguard_kill_stub()), and do not use the copy's frame; -EINVAL for bad arguments; -ENODEV before
 /// stubguard_init().
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn stubguard_collect(shared: *mut c_void, own: *mut c_void, calls: c_int) -> c_int {
+pub unsafe extern "C" fn stubguard_collect(
+    shared: *mut c_void,
+    own: *mut c_void,
+    calls: c_int,
+    pid: c_int,
+) -> c_int {
     ret::call(|| {
         let calls = u32::try_from(calls).map_err(|_| Errno::EINVAL)?;
         // SAFETY: the caller's promise.
-        unsafe { hand(shared, own) }?.collect(calls)
+        unsafe { hand(shared, own) }?.collect(calls, pid)
     })
 }

@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::frame::Frame;
 use crate::memory::StubData;
 use crate::{Errno, Result};
+use core::ffi::c_int;
 
 /// The two copies of a stub's data.
 pub struct Hand<'a> {
@@ -64,16 +65,16 @@ impl Hand<'_> {
         self.shared.store(layout.signal, 0i32)
     }
 
-    /// Takes a report over. `calls`: how many calls the published batch has.
+    /// Takes a report over. `calls`: how many calls the published batch has. `pid`: the stub's, for the log.
     ///
     /// # Errors
     /// `EPROTO`: the stub has broken the protocol and must be killed. `EINVAL` if a batch cannot be that
     /// long.
-    pub fn collect(&self, calls: u32) -> Result<()> {
+    pub fn collect(&self, calls: u32, pid: c_int) -> Result<()> {
         if calls > self.config.layout.calls_max {
             return Err(Errno::EINVAL);
         }
-        self.try_collect(calls).map_err(|offence| broken(self.config, 0, &offence))
+        self.try_collect(calls).map_err(|offence| broken(self.config, pid, &offence))
     }
 
     fn try_collect(&self, calls: u32) -> core::result::Result<(), Offence> {

@@ -85,8 +85,8 @@ once() {
 documented() {
 	local line what value missing=0
 	while read -r line; do
-		if [[ $line =~ ^(a\ stub|stub\ [0-9]+)\ broke\ the\ protocol\ \(([a-z -]+)\):\ ([a-z ]+)\ -?[0-9] ]]; then
-			what=${BASH_REMATCH[2]} value=${BASH_REMATCH[3]}
+		if [[ $line =~ ^stub\ [0-9]+\ broke\ the\ protocol\ \(([a-z -]+)\):\ ([a-z ]+)\ -?[0-9] ]]; then
+			what=${BASH_REMATCH[1]} value=${BASH_REMATCH[2]}
 			if ! grep -qF "| \`$what\` |" "$page" || ! grep -qE "^\| [^|]*\`$value\`" "$page"; then
 				echo "# not in the page: $what, $value"
 				missing=1
@@ -123,7 +123,7 @@ done
 # In notify mode each of these attacks ends one stub
 boot real "$hostile forged-length" stubguard=notify
 check "notify, a forged report: the protocol" "moved breaches kills killed_protocol" "lost hostile 'it broke the protocol'" once \
-	"says 'a stub broke the protocol \\(error or batch length\\): calls done [0-9-]+\$'"
+	"says 'stub [0-9]+ broke the protocol \\(error or batch length\\): calls done [0-9-]+\$'"
 
 boot real "$hostile alarm-spin" stubguard=notify,tick=100,budget=200
 check "notify, a stub that spins: the watchdog" "moved kills killed_watchdog" "lost hostile 'killed by the watchdog'" once \

@@ -165,7 +165,8 @@ int stub_guard_collect(struct mm_id *id)
 		ret = -ETIMEDOUT;
 	if (ret == 0)
 		ret = stubguard_collect((void *)guard->shared,
-					(void *)id->stack, guard->calls);
+					(void *)id->stack, guard->calls,
+					id->pid);
 	guard->pending = 0;
 	if (ret == 0)
 		stub_guard_leave(guard);
