@@ -27,7 +27,8 @@ LIBS := $(addprefix $(BUILD)/lib/,$(SO) libstubguard.so.$(SOVERSION) libstubguar
 #: Build
 #:   make                         the library: build/lib, build/include
 #:   make install, uninstall      to DESTDIR, PREFIX, and away again
-#:   make uml                     UML kernels without and with the guard; VARIANTS=, KVER=; KDIR=: guards your own tree
+#:   make uml                     UML kernels without and with the guard; VARIANTS=, KVER=; KDIR=: guards your own tree;
+#:                                COSTS=0: without the patches that make arch/um faster (0050 to 0069 of uml/series)
 #:   make -s where                where these kernels are
 #: Try
 #:   make run                     everything from nothing; attacks and workloads on both kernels, as tables
