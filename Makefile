@@ -44,6 +44,7 @@ LIBS := $(addprefix $(BUILD)/lib/,$(SO) libstubguard.so.$(SOVERSION) libstubguar
 #:   make disturb                 a guest at work while the host stops, freezes, traces, signals, kills its processes
 #:   make audit                   does each stub have what its page table grants? LINUX=linux: on that kernel
 #:   make audit-mutants           does make audit notice what is broken?
+#:   make ipis                    no IPI is lost where the moments to lose one are made longer, and what is broken is noticed
 #:   make debug-guests            guests on kernels that check themselves: lockdep, KASAN, failing allocations
 #:   make soak                    stress-ng, honest work and attacks at once in a guest, for MINUTES=10
 #:   make suite                   test suites of others in guests, with and without the guard, case by case

@@ -25,7 +25,7 @@ BASE ?= unguarded
 kernel = $(UML_CACHE)/obj/$(KVER)$(if $(filter 0,$(COSTS)),$(if $(filter-out unguarded%,$(1)),-nocosts))-$(1)/linux
 
 export COSTS
-.PHONY: uml uml-deps uml-lib uml-both uml-guarded where run attacks disturb hosts debug-guests audit audit-mutants soak suite uml-clean
+.PHONY: uml uml-deps uml-lib uml-both uml-guarded where run attacks disturb hosts debug-guests audit audit-mutants ipis soak suite uml-clean
 
 uml-deps:
 	@$(UML)/deps.sh
@@ -82,6 +82,9 @@ endif
 
 audit-mutants: uml-guarded
 	@python3 -B $(UML)/tests/audit-mutants.py $(KVER)
+
+ipis: uml-guarded
+	@python3 -B $(UML)/tests/ipis.py $(KVER)
 
 # stress-ng is part of it
 debug-guests: uml-lib
