@@ -27,7 +27,8 @@ LIBS := $(addprefix $(BUILD)/lib/,$(SO) libstubguard.so.$(SOVERSION) libstubguar
 #: Build
 #:   make                         the library: build/lib, build/include
 #:   make install, uninstall      into PREFIX, below DESTDIR; removes it again
-#:   make uml                     UML kernels without and with the guard; VARIANTS=, KVER=; KDIR=: guards your own tree
+#:   make uml                     UML kernels without and with the guard; VARIANTS=, KVER=; KDIR=: guards your own tree;
+#:                                COSTS=0: without the patches that make arch/um faster (0050 to 0069 of uml/series)
 #:   make -s where                where these kernels are
 #: Try
 #:   make run                     builds all that is needed; attacks and workloads on both kernels, as tables
@@ -43,6 +44,7 @@ LIBS := $(addprefix $(BUILD)/lib/,$(SO) libstubguard.so.$(SOVERSION) libstubguar
 #:   make disturb                 a guest works while the host stops, freezes, traces, signals, kills its processes
 #:   make audit                   does each stub have what its page table grants? LINUX=linux: on that kernel
 #:   make audit-mutants           breaks the kernel and the library; make audit must notice
+#:   make ipis                    makes the moments longer in which an IPI could be lost; breaks the patch, which must be noticed
 #:   make debug-guests            guests on kernels that check themselves: lockdep, KASAN, failing allocations
 #:   make soak                    stress-ng, honest work and attacks at once in a guest, for MINUTES=10
 #:   make suite                   test suites of others in guests, with and without the guard, case by case

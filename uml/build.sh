@@ -5,12 +5,13 @@
 # build.sh --kdir DIR [--kbuild DIR] [--form shared|static]
 #                                    guards and builds somebody's own kernel, with his configuration
 #
-# VERSION is one of uml/versions. VARIANT is unguarded, guarded or guarded-static, and may be followed by fragments of uml/config: unguarded-up,
-# guarded-debug, guarded-static-up. All variants begin with base.config.
+# VERSION is one of uml/versions. VARIANT is unguarded (Linux as it comes), mended (with uml/series), guarded or
+# guarded-static (with the guard, too). It may be followed by fragments of uml/config: unguarded-up, guarded-debug,
+# guarded-static-up. All variants begin with base.config.
 #
 # JOBS: how many compilers at a time (all CPUs). KMAKE: more arguments for the kernel's make, e.g. LLVM=1.
-# FIXES=1: kernels of our own with the patches of uml/fixes, which mend arch/um itself, all variants alike; they
-# are called VERSION-fixes then.
+# COSTS=0: without the patches of uml/series that make arch/um faster (guard-tree.sh). Mended and guarded kernels of our own
+# are in VERSION-nocosts-VARIANT then.
 set -euo pipefail
 
 # shellcheck source=uml/common.sh
@@ -60,13 +61,13 @@ report() {
 
 # ---- kernels of our own
 
-# Splits guarded-static-debug: $kind is guarded, $form is static (nothing if unguarded), $flavours is (debug).
+# Splits guarded-static-debug: $kind is guarded, $form is static (nothing without the guard), $flavours is (debug).
 parse_variant() {
 	local words word
 	IFS=- read -ra words <<<"$1"
 	kind=${words[0]:-} form='' flavours=()
 	case $kind in
-	unguarded) ;;
+	unguarded | mended) ;;
 	guarded) form=shared ;;
 	*) die "unknown variant $1; $usage" ;;
 	esac
@@ -84,9 +85,10 @@ parse_variant() {
 # fragments VERSION: the configuration of a variant. NAME-VERSION.config is for that version only, NAME-guarded.config for
 # what the series and the guard add. Of two lines for one option the later one counts.
 fragments() {
-	local name f
+	local name f more=guarded
+	[ "$kind" != unguarded ] || more=unguarded
 	for name in base ${flavours[0]+"${flavours[@]}"}; do
-		for f in "$uml_dir/config/$name.config" "$uml_dir/config/$name-$1.config" "$uml_dir/config/$name-$kind.config"; do
+		for f in "$uml_dir/config/$name.config" "$uml_dir/config/$name-$1.config" "$uml_dir/config/$name-$more.config"; do
 			[ ! -f "$f" ] || cat "$f"
 		done
 	done
@@ -140,7 +142,7 @@ build_variant() {
 
 	# The configuration is made anew if its sources have changed or it was edited. It replaces the old
 	# one only if it differs, since a new .config restarts the build.
-	fragments "${version%-fixes}" >"$obj/.stubguard-fragment"
+	fragments "${version%-nocosts}" >"$obj/.stubguard-fragment"
 	if [ "$(cat "$obj/.stubguard-config" 2>/dev/null)" != "$(config_key "$src" "$obj")" ]; then
 		kmake "$src" "$obj" KCONFIG_ALLCONFIG="$obj/.stubguard-fragment" KCONFIG_CONFIG=.config.stubguard -s allnoconfig \
 			>"$log_dir/config-$version-$variant.log" 2>&1 ||
@@ -162,14 +164,6 @@ build_variant() {
 	report "$obj"
 }
 
-# The sources of a variant. Unguarded ones are of the kernel as it comes; the others share a second tree, with the mends of
-# arch/um (uml/series) and the guard in it. With FIXES=1 both have uml/fixes besides.
-variant_source() {
-	local src=$cache_dir/src/linux-$1
-	case $2 in unguarded*) ;; *) src+=-guarded ;; esac
-	printf '%s' "$src${FIXES:+-fixes}"
-}
-
 # copy_tree FROM TO: a second tree, which shares its unchanged files with the first one
 copy_tree() {
 	[ ! -d "$2" ] || return 0
@@ -178,20 +172,10 @@ copy_tree() {
 	mv "$2.new" "$2"
 }
 
-# Puts uml/fixes into the tree of a variant.
-fix() {
-	local from=$1 fixed=$2 f
-	[ ! -e "$fixed/.fixes" ] || ! cat "$uml_dir"/fixes/*.patch | cmp -s - "$fixed/.fixes" || return 0
-	rm -rf "$fixed"
-	copy_tree "$from" "$fixed"
-	for f in "$uml_dir"/fixes/*.patch; do
-		patch -s -d "$fixed" -p1 <"$f" || die "${f##*/} does not apply to $(short "$from")"
-	done
-	cat "$uml_dir"/fixes/*.patch >"$fixed/.fixes"
-}
-
+# Unguarded kernels are of the sources as they come. Mended and guarded ones have a tree each, which variants share.
 build_own() {
-	local version=$1 src=$cache_dir/src/linux-$1 variant from kind form flavours
+	local version=$1 src=$cache_dir/src/linux-$1 nocosts variant from kind form flavours
+	nocosts=$(nocosts)
 	shift
 	for variant; do
 		parse_variant "$variant"
@@ -200,15 +184,19 @@ build_own() {
 	mkdir -p "$log_dir"
 	"$uml_dir/fetch.sh" "$version"
 	for variant; do
-		from=$(variant_source "$version" "$variant")
-		if [ -n "${FIXES:-}" ]; then
-			fix "$src" "$src-fixes"
-			[ "$from" = "$src-fixes" ] || copy_tree "$src-fixes" "$from"
-		else
-			[ "$from" = "$src" ] || copy_tree "$src" "$from"
+		parse_variant "$variant"
+		if [ "$kind" = unguarded ]; then
+			build_variant "$version" "$variant" "$src"
+			continue
 		fi
-		case $variant in unguarded*) ;; *) "$uml_dir/guard-tree.sh" "$from" ;; esac
-		build_variant "$version${FIXES:+-fixes}" "$variant" "$from"
+		from=$src$nocosts-$kind
+		copy_tree "$src" "$from"
+		if [ "$kind" = mended ]; then
+			"$uml_dir/guard-tree.sh" --mend "$from"
+		else
+			"$uml_dir/guard-tree.sh" "$from"
+		fi
+		build_variant "$version$nocosts" "$variant" "$from"
 	done
 }
 

@@ -30,6 +30,15 @@ made_for() {
 		die "${2:-Linux $1}: stubguard is made for $(versions_as and); take one of these, or try with FORCE=1"
 }
 
+# nocosts: "-nocosts" with COSTS=0, which leaves out the patches of uml/series that make arch/um faster
+nocosts() {
+	case ${COSTS:-1} in
+	0) printf -- -nocosts ;;
+	1) ;;
+	*) die "COSTS=$COSTS: 1 (the default) applies the patches 0050 to 0069 of uml/series, 0 leaves them out" ;;
+	esac
+}
+
 # short PATH: relative to the repository if it is inside
 short() { printf '%s' "${1#"$top_dir/"}"; }
 

@@ -7,6 +7,8 @@
 # come the files below uml/glue, at the same places in the tree, and uml/stubguard.patch. --mend stops after the series.
 # A patch NAME.VERSION.patch replaces NAME.patch on Linux VERSION.
 #
+# COSTS=0 leaves out the patches that make arch/um faster, 0050 to 0069 of the series.
+#
 # TREE/.stubguard has each file as it was (orig) and as this script has left it (new). Unchanged files are not touched, so a
 # second run does not restart a build. A run that was killed can be repeated.
 set -euo pipefail
@@ -24,6 +26,7 @@ esac
 [ $# = 1 ] || die "usage: guard-tree.sh [--mend | --revert] TREE"
 [ -d "$1" ] || die "$1 is not a folder: give the top of a Linux source tree"
 tree=$(cd -P "$1" && pwd)
+nocosts=$(nocosts)
 glue=$uml_dir/glue
 guard=$uml_dir/stubguard.patch
 state=$tree/.stubguard next=$tree/.stubguard.next
@@ -51,6 +54,7 @@ series() {
 	for p in "$uml_dir"/series/*.patch; do
 		case $p in
 		*.[0-9]*.[0-9]*.patch) continue ;;
+		*/00[56][0-9]-*) [ -z "$nocosts" ] || continue ;;
 		esac
 		if [ -f "${p%.patch}.$version.patch" ]; then p=${p%.patch}.$version.patch; fi
 		[ ! -f "$p" ] || echo "$p"

@@ -2,9 +2,11 @@
 # The UML part, included by the Makefile at the top.
 #
 # KVER		the kernel's version, one of uml/versions
-# VARIANTS	what `make uml` builds: unguarded or guarded, with fragments of uml/config (build.sh)
+# VARIANTS	what `make uml` builds: unguarded, mended or guarded, with fragments of uml/config (build.sh)
+# COSTS=0	without the patches of uml/series that make arch/um faster (0050 to 0069)
+# BASE		`make run`, `make attacks`, `make bench`: what the guarded kernel is compared with: unguarded (Linux as it comes), or
+#		mended (with the same series)
 # KDIR, KBUILD, FORM	`make uml`: somebody's own tree, its objects, and the library's form (shared, static)
-# FIXES=1	the kernels have uml/fixes too: patches that mend arch/um itself
 # LINUX		`make attacks`, `make audit`: that kernel alone, not those of our own
 # KERNEL	`make soak`: likewise
 # PEERS		`make attacks`: more kernels besides
@@ -18,10 +20,12 @@ VARIANTS ?= unguarded guarded guarded-static unguarded-up guarded-up
 FLAVOURS ?= debug kasan
 UML := $(patsubst %/,%,$(dir $(abspath $(lastword $(MAKEFILE_LIST)))))
 UML_CACHE := $(if $(STUBGUARD_CACHE),$(abspath $(STUBGUARD_CACHE)),$(patsubst %/uml,%,$(UML))/.cache)
-UML_OBJ = $(UML_CACHE)/obj/$(KVER)$(if $(FIXES),-fixes)
+BASE ?= unguarded
+# A kernel of our own. Unguarded ones have no series.
+kernel = $(UML_CACHE)/obj/$(KVER)$(if $(filter 0,$(COSTS)),$(if $(filter-out unguarded%,$(1)),-nocosts))-$(1)/linux
 
-export FIXES
-.PHONY: uml uml-deps uml-lib uml-both uml-guarded where run attacks disturb hosts debug-guests audit audit-mutants soak suite uml-clean
+export COSTS
+.PHONY: uml uml-deps uml-lib uml-both uml-guarded where run attacks disturb hosts debug-guests audit audit-mutants ipis soak suite uml-clean
 
 uml-deps:
 	@$(UML)/deps.sh
@@ -39,65 +43,64 @@ endif
 
 # The kernels that most targets need
 uml-both: uml-lib
-	@$(UML)/build.sh $(KVER) unguarded guarded
+	@$(UML)/build.sh $(KVER) $(BASE) guarded
 
 uml-guarded: uml-lib
 	@$(UML)/build.sh $(KVER) guarded
 
 where:
-	@echo unguarded=$(UML_OBJ)-unguarded/linux
-	@echo guarded=$(UML_OBJ)-guarded/linux
-	@echo guarded-static=$(UML_OBJ)-guarded-static/linux
-	@echo unguarded-up=$(UML_OBJ)-unguarded-up/linux
-	@echo guarded-up=$(UML_OBJ)-guarded-up/linux
+	@$(foreach v,$(VARIANTS),echo $(v)=$(call kernel,$(v));)
 
 run: uml-both
-	@$(UML)/run.sh unguarded=$(UML_OBJ)-unguarded/linux guarded=$(UML_OBJ)-guarded/linux
+	@$(UML)/run.sh unguarded=$(call kernel,$(BASE)) guarded=$(call kernel,guarded)
 
 ifneq ($(LINUX),)
 attacks:
 	@WORKLOADS= $(UML)/run.sh linux=$(LINUX)
 else
 attacks: uml-both
-	@WORKLOADS= $(UML)/run.sh unguarded=$(UML_OBJ)-unguarded/linux $(PEERS) guarded=$(UML_OBJ)-guarded/linux
+	@WORKLOADS= $(UML)/run.sh unguarded=$(call kernel,$(BASE)) $(PEERS) guarded=$(call kernel,guarded)
 endif
 
 disturb: uml-guarded
 	@for cpus in 1 2; do for mode in window window,pool=0 notify; do \
-		NCPUS=$$cpus GUARDED_ARGS=stubguard=$$mode $(UML)/tests/disturbed.sh $(UML_OBJ)-guarded/linux || exit 1; \
+		NCPUS=$$cpus GUARDED_ARGS=stubguard=$$mode $(UML)/tests/disturbed.sh $(call kernel,guarded) || exit 1; \
 	done; done
 
 hosts: uml-lib
 	@$(UML)/deps.sh --hosts
 	@$(UML)/build.sh $(KVER) guarded
-	@$(UML)/tests/hosts.sh $(UML_OBJ)-guarded/linux
+	@$(UML)/tests/hosts.sh $(call kernel,guarded)
 
 ifneq ($(LINUX),)
 audit:
 	@$(UML)/audit.sh $(LINUX)
 else
 audit: uml-guarded
-	@$(UML)/audit.sh $(UML_OBJ)-guarded/linux
+	@$(UML)/audit.sh $(call kernel,guarded)
 endif
 
 audit-mutants: uml-guarded
 	@python3 -B $(UML)/tests/audit-mutants.py $(KVER)
+
+ipis: uml-guarded
+	@python3 -B $(UML)/tests/ipis.py $(KVER)
 
 # stress-ng is part of it
 debug-guests: uml-lib
 	@$(UML)/deps.sh --soak
 	@$(UML)/build.sh $(KVER) $(foreach f,$(FLAVOURS),unguarded-$(f) guarded-$(f))
 	@for f in $(FLAVOURS); do \
-		$(UML)/tests/debug-guests.sh $(UML_OBJ)-guarded-$$f/linux $(UML_OBJ)-unguarded-$$f/linux || exit 1; \
+		$(UML)/tests/debug-guests.sh $(call kernel,guarded-$$f) $(call kernel,unguarded-$$f) || exit 1; \
 	done
 
 soak: $(if $(KERNEL),,uml-guarded)
 	@$(UML)/deps.sh --soak
-	@python3 -B $(UML)/tests/soak.py $(or $(KERNEL),$(UML_OBJ)-guarded/linux)
+	@python3 -B $(UML)/tests/soak.py $(or $(KERNEL),$(call kernel,guarded))
 
 suite: uml-both
 	@$(UML)/deps.sh --suite
-	@KVER=$(KVER) python3 -B $(UML)/tests/suite.py $(UML_OBJ)-unguarded/linux $(UML_OBJ)-guarded/linux
+	@KVER=$(KVER) python3 -B $(UML)/tests/suite.py $(call kernel,unguarded) $(call kernel,guarded)
 
 uml-clean:
 	rm -rf $(UML_CACHE)/obj $(UML_CACHE)/src $(UML_CACHE)/log

@@ -79,6 +79,12 @@ torture() {
 	check "torture $1 $2 $3 CPU $4" env NCPUS="$3" GUARDED_ARGS="stubguard=$4" "$uml_dir/tests/torture.sh" "$(kernel "$1-$2")"
 }
 
+# crosscalls VARIANT CPUS MODE
+crosscalls() {
+	check "cross calls $1 $2 CPU $3" env NCPUS="$2" ROUNDS="${ROUNDS:-50}" GUARDED_ARGS="stubguard=$3" \
+		"$uml_dir/tests/crosscalls.sh" "$(kernel "$main-$1")"
+}
+
 test_all() {
 	build test
 	check "cargo tests" "$make" --no-print-directory rust-test
@@ -125,6 +131,8 @@ guests_2_cpus() {
 	check "debug guests" env CPUS=2 MODES=window SECONDS_EACH=5 STRESSORS= \
 		ATTACKS="stale-page copy-race left-behind ring-fork remap-stale corrupt-data traced-death" \
 		"$uml_dir/tests/debug-guests.sh" "$(kernel "$main-guarded-debug")"
+	crosscalls guarded 4 window
+	crosscalls guarded-debug 4 window
 	torture "$main" guarded 2 window
 	# delay= makes a short race long
 	check "caller-gone, forced" env NCPUS=2 ATTACKS=caller-gone WORKLOADS= GUARDED_ARGS=stubguard=window,delay=500 \
@@ -158,6 +166,11 @@ more_1_cpu() {
 
 more_2_cpus() {
 	local version
+	export ROUNDS=300
+	crosscalls guarded 4 window
+	crosscalls guarded 4 notify
+	crosscalls guarded 2 window
+	crosscalls guarded-preempt 4 window
 	guests "$main" guarded-static 2 window,pool=0
 	guests "$main" guarded-preempt 2 window
 	guests "$main" guarded-preempt 2 notify

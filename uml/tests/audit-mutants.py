@@ -16,9 +16,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-TOP = Path(__file__).resolve().parent.parent.parent
-UML = TOP / "uml"
-CACHE = Path(os.environ.get("STUBGUARD_CACHE", TOP / ".cache"))
+from mutated import CACHE, TOP, UML, build, die
+
 DECLARED = "extern int um_mutant;\n"
 
 # What is broken; what provokes it (uml/tests/audit-provoke.c); the guest's CPUs; what the oracle must say; the file in the
@@ -50,70 +49,15 @@ LIBRARY = [
 ]
 
 
-def die(text):
-    sys.exit(f"audit-mutants: {text}")
-
-
-def change(path, old, new):
-    """Replaces a piece of a file. The file is written anew, since trees share files."""
-    text = path.read_text()
-    if text.count(old) != 1:
-        die(f"{path}: not once there: {old.strip()}")
-    path.unlink()
-    path.write_text(text.replace(old, new))
-
-
 def build_kernel(version):
-    """Copies the guarded tree and makes all changes in it."""
-    tree, objects = CACHE / "src" / f"linux-{version}-mutants", CACHE / "obj" / f"{version}-mutants"
-    fresh = tree.with_name(tree.name + ".new")
-    guarded = CACHE / "src" / f"linux-{version}-guarded"
-    if not tree.exists():
-        shutil.rmtree(fresh, ignore_errors=True)
-        subprocess.run(["cp", "-al", guarded, fresh], check=True)
-        fresh.rename(tree)
-    # All of arch as it is now, changed in another folder, so that unchanged files keep their times
-    wanted = tree.with_name(tree.name + ".arch")
-    shutil.rmtree(wanted, ignore_errors=True)
-    for part in ("arch/um", "arch/x86/um"):
-        (wanted / part).parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["cp", "-a", guarded / part, wanted / part], check=True)
-    for number, (_, _, _, _, file, old, new) in enumerate(MUTANTS, 1):
-        change(wanted / file, old, new.replace("== N", f"== {number}"))
-    change(wanted / "arch/um/include/asm/pgtable.h", "#include <linux/mm_types.h>\n", "#include <linux/mm_types.h>\n" + DECLARED)
-    change(wanted / "arch/um/os-Linux/skas/mem.c", "extern char __syscall_stub_start[];\n", "extern char __syscall_stub_start[];\n" + DECLARED)
-    change(wanted / "arch/um/kernel/tlb.c", "struct vm_ops {\n", """int um_mutant;
-core_param(mutant, um_mutant, int, 0600);
-
-struct vm_ops {
-""")
-    for path in wanted.rglob("*"):
-        target = tree / path.relative_to(wanted)
-        if path.is_symlink() or not path.is_file():
-            continue
-        if not target.exists() or target.read_bytes() != path.read_bytes():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.unlink(missing_ok=True)
-            shutil.copy(path, target)
-    shutil.rmtree(wanted)
-    config = CACHE / "obj" / f"{version}-guarded" / ".config"
-    if "CONFIG_UML_STUBGUARD_AUDIT=y" not in config.read_text().splitlines():
-        die(f"{config}: UML_STUBGUARD_AUDIT is not set: make uml builds such a kernel")
-    if not objects.exists():
-        objects.mkdir(parents=True)
-    if not (objects / ".config").exists() or (objects / ".config").read_bytes() != config.read_bytes():
-        shutil.copy(config, objects / ".config")
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "CFLAGS", "KBUILD"))} | {"LC_ALL": "C"}
-    jobs = os.environ.get("JOBS", str(os.cpu_count()))
-    log = CACHE / "log" / f"build-{version}-mutants.log"
-    log.parent.mkdir(exist_ok=True)
-    print(f"build {objects.relative_to(CACHE)} (log: {log})", flush=True)
-    with log.open("w") as out:
-        if subprocess.run(["make", "-C", tree, "ARCH=um", f"O={objects}", f"-j{jobs}", "KBUILD_BUILD_TIMESTAMP=Thu, 01 Jan 1970 00:00:00 +0000",
-                           "KBUILD_BUILD_VERSION=1", "KBUILD_BUILD_USER=uml", "KBUILD_BUILD_HOST=stubguard", "linux"], stdin=subprocess.DEVNULL,
-                          stdout=out, stderr=subprocess.STDOUT, env=environment).returncode:
-            die(f"the kernel does not compile:\n{log.read_text()[-2000:]}")
-    return objects / "linux"
+    """One kernel with all changes."""
+    edits = [(file, old, new.replace("== N", f"== {number}")) for number, (_, _, _, _, file, old, new) in enumerate(MUTANTS, 1)]
+    edits += [
+        ("arch/um/include/asm/pgtable.h", "#include <linux/mm_types.h>\n", "#include <linux/mm_types.h>\n" + DECLARED),
+        ("arch/um/os-Linux/skas/mem.c", "extern char __syscall_stub_start[];\n", "extern char __syscall_stub_start[];\n" + DECLARED),
+        ("arch/um/kernel/tlb.c", "struct vm_ops {\n", "int um_mutant;\ncore_param(mutant, um_mutant, int, 0600);\n\nstruct vm_ops {\n"),
+    ]
+    return build(version, "mutants", edits, "CONFIG_UML_STUBGUARD_AUDIT=y")
 
 
 def build_library():

@@ -38,6 +38,12 @@ there_and_back() {
 		same guarded && "$guard" --revert "$dir/tree" && same pristine
 }
 
+without_costs() {
+	fresh
+	COSTS=0 "$guard" "$dir/tree" && ! same guarded >/dev/null && "$guard" "$dir/tree" && same guarded || return
+	! COSTS=no "$guard" "$dir/tree" && same guarded
+}
+
 touches_nothing() {
 	fresh
 	"$guard" "$dir/tree" && touch "$dir/stamp" && sleep 0.01 && "$guard" "$dir/tree" || return
@@ -128,6 +134,7 @@ for version; do
 	"$dir/clone/uml/guard-tree.sh" "$dir/older" >/dev/null
 
 	ok "$version: in and out again" there_and_back
+	ok "$version: the patches for speed out and in again" without_costs
 	ok "$version: a second run touches nothing" touches_nothing
 	ok "$version: a file that was edited is left alone" refuses_edits
 	ok "$version: another clone's files are replaced" replaces_older
