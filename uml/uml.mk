@@ -6,12 +6,12 @@
 # COSTS=0	without the patches of uml/series that make arch/um faster (0050 to 0069)
 # BASE		`make run`, `make attacks`, `make bench`: what the guarded kernel is compared with: unguarded (Linux as it comes), or
 #		mended (with the same series)
-# KDIR, KBUILD, FORM	`make uml`: somebody's own tree, its objects, and the library's form (shared, static)
-# LINUX		`make attacks`, `make audit`: that kernel alone, not those of our own
-# KERNEL	`make soak`: likewise
+# KDIR, KBUILD, FORM	`make uml`: a tree of your own, its objects, and the library's form (shared, static)
+# LINUX		`make attacks`, `make audit`: that kernel instead of our own ones
+# KERNEL	`make soak`: that kernel instead of our own one
 # PEERS		`make attacks`: more kernels besides
 # FLAVOURS	`make debug-guests`: fragments of uml/config
-# What else a script takes stands at its top.
+# A script's other variables are described at its top.
 
 # The first word that is no comment is the default version.
 KVER ?= $(firstword $(shell sed 's/\#.*//' $(UML)/versions))

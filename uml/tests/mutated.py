@@ -17,7 +17,7 @@ def die(text):
 
 
 def change(path, old, new):
-    """Writes a file anew, as trees share files."""
+    """Replaces a piece of a file. The file is written anew, since trees share files."""
     text = path.read_text()
     if text.count(old) != 1:
         die(f"{path}: not once there: {old.strip()}")
@@ -40,7 +40,7 @@ def build(version, name, edits, needs=""):
         shutil.rmtree(fresh, ignore_errors=True)
         subprocess.run(["cp", "-al", guarded, fresh], check=True)
         fresh.rename(tree)
-    # All of arch as it is now; what is to be changed again goes through a folder beside, to keep the times of what is the same
+    # All of arch as it is now, changed in another folder, so that unchanged files keep their times
     wanted = tree.with_name(tree.name + ".arch")
     shutil.rmtree(wanted, ignore_errors=True)
     for part in ("arch/um", "arch/x86/um"):

@@ -2,8 +2,8 @@
 /*
  * crosscalls ROUNDS: all kinds of events that CPUs send each other, first one kind at a time, then all at once.
  *
- * Alone, the two sides of a hand-over sleep in turns and no timer of theirs runs. So if the interrupt that ends a sleep is lost,
- * nothing ends it but the kernel's own rare timers, and the rounds do not get done in any time. Who runs this has a limit.
+ * Alone, the two sides of a hand-over sleep in turns, and no timer of theirs runs. So if the interrupt that ends a sleep is
+ * lost, only the kernel's rare timers end it, and the rounds take very long. The caller must limit the time.
  */
 
 #include <errno.h>
