@@ -147,6 +147,20 @@ boot errno=1:10@2=5
 refuses 'stubguard: rehearsal: make memory read-only: mprotect gives errno 1' && r=0 || r=1
 result "$r" "window, a stub may not protect: refuses to start, and says why"
 
+# What is refused in the second stub alone, a tracer refuses: it counts. 9 is mmap, of the memory's fd; 11 is munmap of all
+# that a stub has: in its first batch, in its wash, and in its next life.
+if "$dir/host" once=1:1:9@4=1 true; then
+	boot once=2:1:11@0=0
+	refuses 'stubguard: rehearsal: use a stub again: errno 10: stubguard=pool=0 does without' && r=0 || r=1
+	result "$r" "window, a stub cannot be washed: refuses to start, and says why"
+
+	boot once=2:1:9@4=1
+	refuses 'stubguard: rehearsal: run a guest in the next stub: mmap gives errno 1' && r=0 || r=1
+	result "$r" "window, the next stub may not map: refuses to start, and says why"
+else
+	result 0 "window, what the second stub may not do # SKIP no tracer can be had here"
+fi
+
 boot errno=38:231,62,202 stubguard=besteffort
 { [ "$status" -ne 0 ] && says '^stubguard: the host refuses futex \(errno 38\)' && says 'refuses kill \(errno 38\)' && says 'refuses exit_group, ' && ! says '^made'; } && r=0 || r=1
 result "$r" "besteffort, what UML itself needs is refused: refuses to start, and names all of it"

@@ -17,6 +17,9 @@
  *	host ACTION:NR,... PROGRAM...	an action for these calls: errno=E (0: fakes success), trap, trace,
  *					log, kill-thread, kill; NR@ARGUMENT=VALUE: only if that argument,
  *					counted from 0, has this value
+ *	host once=N:E:NR@ARGUMENT=VALUE PROGRAM...
+ *					the Nth such call of all processes, counted from 1, gives errno E;
+ *					a tracer counts them
  *
  * All but "ignoring" use a seccomp filter, which the program and all of its children inherit.
  */
@@ -29,8 +32,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/user.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define NR	offsetof(struct seccomp_data, nr)
@@ -320,6 +326,78 @@ static int install_made(void)
 	return install(made, length, 0);
 }
 
+/* ---- a call that fails once: filters do not count, so a tracer does */
+
+/* Goes on with a process that has stopped, as if nobody traced it */
+static void go_on(pid_t pid, int status)
+{
+	int event = status >> 16, sig = WSTOPSIG(status);
+
+	if (event == PTRACE_EVENT_STOP && (sig == SIGSTOP || sig == SIGTSTP || sig == SIGTTIN || sig == SIGTTOU))
+		ptrace(PTRACE_LISTEN, pid, 0, 0);
+	else
+		ptrace(PTRACE_CONT, pid, 0, event ? 0 : sig);
+}
+
+/* The stopped process does not make its call, but gets this errno. */
+static void refuse(pid_t pid, int error)
+{
+	struct user_regs_struct regs;
+
+	if (ptrace(PTRACE_GETREGS, pid, 0, &regs))
+		return;
+	regs.orig_rax = -1;
+	regs.rax = -error;
+	ptrace(PTRACE_SETREGS, pid, 0, &regs);
+}
+
+/* Traces all processes until they have ended. What is traced waits for a byte. */
+static void trace(pid_t first, int ready, int number, int error)
+{
+	const long options = PTRACE_O_TRACESECCOMP | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK;
+	int status, count = 0;
+	pid_t pid;
+
+	if (ptrace(PTRACE_SEIZE, first, 0, options) || write(ready, "", 1) != 1)
+		return;
+	close(ready);
+	while ((pid = waitpid(-1, &status, __WALL)) > 0) {
+		if (!WIFSTOPPED(status))
+			continue;
+		if (status >> 16 == PTRACE_EVENT_SECCOMP && ++count == number)
+			refuse(pid, error);
+		go_on(pid, status);
+	}
+}
+
+/* once=N:E:NR@ARGUMENT=VALUE; whether it was that. The tracer is no child of who is traced. */
+static int by_number(const char *kind)
+{
+	int number, error, nr, argument, ends[2];
+	pid_t pid, me = getpid();
+	unsigned int value;
+	char byte;
+
+	if (sscanf(kind, "once=%d:%d:%d@%d=%u", &number, &error, &nr, &argument, &value) != 5)
+		return 0;
+	does_if(SECCOMP_RET_TRACE, nr, argument, ~0U, value);
+	prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0);
+	if (pipe(ends))
+		return 0;
+	pid = fork();
+	if (pid == 0) {
+		close(ends[0]);
+		if (fork() == 0)
+			trace(me, ends[1], number, error);
+		_exit(0);
+	}
+	close(ends[1]);
+	if (pid < 0 || waitpid(pid, NULL, 0) != pid || read(ends[0], &byte, 1) != 1)
+		return 0;
+	close(ends[0]);
+	return 1;
+}
+
 static int ignore_all(void)
 {
 	int number;
@@ -365,7 +443,7 @@ int main(int argc, char **argv)
 		ret = (podman(), install_made());
 	else if (strcmp(argv[1], "systemd") == 0)
 		ret = (systemd(), install_made());
-	else if (by_name(argv[1]))
+	else if (by_number(argv[1]) || by_name(argv[1]))
 		ret = install_made();
 	else
 		ret = -1;

@@ -4,9 +4,11 @@
 # limits.sh GUARDED
 #
 # A guarded guest on a host that refuses mappings with ENOMEM: by vm.max_map_count, by a limit on address space, and by the
-# boot parameter mappings=. Honest programs must run to their end, and the guard must report the refusal. TAP.
+# boot parameter mappings=. Honest programs must run to their end, and the guard must report the refusal. A guest in a memory
+# cgroup that is too small: the host ends UML, and no stub is left. TAP.
 #
-# vm.max_map_count is not tried if it is more than 140,000: the guest would need too much memory.
+# vm.max_map_count is not tried if it is more than 140,000: the guest would need too much memory. The memory cgroup is not
+# tried where none can be made, or with swap space.
 set -euo pipefail
 
 # shellcheck source=uml/common.sh
@@ -48,6 +50,31 @@ works() { [ "$status" -eq 0 ] && says '^kills 0$' && says '^breaches 0$' && ! sa
 drops() { says '^dropped [1-9]' && says 'the host has refused a mapping after [0-9]+ \(ENOMEM\)'; }
 run() { printf '%s %s || status=1\n' "$dir/scattered" "$*"; }
 
+# Sets $group, a memory cgroup of 32 MiB; fails if none can be had.
+make_group() {
+	local root file
+	[ "$(wc -l </proc/swaps)" -eq 1 ] || return 1
+	for root in /sys/fs/cgroup /sys/fs/cgroup/memory; do
+		group=$root/limits.$$
+		mkdir "$group" || continue
+		for file in memory.max memory.limit_in_bytes; do
+			[ ! -e "$group/$file" ] || ! echo $((32 << 20)) >"$group/$file" || return 0
+		done
+		rmdir "$group"
+	done 2>/dev/null
+	return 1
+}
+
+# The group has no process any more. Those that are killed need a moment.
+leave_group() {
+	local tries
+	for ((tries = 0; tries < 100; tries++)); do
+		! rmdir "$group" 2>/dev/null || return 0
+		sleep 0.1
+	done
+	return 1
+}
+
 count=$(cat /proc/sys/vm/max_map_count)
 for mode in window notify; do
 	if [ "$count" -le 140000 ]; then
@@ -66,6 +93,18 @@ for mode in window notify; do
 		works && drops && says '^scattered alias 16: 0 wrong'
 	) && r=0 || r=1
 	result "$r" "$mode: a program with 480 MiB of mappings, where the host gives it an address space of 390"
+
+	if make_group; then
+		(
+			echo "$BASHPID" >"$group/cgroup.procs"
+			boot 128 "$busybox dd if=/dev/zero of=$dir/tmp/much bs=1M count=60" "stubguard=$mode"
+			[ "$status" -eq 125 ] && says '\(the kernel: 137\)$' && ! says 'refused a mapping| is lost: '
+		) && r=0 || r=1
+		leave_group || r=1
+		result "$r" "$mode: a memory cgroup that is too small: the host ends UML, and no stub is left"
+	else
+		result 0 "$mode: a memory cgroup that is too small # SKIP none can be made here, or the host has swap space"
+	fi
 
 	boot 128 "$(run change 800; run once 100)
 		$busybox sh $uml_dir/guests/workload.sh $programs/work $dir signals handlers
