@@ -20,7 +20,7 @@ static struct window w;
 
 static void start(void)
 {
-	window_init_calls(STUBGUARD_REQUIRE);
+	window_init_notified();
 	window_start(&w);
 }
 
@@ -481,7 +481,7 @@ static void a_stub_that_dies_while_it_is_fetched(void)
 	int fds;
 	size_t i;
 
-	window_init_calls(STUBGUARD_REQUIRE);
+	window_init_notified();
 	for (i = 0; i < COUNT(calls); i++) {
 		test_context("before %s", host_call_name(calls[i]));
 		window_start(&w);
@@ -567,7 +567,7 @@ static void from_the_stubs_page_they_kill(void)
 	static const long numbers[] = { SYS_read, SYS_getpid, SYS_futex, SYS_openat, 470 };
 	size_t i;
 
-	window_init_calls(STUBGUARD_REQUIRE);
+	window_init_notified();
 	for (i = 0; i < COUNT(numbers); i++) {
 		test_context("call %ld", numbers[i]);
 		window_start(&w);
