@@ -5,7 +5,7 @@
 # hosts-init.sh: the first process of a host that hosts.sh boots. It runs a guest for each line of /modes, or the programs
 # of the C harness that /programs names. All consoles are its own, which hosts.sh reads.
 #
-# A line of /modes: NUMBER|user|yama|hidepid|CPUs of the guest|UML's arguments|workloads|attacks
+# A line of /modes: NUMBER|user|yama|hidepid|CPUs of the guest|UML's arguments|WORK_DIVISOR|workloads|attacks
 set -u
 
 export PATH=/bin
@@ -22,13 +22,13 @@ chmod 1777 /dev/shm
 
 echo "host runs $(uname -r), $(nproc) CPUs, up $(cut -d' ' -f1 /proc/uptime) s"
 
-while IFS='|' read -r number user yama hidepid cpus arguments workloads attacks; do
+while IFS='|' read -r number user yama hidepid cpus arguments divisor workloads attacks; do
 	echo "mode $number begins"
 	[ -z "$yama" ] || echo "$yama" >/proc/sys/kernel/yama/ptrace_scope
 	mount -o "remount,hidepid=${hidepid:-0}" /proc
 	cat >/tmp/init <<-INIT
 		#!/bin/busybox sh
-		export PATH=/bin BUSYBOX=/bin/busybox TMPDIR=/guest/tmp VECTOR_SECONDS=1
+		export PATH=/bin BUSYBOX=/bin/busybox TMPDIR=/guest/tmp VECTOR_SECONDS=1 WORK_DIVISOR=$divisor
 		# Before that /proc is the host's, where this shell's exe is the UML kernel.
 		\$BUSYBOX mount -t proc proc /proc
 		mount -t tmpfs tmpfs /guest/tmp

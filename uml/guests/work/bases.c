@@ -51,14 +51,14 @@ static void *check_bases(void *arg)
 	uintptr_t me = (uintptr_t)arg;
 	uint64_t mark = (uint64_t)getpid() << 8 | me, base;
 	double end = seconds() + SECONDS;
-	long i;
+	long i, rounds = portion(200000);
 
 	own = mark;
 	block[me][1] = ~mark;
 	if (syscall(SYS_arch_prctl, ARCH_SET_GS, block[me]))
 		return NULL;
 	while (seconds() < end) {
-		for (i = 0; i < 200000; i++)
+		for (i = 0; i < rounds; i++)
 			if (own != mark || load_gs() != ~mark ||
 			    load_fs() != (uint64_t)pthread_self())
 				return NULL;

@@ -127,7 +127,7 @@ static void under_a_timer(int flags)
 		_exit(0);
 	}
 	setitimer(ITIMER_REAL, &timer, NULL);
-	many(300);
+	many(portion(300));
 	for (i = 0; i < 40;) {
 		long ret = call(SYS_read, ends[0], (long)&byte, 1);
 
@@ -236,7 +236,7 @@ static void traced(void)
 
 void calls_and_registers(void)
 {
-	many(500);
+	many(portion(500));
 	under_a_timer(SA_RESTART);
 	under_a_timer(0);
 	into_new_memory();

@@ -62,11 +62,11 @@ static void set_handler(int sig, void (*fn)(int), int flags)
 		err(1, "sigaction");
 }
 
-static void nest(void)
+static void nest(unsigned int rounds)
 {
-	int i;
+	unsigned int i;
 
-	for (i = 0; i < 500; i++) {
+	for (i = 0; i < rounds; i++) {
 		raise(SIGRTMIN);
 		if (depth)
 			errx(1, "a handler did not end");
@@ -102,11 +102,11 @@ static void restart(void)
 	}
 }
 
-static void change_registers(void)
+static void change_registers(unsigned int rounds)
 {
 	uint64_t i, rax, r12;
 
-	for (i = 0; i < 5000; i++) {
+	for (i = 0; i < rounds; i++) {
 		register uint64_t a asm("r12") = i * 5;
 		register uint64_t b asm("r13") = ~i;
 
@@ -122,6 +122,7 @@ void handlers(void)
 	struct sigaction trap = { .sa_sigaction = on_trap, .sa_flags = SA_SIGINFO | SA_ONSTACK };
 	struct itimerval fast = { { 0, 1000 }, { 0, 1000 } }, never = { 0 };
 	stack_t own = { .ss_sp = stack, .ss_size = sizeof(stack) };
+	unsigned int nests = portion(500), contexts = portion(5000);
 	int i;
 
 	if (sigaltstack(&own, NULL))
@@ -131,9 +132,9 @@ void handlers(void)
 		set_handler(SIGRTMIN + i, on_nested, SA_ONSTACK);
 	sigaction(SIGILL, &trap, NULL);
 	setitimer(ITIMER_REAL, &fast, NULL);
-	nest();
+	nest(nests);
 	restart();
-	change_registers();
+	change_registers(contexts);
 	setitimer(ITIMER_REAL, &never, NULL);
-	printf("500 nests of 6 handlers, 5 restarted reads, 5000 changed contexts\n");
+	printf("%u nests of 6 handlers, 5 restarted reads, %u changed contexts\n", nests, contexts);
 }

@@ -42,8 +42,6 @@ asm("	.pushsection .text\n"
     "	ret\n"
     "	.popsection\n");
 
-#define TIMES	200
-
 static const char *const order[] = {
 	walk_1, walk_2, walk_2a, walk_3, walk_4, walk_5, walk_6, walk_7,
 	walk_8, walk_9, walk_10, walk_8, walk_9, walk_10, walk_8, walk_9, walk_10,
@@ -89,14 +87,14 @@ static void walk_once(pid_t pid)
 		errx(1, "the last registers are wrong");
 }
 
-static void traced(void)
+static void traced(int times)
 {
 	int i;
 
 	if (ptrace(PTRACE_TRACEME, 0, NULL, NULL))
 		_exit(1);
 	raise(SIGSTOP);
-	for (i = 0; i < TIMES; i++)
+	for (i = 0; i < times; i++)
 		walk();
 	_exit(7);
 }
@@ -104,15 +102,15 @@ static void traced(void)
 void steps(void)
 {
 	struct user_regs_struct regs;
-	int status, walks = 0;
+	int status, walks = 0, times = (int)portion(200);
 	unsigned long other = 0;
 	pid_t pid = fork();
 
 	if (pid == 0)
-		traced();
+		traced(times);
 	if (waitpid(pid, &status, 0) != pid || !WIFSTOPPED(status))
 		errx(1, "the child did not stop");
-	while (walks < TIMES) {
+	while (walks < times) {
 		step(pid);
 		registers(pid, &regs);
 		if (regs.rip == (uintptr_t)walk_0) {

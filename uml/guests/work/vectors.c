@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 /* Several timer ticks, on any machine. */
-#define SPINS	3000000UL
+#define SPINS	3000000U
 
 struct state {
 	uint8_t vector[32][64];
@@ -119,17 +119,18 @@ static int keep(unsigned int who, double duration)
 {
 	struct state want, have;
 	double end = seconds() + duration;
+	uint64_t spins = portion(SPINS);
 	unsigned int round;
 
 	for (round = 0; round < 3 || seconds() < end; round++) {
 		fill(&want, round * 2 + who);
 		have = want;
 		if (has_avx512())
-			keep_avx512(&have, SPINS);
+			keep_avx512(&have, spins);
 		else if (__builtin_cpu_supports("avx"))
-			keep_avx(&have, SPINS);
+			keep_avx(&have, spins);
 		else
-			keep_sse(&have, SPINS);
+			keep_sse(&have, spins);
 		if (memcmp(&want, &have, sizeof(want)))
 			return 1;
 	}

@@ -6,7 +6,7 @@
  *	work clock	milliseconds of a monotonic clock
  *
  * Each prints one line that is the same on every kernel, or says on stderr what
- * went wrong and exits with 1.
+ * went wrong and exits with 1. WORK_DIVISOR=N: an Nth of the rounds.
  */
 #include "work.h"
 
@@ -36,6 +36,14 @@ static uint64_t next_random(uint64_t *state)
 static uint64_t mix(uint64_t hash, uint64_t value)
 {
 	return (hash ^ value) * 0x100000001b3ULL;
+}
+
+unsigned int portion(unsigned int rounds)
+{
+	const char *text = getenv("WORK_DIVISOR");
+	int divisor = text ? atoi(text) : 1;
+
+	return divisor > 1 ? (rounds + (unsigned int)divisor - 1) / (unsigned int)divisor : rounds;
 }
 
 /* Exit code of a child that runs @fn. */
@@ -82,15 +90,15 @@ static int exec_self(int n)
 
 static void forks(void)
 {
+	int i, copies = (int)portion(600), programs = (int)portion(300);
 	uint64_t hash = 0;
-	int i;
 
 	memset(inherited, 1, sizeof(inherited));
-	for (i = 0; i < 600; i++)
+	for (i = 0; i < copies; i++)
 		hash = mix(hash, (uint64_t)run_child(change_copy, i));
-	for (i = 0; i < 300; i++)
+	for (i = 0; i < programs; i++)
 		hash = mix(hash, (uint64_t)run_child(exec_self, i));
-	printf("600 forks, 300 execs: %016llx\n", (unsigned long long)hash);
+	printf("%d forks, %d execs: %016llx\n", copies, programs, (unsigned long long)hash);
 }
 
 /* maps: mmap, mprotect, mremap and munmap, and checks of the contents */
@@ -158,9 +166,9 @@ static void maps(void)
 {
 	static struct map map[MAPS];
 	uint64_t state = 88172645463325252ULL, hash = 0;
-	int i;
+	unsigned int i, changes = portion(6000);
 
-	for (i = 0; i < 6000; i++) {
+	for (i = 0; i < changes; i++) {
 		uint64_t random = next_random(&state);
 		struct map *m = &map[random % MAPS];
 
@@ -174,7 +182,7 @@ static void maps(void)
 			destroy_map(m);
 		hash = mix(hash, m->addr ? m->pages << 8 | m->fill : 0);
 	}
-	printf("6000 changes of the address space: %016llx\n",
+	printf("%u changes of the address space: %016llx\n", changes,
 	       (unsigned long long)hash);
 }
 
@@ -214,7 +222,7 @@ static void handle(int sig, void (*handler)(int, siginfo_t *, void *))
 		err(1, "sigaction");
 }
 
-static void queue_signals(void)
+static void queue_signals(int rounds)
 {
 	sigset_t set;
 	int i, j;
@@ -222,7 +230,7 @@ static void queue_signals(void)
 	handle(SIGRTMIN, on_queued);
 	sigemptyset(&set);
 	sigaddset(&set, SIGRTMIN);
-	for (i = 0; i < 100; i++) {
+	for (i = 0; i < rounds; i++) {
 		sigprocmask(SIG_BLOCK, &set, NULL);
 		for (j = 0; j < 20; j++)
 			if (sigqueue(getpid(), SIGRTMIN,
@@ -262,10 +270,12 @@ static void repair_faults(size_t pages)
 
 static void signals(void)
 {
-	queue_signals();
+	unsigned int rounds = portion(100), faults = portion(1000);
+
+	queue_signals((int)rounds);
 	count_ticks(20);
-	repair_faults(1000);
-	printf("2000 queued signals, 20 ticks, 1000 faults: %016llx\n",
+	repair_faults(faults);
+	printf("%u queued signals, 20 ticks, %u faults: %016llx\n", 20 * rounds, faults,
 	       (unsigned long long)queued_hash);
 }
 
@@ -283,10 +293,9 @@ static struct {
 
 static void *pass_token(void *arg)
 {
-	unsigned int me = (unsigned int)(uintptr_t)arg;
-	int i;
+	unsigned int me = (unsigned int)(uintptr_t)arg, i, rounds = portion(ROUNDS);
 
-	for (i = 0; i < ROUNDS; i++) {
+	for (i = 0; i < rounds; i++) {
 		pthread_mutex_lock(&ring.lock);
 		while (ring.turn != me)
 			pthread_cond_wait(&ring.turned, &ring.lock);
@@ -310,7 +319,7 @@ static void threads(void)
 			errx(1, "pthread_create");
 	for (i = 0; i < THREADS; i++)
 		pthread_join(thread[i], NULL);
-	printf("%d threads, %d rounds: %016llx\n", THREADS, ROUNDS,
+	printf("%d threads, %u rounds: %016llx\n", THREADS, portion(ROUNDS),
 	       (unsigned long long)ring.token);
 }
 

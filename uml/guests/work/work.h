@@ -5,6 +5,9 @@
 #define PAGE		4096UL
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 
+/* Of this many rounds those that are to be made: WORK_DIVISOR divides them, where a processor is slow. */
+unsigned int portion(unsigned int rounds);
+
 void vectors(void);	/* vectors.c */
 void steps(void);	/* steps.c */
 void handlers(void);	/* handlers.c */
