@@ -20,7 +20,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from mutated import CACHE, TOP, UML, build, die
+from mutated import CACHE, UML, build, die
 
 # What is broken, and what the guest says then.
 LOST = r"IPI check|still running"
@@ -126,10 +126,10 @@ def main():
     failed = 0
     with tempfile.TemporaryDirectory(dir=CACHE, prefix="ipis.") as folder:
         init = Path(folder) / "init"
-        subprocess.run(["make", "-s", "-C", UML / "guests", f"OUT={TOP / 'build/guests'}"], check=True)
+        subprocess.run(["make", "-s", "-C", UML / "guests", f"OUT={folder}", f"{folder}/crosscalls"], check=True)
         init.write_text(f"""#!{busybox} sh
 {busybox} mount -t proc proc /proc
-{TOP / 'build/guests/crosscalls'} {os.environ.get("ROUNDS", "20")}
+{folder}/crosscalls {os.environ.get("ROUNDS", "20")}
 echo exit-status $?
 {busybox} poweroff -f
 """)
