@@ -29,16 +29,15 @@ BROKEN = {
     3: ("an idle CPU does not look for IPIs", LOST),
     4: ("IPIs are looked for before signals are enabled", LOST),
     5: ("pending IPIs are read and cleared in two steps", LOST),
-    6: ("IPIs that come while signals are disabled run at once", r"IPI check|still running|Kernel panic|BUG: |Segfault"),
-    7: ("IPIs that come while signals are disabled are forgotten", LOST),
-    8: ("nobody looks again after pending IPIs were handled", LOST),
+    6: ("IPIs that come while signals are disabled are forgotten", LOST),
+    7: ("nobody looks again after pending IPIs were handled", LOST),
 }
 
 SIGNAL, SMP, TIME = "arch/um/os-Linux/signal.c", "arch/um/os-Linux/smp.c", "arch/um/os-Linux/time.c"
 EDITS = [
     ("arch/um/kernel/tlb.c", "struct vm_ops {\n", "int um_ipis;\ncore_param(ipis, um_ipis, int, 0600);\n\nstruct vm_ops {\n"),
     ("arch/um/os-Linux/internal.h", "extern __thread int signals_enabled;\n",
-     "extern __thread int signals_enabled;\nextern int um_ipis;\nvoid um_linger(int each, int us);\n"),
+     "extern __thread int signals_enabled;\nextern int um_ipis;\nvoid um_linger(int each, int us);\nvoid um_ipis_check(const char *what);\n"),
     (SMP, "#include <errno.h>\n", "#include <errno.h>\n#include <time.h>\n#include <sys/syscall.h>\n"),
     # Every so many times. A signal that is not blocked ends it.
     (SMP, "int os_ipi_pending(void)\n", """void um_linger(int each, int us)
@@ -52,12 +51,20 @@ EDITS = [
 	errno = save_errno;
 }
 
+static __thread unsigned int ipis_due;
+
+void um_ipis_check(const char *what)
+{
+	if (um_ipis && (ipis_pending || ipis_due))
+		panic("IPI check: %s over an IPI", what);
+}
+
 int os_ipi_pending(void)
 """),
     (SMP, """	unsigned int pending = __atomic_exchange_n(&ipis_pending, 0,
 						   __ATOMIC_RELAXED);
 	int vector;
-""", """	unsigned int pending;
+""", """	unsigned int pending, due;
 	int vector;
 
 	if (um_ipis == 5) {
@@ -69,8 +76,17 @@ int os_ipi_pending(void)
 					      __ATOMIC_RELAXED);
 	}
 	um_linger(1, 30);
+	due = __atomic_exchange_n(&ipis_due, 0, __ATOMIC_RELAXED);
+	if (due & ~(pending | ipis_pending))
+		panic("IPI check: vectors %x are lost", due);
 """),
-    (SMP, "	if (!signals_enabled) {\n", "	if (!signals_enabled && um_ipis == 7)\n		return;\n	if (!signals_enabled && um_ipis != 6) {\n"),
+    (SMP, "	if (!signals_enabled) {\n", """	if (!signals_enabled && um_ipis)
+		__atomic_fetch_or(&ipis_due, 1U << si->si_value.sival_int,
+				  __ATOMIC_RELAXED);
+	if (!signals_enabled && um_ipis == 6)
+		return;
+	if (!signals_enabled) {
+"""),
     (SIGNAL, "	barrier();\n	signals_enabled = 0;\n", "	um_linger(64, 30);\n	barrier();\n	signals_enabled = 0;\n"),
     (SIGNAL, "	int save_pending;\n\n	if (signals_enabled == 1)\n		return;\n\n	__unblock_signals();\n",
      """	int save_pending, early = 0, again = 0;
@@ -86,14 +102,13 @@ int os_ipi_pending(void)
 	um_linger(16, 30);
 """),
     (SIGNAL, "		if (os_ipi_pending()) {\n", """		if (um_ipis == 4 ? early :
-		    um_ipis == 8 ? !again && os_ipi_pending() :
+		    um_ipis == 7 ? !again && os_ipi_pending() :
 		    os_ipi_pending()) {
 			early = 0;
 			again = 1;
 """),
     (SIGNAL, "		if (save_pending == 0)\n			return;\n", """		if (save_pending == 0) {
-			if (um_ipis && os_ipi_pending())
-				panic("IPI check: signals are enabled over an IPI");
+			um_ipis_check("signals are enabled");
 			return;
 		}
 """),
@@ -104,15 +119,15 @@ int os_ipi_pending(void)
 	    (um_ipis == 3 || !os_ipi_pending())) {
 		um_linger(1, 200);
 		os_poll(1, &wake_signals);
-		if (um_ipis && os_ipi_pending())
-			panic("IPI check: slept over an IPI");
+		um_ipis_check("a CPU sleeps");
 	}
 """),
     ("arch/um/os-Linux/skas/process.c", "extern char __syscall_stub_start[];\n",
-     "extern char __syscall_stub_start[];\nextern int um_ipis;\n"),
+     "extern char __syscall_stub_start[];\nextern int um_ipis;\nvoid um_ipis_check(const char *what);\n"),
     ("arch/um/os-Linux/skas/process.c", "		stub_guard_enter(mm_id);\n", """		stub_guard_enter(mm_id);
-		if (um_ipis && (!um_get_signals() || os_ipi_pending()))
-			panic("IPI check: userspace is entered over an IPI");
+		if (um_ipis && !um_get_signals())
+			panic("IPI check: signals are disabled in userspace");
+		um_ipis_check("userspace is entered");
 """),
 ]
 
