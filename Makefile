@@ -27,6 +27,10 @@ LIBS := $(addprefix $(BUILD)/lib/,$(SO) libstubguard.so.$(SOVERSION) libstubguar
 #: Build
 #:   make                         the library: build/lib, build/include
 #:   make install, uninstall      into PREFIX, below DESTDIR; removes it again
+#:   make install-tree            likewise the command stubguard-guard-tree; install-run: stubguard-run with its kernel
+#:   make run-kernel              stubguard-run and its kernel, for use from here: build/bin/stubguard-run
+#:   make dist, deb               a tarball that builds without a network; Debian packages of it: build/dist, build/deb
+#:   make deb-test, deb-twice     installs the packages into a root of their own, and uses them; builds them twice, and compares
 #:   make uml                     UML kernels without and with the guard; VARIANTS=, KVER=; KDIR=: guards your own tree;
 #:                                COSTS=0: without the patches that make arch/um faster (0050 to 0069 of uml/series)
 #:   make -s where                where these kernels are
@@ -59,6 +63,7 @@ LIBS := $(addprefix $(BUILD)/lib/,$(SO) libstubguard.so.$(SOVERSION) libstubguar
 #:   make bench-build             a real build in a guest
 #: Maintenance
 #:   make header                  include/stubguard.h, from the sources
+#:   make abi                     include/stubguard.abi, after a change of the ABI that is meant
 #:   make clean                   removes what was built here, except kernels
 #:   make uml-clean               removes kernels and their sources; downloads stay
 #:   make distclean               removes all of it
@@ -145,11 +150,44 @@ uninstall:
 	rm -f $(DESTDIR)$(INCLUDEDIR)/stubguard.h $(DESTDIR)$(LIBDIR)/pkgconfig/stubguard.pc \
 		$(addprefix $(DESTDIR)$(LIBDIR)/,libstubguard.a $(SO) libstubguard.so.$(SOVERSION) libstubguard.so)
 
+# What guards a kernel tree, as the command stubguard-guard-tree
+SHARE := $(PREFIX)/share/stubguard/uml
+
+.PHONY: install-tree uninstall-tree
+install-tree:
+	$(INSTALL) -d $(DESTDIR)$(SHARE) $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
+	cp -R uml/series uml/glue $(DESTDIR)$(SHARE)/
+	$(INSTALL) -m 644 uml/stubguard.patch uml/versions uml/common.sh $(DESTDIR)$(SHARE)/
+	$(INSTALL) -m 755 uml/guard-tree.sh $(DESTDIR)$(SHARE)/stubguard-guard-tree
+	echo $(VERSION) > $(DESTDIR)$(SHARE)/release
+	ln -sf ../share/stubguard/uml/stubguard-guard-tree $(DESTDIR)$(PREFIX)/bin/stubguard-guard-tree
+	$(INSTALL) -m 644 uml/stubguard-guard-tree.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+
+uninstall-tree:
+	rm -f $(DESTDIR)$(PREFIX)/bin/stubguard-guard-tree $(DESTDIR)$(PREFIX)/share/man/man1/stubguard-guard-tree.1
+	rm -rf $(DESTDIR)$(PREFIX)/share/stubguard
+
+## ---- packages
+
+.PHONY: dist deb deb-test deb-twice
+dist:
+	@debian/dist.sh
+
+deb-twice:
+	@debian/twice.sh
+
+deb-test:
+	@debian/installed.sh
+
+deb:
+	@debian/deb.sh
+
 ## ---- the rest
 
 include c-tests/c-tests.mk
 include checks/checks.mk
 include uml/uml.mk
+include run/run.mk
 include bench/bench.mk
 
 .PHONY: test test-more rust-test

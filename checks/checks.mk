@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Each check prints one line, and before it what is wrong.
 
-CHECKS := symbols panics stack header versions unsafe circles licences install docs lint loom
+CHECKS := symbols panics stack header abi versions unsafe circles licences install docs lint loom
 
 .PHONY: check $(addprefix check-,$(CHECKS))
 
@@ -19,6 +19,14 @@ check-stack: lib
 
 check-header:
 	@checks/header.sh
+
+# include/stubguard.abi has symbols, functions, constants and layouts; a change is against the policy, or is kept there.
+check-abi: lib
+	@CC='$(CC)' python3 -B checks/abi.py
+
+.PHONY: abi
+abi: lib
+	@CC='$(CC)' python3 -B checks/abi.py --bless
 
 check-versions:
 	@checks/versions.sh

@@ -87,13 +87,13 @@ parse_variant() {
 fragments() {
 	local name f more=guarded
 	[ "$kind" != unguarded ] || more=unguarded
+	[ -z "$form" ] || printf 'CONFIG_UML_STUBGUARD=y\nCONFIG_UML_STUBGUARD_AUDIT=y\nCONFIG_UML_STUBGUARD_DIR="%s"\n' "$lib_dir"
 	for name in base ${flavours[0]+"${flavours[@]}"}; do
 		for f in "$uml_dir/config/$name.config" "$uml_dir/config/$name-$1.config" "$uml_dir/config/$name-$more.config"; do
 			[ ! -f "$f" ] || cat "$f"
 		done
 	done
 	[ "$form" != static ] || echo CONFIG_UML_STUBGUARD_STATIC=y
-	[ -z "$form" ] || printf 'CONFIG_UML_STUBGUARD=y\nCONFIG_UML_STUBGUARD_AUDIT=y\nCONFIG_UML_STUBGUARD_DIR="%s"\n' "$lib_dir"
 }
 
 # lost OBJECTS: options of the fragments that .config lacks. Kconfig itself does not report them.

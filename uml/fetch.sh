@@ -2,13 +2,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # fetch.sh [VERSION]: puts the sources of Linux VERSION (the default of uml/versions) into .cache/src/linux-VERSION.
+# fetch.sh --which VERSION: prints which Debian source package these sources are of, as a package's Built-Using has it
 #
-# They come as Debian's package linux-source-VERSION (debian.sh), from a suite that uml/versions names.
+# They come as Debian's package linux-source-VERSION: the one that is installed, or else one that is fetched (debian.sh)
+# from a suite that uml/versions names.
 set -euo pipefail
 
 # shellcheck source=uml/debian.sh
 . "$(dirname "$0")/debian.sh"
 
+which=
+[ "${1:-}" != --which ] || { which=1 && shift; }
 version=${1:-$(default_version)}
 [[ $version =~ ^[0-9]+\.[0-9]+$ ]] || die "usage: fetch.sh [VERSION], e.g. fetch.sh $(default_version)"
 package=linux-source-$version
@@ -20,10 +24,34 @@ suites=$(of_version "$version" suites)
 # With FORCE=1 the file may not know the version
 [ -n "$suites" ] || suites=$(of_version "$(default_version)" suites)
 
+installed=/usr/src/$package.tar.xz
+
+# Sets $deb; empty if the package is installed.
 have_deb() {
 	deb=$(newest_deb "$package")
-	[ -n "$deb" ]
+	[ -n "$deb" ] || [ -f "$installed" ]
 }
+
+# The archive of the sources
+archive() {
+	if [ -n "$deb" ]; then
+		dpkg-deb --fsys-tarfile "$deb" | tar -xO "./usr/src/$package.tar.xz"
+	else
+		cat "$installed"
+	fi
+}
+
+if [ -n "$which" ]; then
+	have_deb || exit 0
+	# shellcheck disable=SC2016 # these are dpkg's variables
+	form='${source:Package} (= ${source:Version})\n'
+	if [ -n "$deb" ]; then
+		dpkg-deb --show --showformat "$form" "$deb"
+	else
+		dpkg-query --show --showformat "$form" "$package"
+	fi
+	exit 0
+fi
 
 download() {
 	local suite mirror
@@ -56,7 +84,7 @@ unpack() {
 	# shellcheck disable=SC2064 # the name is meant to be expanded now
 	trap "rm -rf '$tmp'" EXIT
 	excluded >"$tmp.exclude" || return 1
-	dpkg-deb --fsys-tarfile "$deb" | tar -xO "./usr/src/$package.tar.xz" | xz -dc -T0 |
+	archive | xz -dc -T0 |
 		LC_ALL=C tar -x -C "$tmp" --strip-components=1 --wildcards -X "$tmp.exclude" || return 1
 	rm -f "$tmp.exclude"
 	[ -f "$tmp/Makefile" ] && [ -f "$tmp/arch/um/Makefile" ] || return 1
@@ -93,5 +121,5 @@ mkdir -p "$cache_dir/src"
 rm -rf "$cache_dir"/src/.unpack.*
 unpacked() { du -sm "$cache_dir"/src/.unpack.*/ 2>/dev/null | awk '{ printf "%s MB", $1 }'; }
 probe=unpacked step "unpack $package" unpack ||
-	die "cannot unpack $(short "$deb"): is the disk full? Remove the file to fetch it again, or $otherwise"
+	die "cannot unpack $(short "${deb:-$installed}"): is the disk full? Remove the file to fetch it again, or $otherwise"
 say "sources of Linux $version: in $(short "$tree"), $(du -sh "$tree" | cut -f1)"

@@ -14,16 +14,26 @@
 set -euo pipefail
 
 # shellcheck source=uml/common.sh
-. "$(dirname "$0")/common.sh"
+. "$(dirname "$(readlink -f "$0")")/common.sh"
 
 what=guard
+usage="usage: ${0##*/} [--mend | --revert] TREE"
 case ${1:-} in
 --mend | --revert)
 	what=${1#--}
 	shift
 	;;
+--help)
+	printf '%s\n' "$usage" "Puts stubguard's kernel part into the Linux source tree TREE, or takes it out." \
+		"It is made for Linux $(versions_as and)."
+	exit 0
+	;;
+--version)
+	printf '%s %s\n' "${0##*/}" "$(cat "$uml_dir/release" 2>/dev/null || sed -n 's/^version = "\(.*\)"/\1/p' "$top_dir/Cargo.toml" | head -n 1)"
+	exit 0
+	;;
 esac
-[ $# = 1 ] || die "usage: guard-tree.sh [--mend | --revert] TREE"
+[ $# = 1 ] || die "$usage"
 [ -d "$1" ] || die "$1 is not a folder: give the top of a Linux source tree"
 tree=$(cd -P "$1" && pwd)
 nocosts=$(nocosts)
