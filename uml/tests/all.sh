@@ -94,7 +94,6 @@ test_all() {
 	check "kernel style" "$uml_dir/tests/style.sh" "$main"
 	check "configurations" "$uml_dir/tests/configs.sh" "$main"
 	check "guest programs" "$make" --no-print-directory -C "$uml_dir/guests"
-	check "stubguard-run" "$make" --no-print-directory run-kernel
 	# Beside the guests, in idle CPU time
 	chrt --idle 0 "$make" --no-print-directory fuzz SECONDS=180 >"$logs/fuzzing.log" 2>&1 </dev/null &
 	fuzzing=$!
@@ -109,7 +108,6 @@ guests_1_cpu() {
 	check "boots static" "$uml_dir/tests/boots.sh" "$(kernel "$main-guarded-static")"
 	check "limits" "$uml_dir/tests/limits.sh" "$(kernel "$main-guarded")"
 	check "lines" "$uml_dir/tests/lines.sh" "$(kernel "$main-guarded")"
-	check "run command" env QUICK=1 "$uml_dir/tests/run-command.sh"
 	check "denied calls" env MODES=window "$uml_dir/tests/denied.sh" "$(kernel "$main-guarded")"
 	torture "$main" guarded 1 notify
 	for version in $others; do torture "$version" guarded-up 1 window; done
@@ -150,6 +148,8 @@ test_more() {
 	# shellcheck disable=SC2086 # several words
 	check "guard-tree.sh" "$uml_dir/tests/tree.sh" $main $others
 	check "guest programs" "$make" --no-print-directory -C "$uml_dir/guests"
+	check "stubguard-run" "$make" --no-print-directory run-kernel
+	check "run command" "$uml_dir/tests/run-command.sh"
 	lanes more_1_cpu more_2_cpus
 }
 
