@@ -529,12 +529,12 @@ static int fill(const char *cgroup)
 	*written = 0;
 	pid = fork();
 	if (pid == 0) {
-		unsigned char *at = map(64 * PAGES);
+		unsigned char *at = map(16 * PAGES);
 		FILE *f = fopen(procs, "w");
 
 		if (!f || fprintf(f, "%d\n", getpid()) < 0 || fclose(f))
 			err(1, "%s", procs);
-		for (; *written < 64 * PAGES; ++*written)
+		for (; *written < 16 * PAGES; ++*written)
 			at[*written * PAGE] = 1;
 		_exit(0);
 	}
