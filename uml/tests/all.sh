@@ -108,6 +108,7 @@ guests_1_cpu() {
 	check "boots static" "$uml_dir/tests/boots.sh" "$(kernel "$main-guarded-static")"
 	check "limits" "$uml_dir/tests/limits.sh" "$(kernel "$main-guarded")"
 	check "lines" "$uml_dir/tests/lines.sh" "$(kernel "$main-guarded")"
+	check "faults ahead" "$uml_dir/tests/ahead.sh" "$(kernel "$main-guarded")"
 	check "denied calls" env MODES=window "$uml_dir/tests/denied.sh" "$(kernel "$main-guarded")"
 	torture "$main" guarded 1 notify
 	for version in $others; do torture "$version" guarded-up 1 window; done
