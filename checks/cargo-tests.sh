@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash
 #
-# What loom.sh, miri.sh and tsan.sh share. Sourced, never run.
+# What loom.sh, miri.sh, proofs.sh and sanitizer.sh share. Sourced, never run.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 # cargo_tests NAME LEAST PATTERN WHAT CARGO-ARGUMENTS...: runs cargo, and wants LEAST tests of that name at least to have
-# run and passed, as a filter that matches nothing passes, too. BAD: what the output must not have.
+# run and passed, as a filter that matches nothing passes, too. BAD: what the output must not have. SHOW: lines of it that
+# begin so are shown.
 cargo_tests() {
 	local name=$1 least=$2 pattern=$3 what=$4 log tests status=0
 	shift 4
@@ -25,5 +26,6 @@ cargo_tests() {
 		echo "$name: FAILED, $tests tests ran" >&2
 		return 1
 	fi
+	[ -z "${SHOW:-}" ] || sed -n "s/^$SHOW/$name: /p" "$log"
 	echo "$name: ok, $tests $what"
 }

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Quality that is checked, not promised. Each check prints one line, and what is wrong before it.
 
-CHECKS := symbols panics stack header versions unsafe circles licences install docs lint loom
+CHECKS := symbols panics stack header versions unsafe circles licences install docs lint loom filters
 
 .PHONY: check $(addprefix check-,$(CHECKS))
 
@@ -45,6 +45,10 @@ check-lint:
 
 check-loom:
 	@checks/loom.sh
+
+# What the stub's filters answer, for every input.
+check-filters:
+	@checks/proofs.sh filters
 
 # Some minutes each, so none of them is a part of `make check`.
 .PHONY: mutants sanitize fuzz miri tsan asan
