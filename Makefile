@@ -39,7 +39,7 @@ LIBS := $(addprefix $(BUILD)/lib/,$(SO) libstubguard.so.$(SOVERSION) libstubguar
 #:   make attacks                 the attacks alone; LINUX=linux: on that kernel; PEERS="name=linux": on more kernels
 #: Quick checks, before each commit: minutes, no kernel, no root (uml/deps.sh --quick: what they need)
 #:   make check c-test rust-test  all of them
-#:   make check                   what is linked, header, unsafe code, circles, licences, docs, lints, models; check-NAME: one of these
+#:   make check                   what is linked, header, unsafe code, circles, licences, docs, lints, models, proofs; check-NAME: one of these
 #:   make c-test                  the C harness, with both forms of the library
 #:   make rust-test               cargo's tests
 #: Long tests
@@ -77,7 +77,7 @@ lib: $(LIBS)
 
 ## ---- the library
 
-RUST_SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src -name '*.rs' -o -name '*.s')
+RUST_SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src -name '*.rs' -o -name '*.s' -o -name '*.md')
 ARCHIVE := target/release/libstubguard.a
 EXPORTS := $(shell sed -n 's/^\t\([a-z_]*\);$$/\1/p' stubguard.map)
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash
 #
-# A function that loom.sh, miri.sh and sanitizer.sh share. Sourced, never run.
+# A function that loom.sh, miri.sh, proofs.sh and sanitizer.sh share. Sourced, never run.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 # cargo_tests NAME LEAST PATTERN WHAT CARGO-ARGUMENTS...: runs cargo. At least LEAST tests of that name must have passed,
-# since cargo also succeeds if no test matches. BAD: text that the output must not have.
+# since cargo also succeeds if no test matches. BAD: text that the output must not have. SHOW: shows its lines that begin so.
 cargo_tests() {
 	local name=$1 least=$2 pattern=$3 what=$4 log tests status=0
 	shift 4
@@ -25,5 +25,6 @@ cargo_tests() {
 		echo "$name: FAILED, $tests tests ran" >&2
 		return 1
 	fi
+	[ -z "${SHOW:-}" ] || sed -n "s/^$SHOW/$name: /p" "$log"
 	echo "$name: ok, $tests $what"
 }

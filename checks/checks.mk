@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Each check prints one line, and before it what is wrong.
 
-CHECKS := symbols panics stack header abi versions unsafe circles licences install docs lint loom
+CHECKS := symbols panics stack header abi versions unsafe circles licences install docs lint loom filters
 
 .PHONY: check $(addprefix check-,$(CHECKS))
 
@@ -53,6 +53,10 @@ check-lint:
 
 check-loom:
 	@checks/loom.sh
+
+# What the stub's filters answer, for every input.
+check-filters:
+	@checks/proofs.sh filters
 
 # These take minutes, so they are not a part of `make check`.
 .PHONY: mutants sanitize fuzz miri tsan asan

@@ -56,4 +56,4 @@ pub fn build_listener(config: &Config, out: &mut [sock_filter]) -> Result<usize>
 
 #[cfg(test)]
 #[cfg(not(loom))]
-mod tests;
+pub(crate) mod tests;

@@ -44,6 +44,7 @@ shellcheck shellcheck
 g++ g++
 pkg-config pkg-config
 python3 python3
+z3 z3
 '
 case ${1:-} in
 '') needs=$library$kernel ;;

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Runs the filters in a BPF interpreter, and compares them with the rules, written plainly.
+//! Runs the filters in a BPF interpreter, and compares them with the rules. `rules.rs` reads these from the
+//! tables at the heads of the filters' modules; `proof.rs` proves them for every input.
 
 #![allow(clippy::arithmetic_side_effects, clippy::cast_sign_loss)]
 
 mod notify;
+pub mod proof;
+mod rules;
 mod window;
 
 use super::*;
@@ -17,10 +20,15 @@ use libc::SECCOMP_RET_KILL_PROCESS as KILL;
 use libc::SECCOMP_RET_TRACE as TRACE;
 use libc::SECCOMP_RET_TRAP as TRAP;
 use libc::SECCOMP_RET_USER_NOTIF as NOTIFY;
+use rules::Word;
 
 const PAGE: u64 = 0x7fff_ffff_c000;
 const X86_64: u32 = 0xc000_003e;
 const ARCHITECTURES: [u32; 5] = [X86_64, 0x4000_0003, 0, 0xc000_00b7, u32::MAX];
+
+/// Opcodes that only mutants of the filters have.
+const JEQ_X: u16 = 0x1d;
+const JGT_X: u16 = 0x2d;
 
 const NOTHING: sock_filter = sock_filter { code: 0, jt: 0, jf: 0, k: 0 };
 
@@ -38,9 +46,15 @@ impl Seen {
         Self { nr, arch: X86_64, ip: PAGE + offset, args }
     }
 
-    /// The low word, which is all that the host looks at where it takes an int.
-    fn int(&self, index: usize) -> u32 {
-        self.args[index] as u32
+    fn word(&self, word: Word) -> u64 {
+        match word {
+            Word::Nr => self.nr.into(),
+            Word::Arch => self.arch.into(),
+            Word::Ip => self.ip,
+            Word::Arg(n) => self.args[n - 1],
+            // All that the host looks at where it takes an int.
+            Word::Int(n) => u64::from(self.args[n - 1] as u32),
+        }
     }
 
     fn words(&self) -> [u32; 16] {
@@ -78,8 +92,13 @@ fn answer(machine: &mut BpfVM, call: &Seen) -> u32 {
             op::ADD_K => machine.acc = machine.acc.wrapping_add(step.k),
             op::RSH_X => machine.acc = machine.acc.wrapping_shr(machine.idx),
             op::ADD_X => machine.acc = machine.acc.wrapping_add(machine.idx),
-            op::JGE_X => {
-                machine.pc += usize::from(if machine.acc >= machine.idx { step.jt } else { step.jf });
+            op::JGE_X | JGT_X | JEQ_X => {
+                let holds = match step.code {
+                    op::JGE_X => machine.acc >= machine.idx,
+                    JGT_X => machine.acc > machine.idx,
+                    _ => machine.acc == machine.idx,
+                };
+                machine.pc += usize::from(if holds { step.jt } else { step.jf });
             }
             _ => match machine.execute(&words) {
                 Ok(None) => continue,
@@ -91,9 +110,9 @@ fn answer(machine: &mut BpfVM, call: &Seen) -> u32 {
     }
 }
 
-/// Returns the answer that counts with the host: the stricter one.
+/// Returns the answer that counts with the host: the stricter one, which is the less as a signed number.
 fn stricter(one: u32, other: u32) -> u32 {
-    let rank = |answer: u32| [KILL, TRAP, NOTIFY, TRACE, ALLOW].iter().position(|known| *known == answer);
+    let rank = |answer: u32| (answer & libc::SECCOMP_RET_ACTION_FULL).cast_signed();
     if rank(one) <= rank(other) { one } else { other }
 }
 

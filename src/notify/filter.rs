@@ -1,19 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The filter of notify mode.
 //!
-//! | where           | call                                   | answer |
-//! |-----------------|----------------------------------------|--------|
-//! | not in the page | any                                    | TRAP: it is the guest's own call |
-//! | in the page     | another architecture                   | KILL   |
-//! | in the page     | mmap, munmap                           | USER_NOTIF: the monitor decides |
-//! | in the page     | futex WAIT and WAKE on the hand-over's word | ALLOW |
-//! | in the page     | recvmsg on fd 0 without flags          | ALLOW: never blocks, the socket is non-blocking |
-//! | in the page     | close of an fd of the guest's memory   | ALLOW  |
-//! | in the page     | arch_prctl SET_FS, SET_GS              | ALLOW  |
-//! | in the page     | rt_sigreturn                           | ALLOW: its frame cannot be checked |
-//! | in the page     | anything else, x32 numbers with it     | KILL   |
-//!
 //! Upstream's filter lets the same calls through with any arguments.
+//!
+#![doc = include_str!("filter.md")]
 
 use crate::bpf::{Program, TO_KILL, at, op};
 use crate::config::Config;

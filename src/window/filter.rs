@@ -1,33 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The filters of window mode. A stub has two, and the stricter answer of both counts.
 //!
-//! The first is installed before the new process becomes the stub, and makes its listener:
-//!
-//! | where                                   | call    | answer      |
-//! |-----------------------------------------|---------|-------------|
-//! | in the page, at the park                | getppid | USER_NOTIF  |
-//! | where guests are                        | any but those that the start still has to make | USER_NOTIF |
-//! | everywhere else                         | any     | ALLOW: the second filter decides |
-//!
-//! The second is the stub's last step before it is one:
-//!
-//! | where              | call                             | answer |
-//! |--------------------|----------------------------------|--------|
-//! | where guests are   | one that [notifies](crate::window::calls) | TRACE: the first filter notifies |
-//! | not in the page    | any other                        | TRAP: it is the guest's own call |
-//! | in the page        | another architecture             | KILL   |
-//! | at the park        | getppid                          | TRACE: the first filter notifies |
-//! | at a site of [`code`] | that site's, with exactly its arguments, as far as the host looks at them | ALLOW |
-//! | at a site          | any other, or other arguments    | KILL   |
-//! | elsewhere in the page | any                           | KILL |
-//!
-//! What the first filter notifies is TRACE in the second, not ALLOW. USER_NOTIF is the stricter answer of the
-//! two. If the first filter ever did not notify, the host would find no tracer, and not make the call
-//! (ENOSYS).
-//!
-//! "Where guests are" is below `guest_end`. Without `guest_end` it is nowhere: all calls of guests trap.
+//! The first is installed before the new process becomes the stub, and makes its listener. The second is the
+//! stub's last step before it is one.
 //!
 //! docs/security.md says what a guest gains by jumping to a site with its own arguments: nothing.
+//!
+#![doc = include_str!("filter.md")]
 
 use crate::abi::{STUBGUARD_F_FSGSBASE, STUBGUARD_MEMORY_FD};
 use crate::bpf::{Program, TO_KILL, at, high, low, op};

@@ -1,45 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Notify mode: one program.
 
+use super::rules::Rule;
 use super::*;
 
 const FUTEX: u64 = PAGE + 4096 + 3956;
-
-/// The rule. (The high word of an argument counts only where the host looks at it.)
-fn rule(call: &Seen) -> u32 {
-    if call.ip & !0xfff != PAGE {
-        return TRAP;
-    }
-    if call.arch != X86_64 {
-        return KILL;
-    }
-    let allowed = match call.nr {
-        9 | 11 => return NOTIFY,
-        15 => true,
-        202 => call.args[0] == FUTEX && call.int(1) <= 1,
-        47 => call.int(0) == 0 && call.int(2) == 0,
-        3 => call.int(0) == 2,
-        158 => matches!(call.int(0), 0x1001 | 0x1002),
-        _ => false,
-    };
-    if allowed { ALLOW } else { KILL }
-}
 
 fn build_one(out: &mut [sock_filter]) -> Result<usize> {
     build(&example(), 0, out)
 }
 
-struct Checker(BpfVM, usize);
+struct Checker(BpfVM, Rule, usize);
 
 impl Checker {
     fn check(&mut self, call: Seen) {
-        assert_eq!(answer(&mut self.0, &call), rule(&call), "{call:x?}");
-        self.1 += 1;
+        assert_eq!(answer(&mut self.0, &call), self.1.answer(&call), "{call:x?}");
+        self.2 += 1;
     }
 }
 
 fn checker() -> Checker {
-    Checker(machine(&made(build_one)), 0)
+    Checker(machine(&made(build_one)), rules::notify(&example()), 0)
 }
 
 #[test]
@@ -50,7 +31,7 @@ fn every_number_at_every_offset_of_the_page() {
             checker.check(Seen::at(offset, nr, [0; 6]));
         }
     }
-    assert_eq!(checker.1, 604 * 4096);
+    assert_eq!(checker.2, 604 * 4096);
 }
 
 #[test]

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Window mode has two filters, and the stricter answer counts.
 
+use super::rules::Rule;
 use super::*;
 use crate::abi::STUBGUARD_F_FSGSBASE;
-use crate::window::calls;
 use crate::window::code::Place;
 use proptest::prelude::*;
 
@@ -24,11 +24,11 @@ const PRLIMIT: u32 = 302;
 /// An address above all guests.
 const GUEST_END: u64 = 0x7f80_0000_0000;
 
-fn config() -> Config {
+pub fn config() -> Config {
     Config { flags: STUBGUARD_WINDOW, mmap_fd_first: 1, mmap_fd_last: 1, ..example() }
 }
 
-fn config_with_calls() -> Config {
+pub fn config_with_calls() -> Config {
     Config { guest_end: GUEST_END, ..config() }
 }
 
@@ -40,70 +40,11 @@ fn nothing() -> u64 {
     PAGE + Place::Nothing.offset()
 }
 
-/// Returns the place at an offset of the page, if a call may be made there.
-fn place(offset: u64) -> Option<Place> {
-    use Place::{Limit, Mmap, Mprotect, Munmap, Park, SetFs, SetGs, Unblock};
-    [Park, Mmap, Munmap, Mprotect, Limit, SetFs, SetGs, Unblock]
-        .into_iter()
-        .find(|place| place.offset() == offset)
-}
-
-fn below_the_stub(addr: u64, length: u64) -> bool {
-    u128::from(addr) + u128::from(length) <= u128::from(PAGE)
-}
-
-/// Whether it is a guest's call that notifies.
-fn is_guests(guest_end: u64, call: &Seen) -> bool {
-    call.ip < guest_end && call.arch == X86_64 && calls::notifies(call.nr)
-}
-
-/// The rule for both filters. (The high word of an argument counts only where the host looks at it.)
-fn rule(guest_end: u64, fsgsbase: bool, call: &Seen) -> u32 {
-    if is_guests(guest_end, call) {
-        return NOTIFY;
-    }
-    if call.ip & !0xfff != PAGE {
-        return TRAP;
-    }
-    if call.arch != X86_64 {
-        return KILL;
-    }
-    let arch_prctl = |code: u32| !fsgsbase && call.nr == ARCH_PRCTL && call.int(0) == code;
-    let [a, b, c, d, ..] = call.args;
-    let allowed = match place(call.ip - PAGE) {
-        Some(Place::Park) if call.nr == PARK => return NOTIFY,
-        Some(Place::Mmap) => {
-            call.nr == MMAP && below_the_stub(a, b) && c <= 7 && d == 0x11 && u64::from(call.int(4)) == MEMORY
-        }
-        Some(Place::Munmap) => call.nr == MUNMAP && below_the_stub(a, b),
-        Some(Place::Mprotect) => call.nr == MPROTECT && below_the_stub(a, b) && c == 5,
-        Some(Place::Limit) => {
-            call.nr == PRLIMIT && call.int(0) == 0 && call.int(1) == 9 && c == nothing() && d == 0
-        }
-        Some(Place::Unblock) => call.nr == SIGPROCMASK && call.int(0) == 2 && b == mask() && c == 0,
-        // Without the call, they are places like any other.
-        Some(Place::SetFs) if !fsgsbase => arch_prctl(0x1002),
-        Some(Place::SetGs) if !fsgsbase => arch_prctl(0x1001),
-        _ => false,
-    };
-    if allowed { ALLOW } else { KILL }
-}
-
-/// The rule for the first filter alone: it notifies, or allows.
-fn listener_rule(guest_end: u64, call: &Seen) -> u32 {
-    if call.ip < guest_end {
-        // What a new stub must still call: close_range, dup3, execveat, exit, exit_group.
-        let of_the_start = [436, 292, 322, 60, 231].contains(&call.nr);
-        return if call.arch == X86_64 && !of_the_start { NOTIFY } else { ALLOW };
-    }
-    if call.ip == PAGE + Place::Park.offset() && call.nr == PARK { NOTIFY } else { ALLOW }
-}
-
 struct Checker {
     listener: BpfVM,
     strict: BpfVM,
-    guest_end: u64,
-    fsgsbase: bool,
+    rule: Rule,
+    first: Rule,
     count: usize,
 }
 
@@ -116,8 +57,8 @@ impl Checker {
         Self {
             listener: machine(&made(|out| build_listener(config, out))),
             strict: machine(&made(|out| build(config, features, out))),
-            guest_end: config.guest_end,
-            fsgsbase: features & STUBGUARD_F_FSGSBASE != 0,
+            rule: rules::both(config, features),
+            first: rules::first(config),
             count: 0,
         }
     }
@@ -128,10 +69,10 @@ impl Checker {
 
     fn check(&mut self, call: Seen) {
         let first = answer(&mut self.listener, &call);
-        assert_eq!(first, listener_rule(self.guest_end, &call), "the listener's alone: {call:x?}");
+        assert_eq!(first, self.first.answer(&call), "the listener's alone: {call:x?}");
         let second = answer(&mut self.strict, &call);
         let both = stricter(first, second);
-        assert_eq!(both, rule(self.guest_end, self.fsgsbase, &call), "{call:x?}");
+        assert_eq!(both, self.rule.answer(&call), "{call:x?}");
         // If the first filter did not notify, the host would not make the call.
         if both == NOTIFY {
             assert_eq!(second, TRACE, "the strict one's alone: {call:x?}");
@@ -141,7 +82,7 @@ impl Checker {
 }
 
 /// The calls that the stub's code makes.
-fn good() -> [(Place, Seen); 9] {
+pub fn good() -> [(Place, Seen); 9] {
     let at = |place: Place, nr, args| (place, Seen::at(place.offset(), nr, args));
     [
         at(Place::Park, PARK, [14, PAGE, PAGE, 0, 0, 0]),

@@ -1,0 +1,23 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# proofs.sh filters: the stub's filters do what the tables at the heads of their modules say, for every call. Each change
+#                    of an instruction is refuted (src/filter/tests/proof.rs).
+#
+# They are cargo's tests that need a solver, so `cargo test` leaves them out.
+set -euo pipefail
+# shellcheck source=checks/cargo-tests.sh
+. "$(dirname "$0")/cargo-tests.sh"
+
+name=${1:?filters}
+case $name in
+filters) tests=filter::tests::proof least=3 ;;
+*) echo "proofs: filters, not $name" >&2 && exit 2 ;;
+esac
+if ! command -v z3 >/dev/null; then
+	echo "$name: the solver z3 is missing, so nothing is proved: uml/deps.sh --quick installs it (Debian's package z3)" >&2
+	echo "$name: FAILED"
+	exit 1
+fi
+SHOW='  proved: ' cargo_tests "$name" "$least" "$tests" "proofs by $(z3 --version | cut -d ' ' -f 1-3)" \
+	test --locked --lib -- --show-output --ignored "$tests"
