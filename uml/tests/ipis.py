@@ -28,9 +28,8 @@ BROKEN = {
     2: ("an idle CPU does not block IPIs before it looks", LOST),
     3: ("an idle CPU does not look for IPIs", LOST),
     4: ("IPIs are looked for before signals are enabled", LOST),
-    5: ("pending IPIs are read and cleared in two steps", LOST),
-    6: ("IPIs that come while signals are disabled are forgotten", LOST),
-    7: ("nobody looks again after pending IPIs were handled", LOST),
+    5: ("IPIs that come while signals are disabled are forgotten", LOST),
+    6: ("nobody looks again after pending IPIs were handled", LOST),
 }
 
 SIGNAL, SMP, TIME = "arch/um/os-Linux/signal.c", "arch/um/os-Linux/smp.c", "arch/um/os-Linux/time.c"
@@ -67,14 +66,7 @@ int os_ipi_pending(void)
 """, """	unsigned int pending, due;
 	int vector;
 
-	if (um_ipis == 5) {
-		pending = ipis_pending;
-		um_linger(1, 30);
-		ipis_pending = 0;
-	} else {
-		pending = __atomic_exchange_n(&ipis_pending, 0,
-					      __ATOMIC_RELAXED);
-	}
+	pending = __atomic_exchange_n(&ipis_pending, 0, __ATOMIC_RELAXED);
 	um_linger(1, 30);
 	due = __atomic_exchange_n(&ipis_due, 0, __ATOMIC_RELAXED);
 	if (due & ~(pending | ipis_pending))
@@ -83,7 +75,7 @@ int os_ipi_pending(void)
     (SMP, "	if (!signals_enabled) {\n", """	if (!signals_enabled && um_ipis)
 		__atomic_fetch_or(&ipis_due, 1U << si->si_value.sival_int,
 				  __ATOMIC_RELAXED);
-	if (!signals_enabled && um_ipis == 6)
+	if (!signals_enabled && um_ipis == 5)
 		return;
 	if (!signals_enabled) {
 """),
@@ -102,7 +94,7 @@ int os_ipi_pending(void)
 	um_linger(16, 30);
 """),
     (SIGNAL, "		if (os_ipi_pending()) {\n", """		if (um_ipis == 4 ? early :
-		    um_ipis == 7 ? !again && os_ipi_pending() :
+		    um_ipis == 6 ? !again && os_ipi_pending() :
 		    os_ipi_pending()) {
 			early = 0;
 			again = 1;

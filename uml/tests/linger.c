@@ -4,6 +4,7 @@
  * signals to look whether there is something to do, and between that look and the sleep. (crosscalls.sh)
  */
 
+#define _GNU_SOURCE
 #include <poll.h>
 #include <signal.h>
 #include <sys/syscall.h>
@@ -25,9 +26,12 @@ int sigprocmask(int how, const sigset_t *set, sigset_t *old)
 	return syscall(SYS_rt_sigprocmask, how, set, old, 8);
 }
 
+/* As poll() is, ppoll() is a cancellation point, which UML's helper threads need to end */
 int poll(struct pollfd *fds, nfds_t n, int timeout)
 {
+	struct timespec limit = { timeout / 1000, timeout % 1000 * 1000000L };
+
 	if (n == 1 && timeout < 0)
 		linger();
-	return syscall(SYS_poll, fds, n, timeout);
+	return ppoll(fds, n, timeout < 0 ? NULL : &limit, NULL);
 }
