@@ -348,8 +348,12 @@ int window_run(struct window *w)
 
 int window_sync(struct window *w)
 {
-	int ret = window_resume_batch(w);
+	int ret;
 
+	/* The first resume waits for the first park, and may be interrupted. */
+	do {
+		ret = window_resume_batch(w);
+	} while (ret == -EINTR);
 	w->mm.calls = 0;
 	if (!ret)
 		ret = window_wait(w);
