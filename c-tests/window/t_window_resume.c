@@ -294,6 +294,7 @@ static void a_kept_stub_has_forgotten(void)
 	config.guest_end = GUEST_END;
 	config.pool_size = 1;
 	window_init_config(&config);
+	window_needs_calls_that_notify();
 	window_start(&w);
 	check_eq(notifies(0), 1);
 	mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);

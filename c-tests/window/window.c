@@ -68,11 +68,16 @@ bool window_calls_can_notify(void)
 	return (stubguard_features() & needed) == needed;
 }
 
+void window_needs_calls_that_notify(void)
+{
+	if (!window_calls_can_notify())
+		test_skip("a host whose calls cannot notify: %s", model_log_text);
+}
+
 void window_init_notified(void)
 {
 	window_init_calls(STUBGUARD_REQUIRE);
-	if (!window_calls_can_notify())
-		test_skip("a host whose calls cannot notify: %s", model_log_text);
+	window_needs_calls_that_notify();
 }
 
 /* ---- processes */
