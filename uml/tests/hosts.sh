@@ -229,8 +229,8 @@ choose_accel() {
 
 host_log() { printf '%s' "$log_dir/host-$1.log"; }
 
-# With one CPU of QEMU's the host's time is the number of instructions that have run, 8 ns each, and sleep takes none of this machine's.
-# So a busy machine changes nothing. (With two CPUs and this clock QEMU 7.2 does not get through the host's boot.)
+# With one CPU of QEMU's the host's time is the number of instructions that have run, 8 ns each. Sleep takes no time of this machine.
+# So a busy machine changes nothing. (With two CPUs and this clock the QEMU of Debian 12 does not get through the host's boot.)
 clock_of() { [ "$ACCEL $1" != 'tcg 1' ] || printf '%s\n' -icount shift=3,sleep=off; }
 
 # boot HOST MACHINE NUMBERS...: boots the host for these modes, or without any for the harness
