@@ -21,7 +21,7 @@ static unsigned char other_fp[PAGE] __attribute__((aligned(64)));
 
 static void start(void)
 {
-	window_init_calls(STUBGUARD_REQUIRE);
+	window_init_notified();
 	window_start(&w);
 }
 
@@ -219,10 +219,7 @@ static void a_new_stub_that_takes_its_time(void)
 	check_eq(window_resume_batch(&w), -EINTR);
 	check_eq(window_resume_batch(&w), -EINTR);
 	check(!memcmp(&before, &w.stub, sizeof(before)));
-	check_eq(window_resume_batch(&w), 0);
-	w.mm.calls = 0;
-	check_eq(window_wait(&w), 0);
-	check_eq(w.event.error, 0);
+	check_eq(window_sync(&w), 0);
 	window_set_up(&w);
 	window_is_sound(&w);
 }
@@ -297,6 +294,7 @@ static void a_kept_stub_has_forgotten(void)
 	config.guest_end = GUEST_END;
 	config.pool_size = 1;
 	window_init_config(&config);
+	window_needs_calls_that_notify();
 	window_start(&w);
 	check_eq(notifies(0), 1);
 	mm_queue_unmap(&w.mm, GUEST_FREE, PAGE);

@@ -68,11 +68,16 @@ bool window_calls_can_notify(void)
 	return (stubguard_features() & needed) == needed;
 }
 
+void window_needs_calls_that_notify(void)
+{
+	if (!window_calls_can_notify())
+		test_skip("a host whose calls cannot notify: %s", model_log_text);
+}
+
 void window_init_notified(void)
 {
 	window_init_calls(STUBGUARD_REQUIRE);
-	if (!window_calls_can_notify())
-		test_skip("a host whose calls cannot notify: %s", model_log_text);
+	window_needs_calls_that_notify();
 }
 
 /* ---- processes */
@@ -348,8 +353,12 @@ int window_run(struct window *w)
 
 int window_sync(struct window *w)
 {
-	int ret = window_resume_batch(w);
+	int ret;
 
+	/* The first resume waits for the first park, and may be interrupted. */
+	do {
+		ret = window_resume_batch(w);
+	} while (ret == -EINTR);
 	w->mm.calls = 0;
 	if (!ret)
 		ret = window_wait(w);

@@ -73,9 +73,11 @@ void window_init_config(const struct stubguard_config *config);
 /* Guests' calls notify. The harness's code is above GUEST_END, so the calls of a start do not. */
 #define GUEST_END 0x200000000000UL
 void window_init_calls(unsigned int flags);
-/* Has this host, which has been looked at, what that needs? */
+/* Has this host what that needs? Known from the start of the library on. */
 bool window_calls_can_notify(void);
-/* And so that they do: skips the test on a host that has not. */
+/* Skips the test if it has not. */
+void window_needs_calls_that_notify(void);
+/* Both: calls notify, or the test is skipped. */
 void window_init_notified(void);
 
 /* Starts a stub, waits for its first park, and maps code and stack of its guest. */

@@ -84,7 +84,7 @@ result "$r" "stubguard=off: UML as it was, and it says so"
 
 # Such a kernel has no SMP: here the library alone is told of it.
 if ldd "$linux" 2>/dev/null | grep libstubguard >/dev/null; then
-	cc -O2 -Wall -Wextra -Werror -D_GNU_SOURCE -shared -fPIC -I"$top_dir/build/include" -o "$dir/travel.so" "$uml_dir/tests/travel.c" -ldl
+	cc -O2 -Wall -Wextra -Werror -shared -fPIC -o "$dir/travel.so" "$uml_dir/tests/travel.c" -ldl
 	printf '#!/bin/sh\nLD_PRELOAD=%q exec %q "$@"\n' "$dir/travel.so" "$(realpath "$linux")" >"$dir/travelling"
 	chmod +x "$dir/travelling"
 	as_built=$linux

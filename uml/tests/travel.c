@@ -4,8 +4,10 @@
  *
  * To be loaded before libstubguard.so (LD_PRELOAD). A kernel that has that mode has no SMP, so it is another build.
  */
+#define _GNU_SOURCE
 #include <dlfcn.h>
-#include <stubguard.h>
+
+#include "../../include/stubguard.h"
 
 int stubguard_init(const struct stubguard_config *config)
 {
