@@ -47,6 +47,11 @@ while IFS= read -r line; do
 done < <(sources -name '*.md' ! -name CHANGELOG.md ! -path './docs/history/*' |
 	xargs -d '\n' grep -noE "($one)( (and|or) ([0-9]+\.[0-9]+))+" /dev/null)
 
+# The packages: their kernel is of the default version, and their version is the library's.
+grep -qF " linux-source-$(default_version)," debian/control || fail "debian/control does not build with linux-source-$(default_version)"
+release=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+head -n 1 debian/changelog | grep -qF "($release)" || fail "debian/changelog is not of version $release, which Cargo.toml has"
+
 if [ "$bad" -ne 0 ]; then
 	echo "versions: FAILED, $bad problem(s)"
 	exit 1
