@@ -257,7 +257,8 @@ fn the_document_says_what_the_page_can_do() {
 
 #[test]
 fn nothing_of_the_guests_counts_behind_a_park() {
-    let seen = check_resume(&page(), 0..=CALLS_MAX).unwrap();
+    // `make check-code` takes all numbers of calls.
+    let seen = check_resume(&page(), [0, 1, 2, CALLS_MAX].into_iter()).unwrap();
     assert_eq!(seen.stops, BTreeSet::from([Stop::Done, Stop::Failed, Stop::Guest, Stop::Killed]));
     assert_eq!(
         seen.calls.iter().map(|(site, ..)| *site).collect::<BTreeSet<_>>(),

@@ -12,9 +12,10 @@
 
 use super::*;
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 
 /// What is known of a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Value {
     /// It may be the guest's.
     Guest,
@@ -26,7 +27,7 @@ pub enum Value {
 }
 
 /// What the zero flag says. The code looks at no other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Zero {
     Guest,
     /// Not the guest's, and not to be looked at.
@@ -38,14 +39,14 @@ enum Zero {
     Bits(u32),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Signals {
     /// As the park was made: blocked, or as a guest has them that jumped there.
     AsParked,
     Open,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::struct_excessive_bools)] // It is a record of what has happened.
 struct State {
     at: u64,
@@ -64,6 +65,13 @@ struct State {
     made: u64,
     failed: bool,
     signals: Signals,
+}
+
+impl Hash for State {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        // Nearly all states differ in these.
+        (self.at, self.made, self.flags, self.failed).hash(hasher);
+    }
 }
 
 /// Where an execution stops.
@@ -178,25 +186,37 @@ impl<'a> Machine<'a> {
             signals: Signals::AsParked,
         };
         start.set_register(Register::RAX, Value::Result(Place::Park.offset()));
-        self.seen.longest = self.execute(&start)?;
+        self.seen.longest = self.execute(start)?;
         self.seen.states = self.known.len();
         Ok(())
     }
 
     /// Returns how many instructions there are at most from here to a stop.
-    fn execute(&mut self, state: &State) -> Checked<usize> {
-        match self.known.get(state) {
-            Some(Some(count)) => return Ok(*count),
-            Some(None) => return Err(format!("{:#x}: an endless loop", state.at)),
-            None => {}
+    fn execute(&mut self, start: State) -> Checked<usize> {
+        // The states on the way here, what still follows each, and how far their farthest stop is as far as known.
+        let mut way = vec![(start, self.step(&start)?, 0)];
+        self.known.insert(start, None);
+        let mut farthest = 0;
+        while let Some((state, follows, longest)) = way.last_mut() {
+            let Some(next) = follows.pop() else {
+                farthest = *longest + 1;
+                self.known.insert(*state, Some(farthest));
+                way.pop();
+                if let Some((.., longest)) = way.last_mut() {
+                    *longest = farthest.max(*longest);
+                }
+                continue;
+            };
+            match self.known.get(&next) {
+                Some(Some(count)) => *longest = *count.max(longest),
+                Some(None) => return Err(format!("{:#x}: an endless loop", next.at)),
+                None => {
+                    self.known.insert(next, None);
+                    way.push((next, self.step(&next)?, 0));
+                }
+            }
         }
-        self.known.insert(*state, None);
-        let mut longest = 0;
-        for next in self.step(state)? {
-            longest = longest.max(self.execute(&next)?);
-        }
-        self.known.insert(*state, Some(longest + 1));
-        Ok(longest + 1)
+        Ok(farthest)
     }
 
     /// Takes an instruction apart, once. No instruction writes memory, or has a prefix that changes what it does.
