@@ -64,6 +64,7 @@ LIBS := $(addprefix $(BUILD)/lib/,$(SO) libstubguard.so.$(SOVERSION) libstubguar
 #: Maintenance
 #:   make header                  include/stubguard.h, from the sources
 #:   make abi                     include/stubguard.abi, after a change of the ABI that is meant
+#:   make code-page               docs/code-page.md, from the proof
 #:   make clean                   removes what was built here, except kernels
 #:   make uml-clean               removes kernels and their sources; downloads stay
 #:   make distclean               removes all of it

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Each check prints one line, and before it what is wrong.
 
-CHECKS := symbols panics stack header abi versions unsafe circles licences install docs lint loom filters
+CHECKS := symbols panics stack header abi versions unsafe circles licences install docs lint loom filters code
 
 .PHONY: check $(addprefix check-,$(CHECKS))
 
@@ -54,9 +54,16 @@ check-lint:
 check-loom:
 	@checks/loom.sh
 
-# What the stub's filters answer, for every input.
+# For every input: what the filters answer, what the stub's code page does.
 check-filters:
 	@checks/proofs.sh filters
+
+check-code:
+	@checks/proofs.sh code
+
+.PHONY: code-page
+code-page:
+	@BLESS=1 checks/proofs.sh code
 
 # These take minutes, so they are not a part of `make check`.
 .PHONY: mutants sanitize fuzz miri tsan asan

@@ -23,7 +23,6 @@ use solver::Solver;
 struct Case {
     name: String,
     config: Config,
-    features: u32,
     /// The programs, the first that is installed first, and the rule for each by itself, if there is one.
     programs: Vec<(Vec<sock_filter>, Option<Rule>)>,
     /// The rule for all of them together.
@@ -42,7 +41,6 @@ impl Case {
             ],
             rule: both(&config, features),
             config,
-            features,
         }
     }
 
@@ -52,7 +50,6 @@ impl Case {
             programs: vec![(made(|out| build(&config, 0, out)), None)],
             rule: notify(&config),
             config,
-            features: 0,
         }
     }
 
@@ -206,7 +203,9 @@ fn tell(solver: &mut Solver, programs: &[Vec<sock_filter>]) -> Vec<Formula> {
             formula(&format!("f{}", index + 1), program).unwrap_or_else(|why| panic!("{why}"))
         })
         .collect();
-    formulas.iter().for_each(|formula| solver.tell(&formula.text));
+    for formula in &formulas {
+        solver.tell(&formula.text);
+    }
     formulas
 }
 
@@ -312,7 +311,9 @@ fn prove_case(case: &Case, every_way: bool) -> (usize, Vec<Seen>) {
                 .map(|claim| ("each path is defined and ends in a return", claim.clone())),
         );
     }
-    claims.iter().for_each(|claim| prove(&mut solver, case, claim));
+    for claim in &claims {
+        prove(&mut solver, case, claim);
+    }
     let mut calls = Vec::new();
     for (index, formula) in formulas.iter().enumerate().filter(|_| every_way) {
         for (at, way) in &formula.ways {

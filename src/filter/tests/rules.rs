@@ -121,9 +121,8 @@ impl Meaning<'_> {
         let mut conditions = Vec::new();
         for word in place.split(", ") {
             match word {
-                "any" => {}
                 "without FSGSBASE" if self.fsgsbase => return None,
-                "without FSGSBASE" => {}
+                "any" | "without FSGSBASE" => {}
                 "guest" if self.config.guest_end == 0 => return None,
                 "guest" => conditions.push(Condition::In(Word::Ip, vec![(0, self.config.guest_end - 1)])),
                 "outside" => conditions.push(Condition::NotIn(Word::Ip, vec![self.page()])),

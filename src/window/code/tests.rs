@@ -5,6 +5,10 @@
 
 #![allow(clippy::arithmetic_side_effects)]
 
+mod proof;
+mod resume;
+mod walk;
+
 use super::*;
 use crate::memory::tests::Pages;
 use iced_x86::{

@@ -78,12 +78,61 @@ fn merge(text: &mut String, name: &str, states: &[State]) -> State {
         values.map(|values| choose(&values))
     });
     let (a, x) = (of(|state| &state.a), of(|state| &state.x));
-    State {
-        reached: define(text, &format!("{name}-reached"), "Bool", reached),
-        a: define(text, &format!("{name}-a"), WORD, a),
-        x: define(text, &format!("{name}-x"), WORD, x),
-        memory: memory.map(|word| word.map(|word| define(text, &format!("{name}-m"), WORD, word))),
-    }
+    let (reached, a, x) = (
+        define(text, &format!("{name}-reached"), "Bool", reached),
+        define(text, &format!("{name}-a"), WORD, a),
+        define(text, &format!("{name}-x"), WORD, x),
+    );
+    let mut index = 0;
+    let memory = memory.map(|word| {
+        index += 1;
+        word.map(|word| define(text, &format!("{name}-m{index}"), WORD, word))
+    });
+    State { reached, a, x, memory }
+}
+
+/// Returns the condition of a conditional jump.
+fn compare(step: sock_filter, State { a, x, .. }: &State) -> Option<String> {
+    let k = constant(step.k);
+    Some(match step.code {
+        op::JEQ_K => format!("(= {a} {k})"),
+        op::JGT_K => format!("(bvugt {a} {k})"),
+        op::JGE_K => format!("(bvuge {a} {k})"),
+        op::JSET_K => format!("(distinct (bvand {a} {k}) {})", constant(0)),
+        op::JGE_X => format!("(bvuge {a} {x})"),
+        JGT_X => format!("(bvugt {a} {x})"),
+        JEQ_X => format!("(= {a} {x})"),
+        _ => return None,
+    })
+}
+
+/// Applies an instruction that is no jump to X and the memory; returns A.
+fn apply(step: sock_filter, state: &mut State) -> std::result::Result<String, &'static str> {
+    let (a, x, k) = (state.a.clone(), &state.x, constant(step.k));
+    let word = step.k as usize;
+    Ok(match step.code {
+        op::LD_W_ABS => word_of_the_call(step.k)?,
+        op::LD_IMM => k,
+        op::LD_MEM => {
+            let word = state.memory.get(word).ok_or("no such word")?;
+            word.clone().ok_or("a word that may not be written yet")?
+        }
+        op::ST => {
+            *state.memory.get_mut(word).ok_or("no such word")? = Some(a.clone());
+            a
+        }
+        op::TAX => {
+            state.x.clone_from(&a);
+            a
+        }
+        op::AND_K => format!("(bvand {a} {k})"),
+        op::ADD_K => format!("(bvadd {a} {k})"),
+        op::ADD_X => format!("(bvadd {a} {x})"),
+        op::RSH_K if step.k >= 32 => return Err("a shift by 32 or more"),
+        op::RSH_K => format!("(bvlshr {a} {k})"),
+        op::RSH_X => format!("(bvlshr {a} (bvand {x} {}))", constant(31)),
+        _ => return Err("an instruction that no filter has"),
+    })
 }
 
 /// Returns the program's formulas, or why the host would refuse it.
@@ -93,7 +142,7 @@ pub fn formula(name: &str, program: &[sock_filter]) -> std::result::Result<Formu
     let mut incoming: Vec<Vec<State>> = vec![Vec::new(); program.len()];
     incoming.first_mut().ok_or("no instruction")?.push(start.clone());
     let (mut text, mut returns, mut ways, mut obligations) = (String::new(), Vec::new(), vec![], vec![]);
-    for (at, step) in program.iter().enumerate() {
+    for (at, step) in program.iter().copied().enumerate() {
         let states = std::mem::take(&mut incoming[at]);
         let name = format!("{name}-{at}");
         // What is not reached by any jump is checked all the same, as the host does it.
@@ -106,78 +155,32 @@ pub fn formula(name: &str, program: &[sock_filter]) -> std::result::Result<Formu
             states => merge(&mut text, &name, states),
         };
         ways.push((at, state.reached.clone()));
-        let (a, x, k) = (state.a.clone(), state.x.clone(), constant(step.k));
-        let test = match step.code {
-            op::LD_W_ABS => {
-                state.a = word_of_the_call(step.k)?;
-                None
-            }
-            op::LD_IMM => {
-                state.a = k;
-                None
-            }
-            op::LD_MEM => {
-                let word = state.memory.get(step.k as usize).ok_or("no such word")?;
-                state.a = word.clone().ok_or("a word that may not be written yet")?;
-                None
-            }
-            op::ST => {
-                *state.memory.get_mut(step.k as usize).ok_or("no such word")? = Some(a);
-                None
-            }
-            op::TAX => {
-                state.x = a;
-                None
-            }
-            op::AND_K => {
-                state.a = format!("(bvand {a} {k})");
-                None
-            }
-            op::ADD_K => {
-                state.a = format!("(bvadd {a} {k})");
-                None
-            }
-            op::ADD_X => {
-                state.a = format!("(bvadd {a} {x})");
-                None
-            }
-            op::RSH_K if step.k >= 32 => return Err("a shift by 32 or more"),
-            op::RSH_K => {
-                state.a = format!("(bvlshr {a} {k})");
-                None
-            }
-            op::RSH_X => {
-                obligations.push(format!("(=> {} (bvult {x} {}))", state.reached, constant(32)));
-                state.a = format!("(bvlshr {a} (bvand {x} {}))", constant(31));
-                None
-            }
+        match step.code {
             op::RET_K => {
-                returns.push((state.reached.clone(), k));
+                returns.push((state.reached, constant(step.k)));
                 continue;
             }
             op::JA => {
                 incoming.get_mut(at + 1 + step.k as usize).ok_or("a jump beyond the end")?.push(state);
                 continue;
             }
-            op::JEQ_K => Some(format!("(= {a} {k})")),
-            op::JGT_K => Some(format!("(bvugt {a} {k})")),
-            op::JGE_K => Some(format!("(bvuge {a} {k})")),
-            op::JSET_K => Some(format!("(distinct (bvand {a} {k}) {})", constant(0))),
-            op::JGE_X => Some(format!("(bvuge {a} {x})")),
-            JGT_X => Some(format!("(bvugt {a} {x})")),
-            JEQ_X => Some(format!("(= {a} {x})")),
-            _ => return Err("an instruction that no filter has"),
-        };
-        state.a = define(&mut text, &format!("{name}-new-a"), WORD, state.a);
-        let Some(test) = test else {
+            // A shift by 32 or more is not defined.
+            op::RSH_X => {
+                obligations.push(format!("(=> {} (bvult {} {}))", state.reached, state.x, constant(32)));
+            }
+            _ => {}
+        }
+        let Some(condition) = compare(step, &state) else {
+            let a = apply(step, &mut state)?;
+            state.a = define(&mut text, &format!("{name}-new-a"), WORD, a);
             incoming.get_mut(at + 1).ok_or("no return at the end")?.push(state);
             continue;
         };
         for (taken, skip) in [(true, step.jt), (false, step.jf)] {
             let reached = if taken {
-                format!("(and {} {test})", state.reached)
+                format!("(and {} {condition})", state.reached)
             } else {
-                format!("(and {} (not {test}))", state.reached)
+                format!("(and {} (not {condition}))", state.reached)
             };
             let reached = define(&mut text, &format!("{name}-{taken}"), "Bool", reached);
             ways.push((at, reached.clone()));
@@ -201,11 +204,11 @@ pub fn constant(value: u32) -> String {
 
 /// The word at an offset of `struct seccomp_data`.
 fn word_of_the_call(offset: u32) -> std::result::Result<String, &'static str> {
-    if offset % 4 != 0 || offset >= 64 {
+    if !offset.is_multiple_of(4) || offset >= 64 {
         return Err("no word of a call");
     }
     let half = |name: &str| {
-        if offset % 8 == 0 {
+        if offset.is_multiple_of(8) {
             format!("((_ extract 31 0) {name})")
         } else {
             format!("((_ extract 63 32) {name})")
