@@ -186,16 +186,16 @@ impl<'a> Machine<'a> {
             signals: Signals::AsParked,
         };
         start.set_register(Register::RAX, Value::Result(Place::Park.offset()));
-        self.seen.longest = self.execute(start)?;
+        self.seen.longest = self.execute(&start)?;
         self.seen.states = self.known.len();
         Ok(())
     }
 
     /// Returns how many instructions there are at most from here to a stop.
-    fn execute(&mut self, start: State) -> Checked<usize> {
+    fn execute(&mut self, start: &State) -> Checked<usize> {
         // The states on the way here, what still follows each, and how far their farthest stop is as far as known.
-        let mut way = vec![(start, self.step(&start)?, 0)];
-        self.known.insert(start, None);
+        let mut way = vec![(*start, self.step(start)?, 0)];
+        self.known.insert(*start, None);
         let mut farthest = 0;
         while let Some((state, follows, longest)) = way.last_mut() {
             let Some(next) = follows.pop() else {
