@@ -164,7 +164,7 @@ static uint64_t *find_ticket(void)
 	static unsigned int hits[ARRAY_SIZE(before)];
 	uint64_t *data = (uint64_t *)stub.data;
 	size_t n = (stub.end - stub.data) / sizeof(*data), i, most = 0;
-	uintptr_t page = reserve(TICKET_ROUNDS * PAGE);
+	uintptr_t page = reserve(2 * TICKET_ROUNDS * PAGE);
 	unsigned int round;
 
 	if (n > ARRAY_SIZE(before))
@@ -172,7 +172,8 @@ static uint64_t *find_ticket(void)
 	memset(hits, 0, sizeof(hits));
 	for (round = 0; round < TICKET_ROUNDS; round++) {
 		memcpy(before, data, n * sizeof(*data));
-		*(volatile char *)(page + (uintptr_t)round * PAGE) = 1;
+		/* not the next page, which that fault may have mapped ahead */
+		*(volatile char *)(page + (uintptr_t)round * 2 * PAGE) = 1;
 		for (i = 0; i < n; i++)
 			hits[i] += before[i] && data[i] == before[i] + 1;
 	}

@@ -276,13 +276,14 @@ static void try_faults(void *arg)
 {
 	struct try t = *(const struct try *)arg;
 	static const uint64_t eflags[] = { 0x202, 0x302, 0x40202, 0x4202, 0x602 };
-	uintptr_t page = reserve(FAULTS * PAGE);
+	/* not the next page: that fault may have mapped it ahead */
+	uintptr_t page = reserve(2 * FAULTS * PAGE);
 	greg_t *regs = park.frame->uc_mcontext.gregs;
 	struct host_call call;
 	int i;
 
 	limit_child();
-	for (i = 0; i < FAULTS; i++, page += PAGE) {
+	for (i = 0; i < FAULTS; i++, page += 2 * PAGE) {
 		make_park_frame((uintptr_t)landing);
 		regs[REG_TRAPNO] = 14;
 		regs[REG_ERR] = 6;
