@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Each check prints one line, and before it what is wrong.
 
-CHECKS := symbols panics stack header abi versions unsafe circles licences install docs lint loom filters code
+CHECKS := symbols panics stack header abi versions unsafe circles licences install docs lint loom filters
 
 .PHONY: check $(addprefix check-,$(CHECKS))
 
@@ -61,7 +61,10 @@ check-filters:
 check-code:
 	@checks/proofs.sh code
 
-.PHONY: code-page
+check-filter-mutants:
+	@checks/proofs.sh mutants
+
+.PHONY: code-page check-code check-filter-mutants
 code-page:
 	@BLESS=1 checks/proofs.sh code
 
