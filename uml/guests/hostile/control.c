@@ -152,11 +152,13 @@ long forge_park(uint64_t what, uint64_t second, uint64_t third)
 	return forge_park_at(park.site, 0x202, what, second, third);
 }
 
-#define TICKET_ROUNDS	64
+#define TICKET_ROUNDS	1024
+#define TICKET_HITS	16
 
 /*
- * The ticket is a word that grows by one at each resume. It may grow by two, by a
- * timer tick in between, so most rounds have to agree and not all.
+ * The ticket is a word that grows by one at each resume. It grows by more where a
+ * timer tick comes in between, on a busy host in most rounds: so there are rounds
+ * until one word has grown by one often enough.
  */
 static uint64_t *find_ticket(void)
 {
@@ -170,17 +172,17 @@ static uint64_t *find_ticket(void)
 	if (n > ARRAY_SIZE(before))
 		return NULL;
 	memset(hits, 0, sizeof(hits));
-	for (round = 0; round < TICKET_ROUNDS; round++) {
+	for (round = 0; round < TICKET_ROUNDS && hits[most] < TICKET_HITS; round++) {
 		memcpy(before, data, n * sizeof(*data));
 		/* not the next page, which that fault may have mapped ahead */
 		*(volatile char *)(page + (uintptr_t)round * 2 * PAGE) = 1;
-		for (i = 0; i < n; i++)
+		for (i = 0; i < n; i++) {
 			hits[i] += before[i] && data[i] == before[i] + 1;
+			if (hits[i] > hits[most])
+				most = i;
+		}
 	}
-	for (i = 0; i < n; i++)
-		if (hits[i] > hits[most])
-			most = i;
-	return hits[most] > TICKET_ROUNDS / 8 ? &data[most] : NULL;
+	return hits[most] == TICKET_HITS ? &data[most] : NULL;
 }
 
 #define PARKED	77
