@@ -23,7 +23,7 @@ check() {
 	shift
 	step "$name" "$@" || result=FAILED
 	found=$({
-		grep -hE '^(test result:|ok|not ok|All tests|Files=|symbols|panics|stack|header|versions|unsafe|circles|licences|install|docs|lint|loom|fuzz|[0-9]+ objects)' "$log" || true
+		grep -hE '^(test result:|ok|not ok|All tests|Files=|symbols|panics|stack|header|abi|versions|unsafe|circles|licences|install|docs|lint|loom|filters: ok|fuzz|[0-9]+ objects)' "$log" || true
 		sed -n '/^workload/,/^$/p; /^attack/,/^$/p' "$log"
 	} | sed 's/^/      /')
 	# By one printf, since other lanes print, too

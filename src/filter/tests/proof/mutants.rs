@@ -153,7 +153,7 @@ fn refute(case: &Case, mut calls: Vec<Seen>, count: &mut Count) {
 }
 
 #[test]
-#[ignore = "needs z3: make check-filters"]
+#[ignore = "needs z3, and minutes: make check-filter-mutants"]
 fn each_change_of_an_instruction_is_refuted_or_makes_no_difference() {
     let mut count = Count::default();
     for case in Case::usual() {
