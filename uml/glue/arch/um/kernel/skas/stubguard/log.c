@@ -43,7 +43,7 @@ void stub_guard_print_dropped(int pid, unsigned int mapped)
 					   RATELIMIT_MSG_ON_RELEASE);
 
 	if (__ratelimit(&lines))
-		pr_warn("stubguard: stub %d of %s (%d): the host has refused a mapping after %u (ENOMEM): all are dropped, and page faults bring them back. If that is slow, raise vm.max_map_count or the limit on memory.\n",
+		pr_warn("stubguard: stub %d of %s (%d): the host has refused a mapping after %u (ENOMEM): all are dropped, and page faults bring them back. If that is slow, raise vm.max_map_count or the address-space limit.\n",
 			pid, current->comm, task_pid_nr(current), mapped);
 }
 
