@@ -37,7 +37,7 @@ $(BUILD)/lib/stubguard/init: $(RUN_SRC)/init.c $(RUN_SRC)/wire.h $(RUN_SRC)/run.
 # For use from here, without installation.
 run-kernel: run-programs uml-lib
 	@$(UML)/build.sh $(KVER) guarded-static-package
-	@ln -sf $(UML_OBJ)-guarded-static-package/linux $(BUILD)/lib/stubguard/linux
+	@ln -sf $(call kernel,guarded-static-package) $(BUILD)/lib/stubguard/linux
 
 # The program finds the other two in ../lib/stubguard.
 install-run: run-programs
