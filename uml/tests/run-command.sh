@@ -252,7 +252,7 @@ test_files() {
 run --root "$dir/root" --ro share:/data /busybox cat /data/new
 is "a folder in another root" 0 hello
 if command -v mke2fs >/dev/null; then
-	mke2fs -q -t ext4 -d "$dir/root" "$dir/image" 8M >/dev/null
+	mke2fs -q -t ext4 -E "root_owner=$(id -u):$(id -g)" -d "$dir/root" "$dir/image" 8M >/dev/null
 	sum=$(sha256sum <"$dir/image")
 	run --image image /busybox sh -c '/busybox echo x >/new && /busybox ls /'
 	check "an image as root" has out '^busybox$'
