@@ -183,7 +183,6 @@ static bool next_stop(pid_t pid, int request)
 /* Returns the process, stopped behind seccomp(), whose other thread has ended. */
 static pid_t end_in_call(void)
 {
-	unsigned int tries = 0;
 	pid_t pid = fork();
 
 	if (pid == 0)
@@ -192,10 +191,7 @@ static pid_t end_in_call(void)
 	if (!next_stop(pid, -1) || !next_stop(pid, PTRACE_SYSCALL) || !next_stop(pid, PTRACE_SYSCALL))
 		conclude(INCONCLUSIVE, "the tracee is gone");
 	while (syscall(SYS_tgkill, pid, (int)shared->at, 0) == 0)
-		if (tries++ < 10000)
-			usleep(100);
-		else
-			conclude(INCONCLUSIVE, "the thread is still there");
+		usleep(100);
 	return pid;
 }
 
@@ -225,7 +221,7 @@ void caller_gone(void)
 	double end = own_time() + END_SECONDS;
 	unsigned int round;
 
-	if (prctl(PR_GET_SECCOMP) < 0)
+	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, NULL) == 0 || errno != EFAULT)
 		conclude(SKIPPED, "this kernel has no filters for guests: %s", strerror(errno));
 	if (find_report() || !find_control())
 		conclude(SKIPPED, "this stub has no calls that leave registers in it");
