@@ -112,7 +112,8 @@ gone() {
 start() {
 	local tries
 	: >"$dir/out"
-	"$program" "$@" </dev/null >"$dir/out" 2>"$dir/err" &
+	# A job in the background may have been given signals that are ignored
+	env --default-signal=INT,QUIT,TERM,HUP "$program" "$@" </dev/null >"$dir/out" 2>"$dir/err" &
 	guest=$!
 	for ((tries = 0; tries < 3000; tries++)); do
 		! grep -q runs "$dir/out" || break
