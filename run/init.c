@@ -405,6 +405,7 @@ static void folders(const char *path)
 static void mount_root(void)
 {
 	static const char *const types[] = { "ext4", "squashfs" };
+	struct stat lower;
 	unsigned int i;
 
 	must_mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=90%");
@@ -423,6 +424,10 @@ static void mount_root(void)
 		must_mount("none", "/tmp/lower", "hostfs", MS_RDONLY | MS_NOSUID | MS_NODEV,
 			   record(RECORD_ROOT));
 	}
+	/* The overlay's root has the owner and the mode of the upper one */
+	if (stat("/tmp/lower", &lower) || chown("/tmp/upper", lower.st_uid, lower.st_gid) ||
+	    chmod("/tmp/upper", lower.st_mode & 07777))
+		trouble("the guest cannot make the root folder like that of the files below it");
 	must_mount("overlay", NEW, "overlay", MS_NOSUID | MS_NODEV,
 		   "lowerdir=/tmp/lower,upperdir=/tmp/upper,workdir=/tmp/work");
 }
