@@ -323,6 +323,11 @@ test_limits() {
 	program=$limited run true
 	is "a guard that refuses" 125
 	check "it says why" has err '^stubguard-run: the guard refuses to start: .*(errno|err =) -?24'
+	# All files of the host that are still open, and a process, need an fd of the host
+	sed -i 's/ulimit -n 20$/ulimit -n 128/' "$limited"
+	program=$limited run sh -c 'cd /usr/share/doc && find . -type d | wc -l && find . -type f | head -n 300 | xargs cat >/dev/null && sh -c "sleep 0.1 & wait" && echo good'
+	is "many files, and few fds" 0 "$(find /usr/share/doc -type d | wc -l)
+good"
 	run --stats true
 	check "the guard's counters, window mode" has err '^stubguard-run: mode window$'
 check "served" has err '^stubguard-run: served [1-9]'
