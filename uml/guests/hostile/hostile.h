@@ -328,6 +328,8 @@ void alarm_spin(void);
 void alarm_sleep(void);
 void alarm_fault(void);
 void alarm_stop(void);
+void park_again(void);
+void fetch_again(void);
 /* crowd.c */
 void run_on(long cpu);
 void stale_page(void);

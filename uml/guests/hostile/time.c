@@ -4,6 +4,8 @@
  */
 #include "hostile.h"
 
+#include <sys/time.h>
+
 #define STUBBORN_SECONDS	10
 
 uint64_t ticks_per_second(void)
@@ -137,4 +139,82 @@ void alarm_stop(void)
 	describe("blocked the host's SIGALRM, ran for %d s: no stop, no SIGKILL",
 		 STUBBORN_SECONDS);
 	host_sigreturn(site, &uc);
+}
+
+/* ---- parks that say the ticket of the resume before: the monitor takes them for answered already, and answers again */
+
+#define AGAIN_STACK	(4 * PAGE)
+
+static struct host_call again;
+
+/* Whatever parks meanwhile says the old ticket, too, so the kernel hears of nothing: no tick, no call. */
+static void park_for_ever(void)
+{
+	uint64_t spent = 0, last = __rdtsc();
+
+	while (spent < spin_ticks) {
+		prefill(control.back, 0, &again);
+		host_call_raw(&again);
+		spent += spent_since(&last);
+	}
+	shared->kind = BREACHED;
+	_exit(0);
+}
+
+static void ready_to_park(void)
+{
+	static const long none[6];
+
+	if (find_report() || !find_control())
+		conclude(SKIPPED, "this stub does not park");
+	if (!find_park() || !park.ticket)
+		conclude(INCONCLUSIVE, "the park was not found");
+	spin_ticks = STUBBORN_SECONDS * ticks_per_second();
+	make_park_frame((uintptr_t)landing);
+	prepare_call(&again, park.site, park.nr, none);
+	again.arg[0] = SIGSYS;
+	again.arg[1] = (uint64_t)park_siginfo();
+	again.arg[2] = (uint64_t)park.frame;
+}
+
+/* The next resume goes on in park_for_ever(), unless the kernel writes it. */
+static void go_on_parking(void)
+{
+	char *stack = (char *)reserve(AGAIN_STACK);
+
+	memset(stack, 0, AGAIN_STACK);
+	prefill(control.back, 0, &again);
+	control.iret[0] = (uint64_t)park_for_ever;
+	control.iret[3] = (uint64_t)(stack + AGAIN_STACK - 8);
+	again.arg[3] = --*park.ticket;
+}
+
+void park_again(void)
+{
+	ready_to_park();
+	step("parking again and again with the ticket of an answered park");
+	describe("parked for %d s with the ticket of an answered park: no preemption", STUBBORN_SECONDS);
+	go_on_parking();
+	park_for_ever();
+}
+
+static void take_alarm(int sig)
+{
+	(void)sig;
+}
+
+/* The kernel asks a stub for its registers when a call is interrupted. Then it does nothing else until it has them. */
+void fetch_again(void)
+{
+	const struct itimerval soon = { .it_value = { .tv_usec = 100000 } };
+	const struct timespec long_time = { 3600, 0 };
+
+	ready_to_park();
+	signal(SIGALRM, take_alarm);
+	step("parking again and again while the kernel asks for registers");
+	describe("parked for %d s while the kernel asked for registers: no preemption", STUBBORN_SECONDS);
+	setitimer(ITIMER_REAL, &soon, NULL);
+	go_on_parking();
+	syscall(SYS_nanosleep, &long_time, NULL);
+	conclude(INCONCLUSIVE, "the kernel has its registers");
 }
