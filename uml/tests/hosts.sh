@@ -35,9 +35,9 @@ done
 # some ten times slower, so the short set is what depends on a host most, in small portions: signals, FS and GS bases, registers
 # of calls. Of the lines with the long set the first host alone has it. Attacks that try thousands of ways are left out.
 long_work='forks maps signals threads vectors steps handlers bases calls'
-long_attacks='foreign-frame length-overrun altstack-move block-signal alarm-spin left-behind ring-fork'
+long_attacks='munmap-stub wrong-prot altstack-move block-signal alarm-spin left-behind ring-fork'
 short_work='signals bases calls'
-short_attacks='foreign-frame'
+short_attacks='munmap-stub'
 getfd='no stub: pidfd_getfd gives errno 1'
 modes="
 2|root||0|2|stubguard=window||long
@@ -60,7 +60,7 @@ read -ra chosen <<<"${MODES-$(seq 1 ${#modes[@]} | paste -s -d ' ')}"
 # In notify mode block-signal is known to be open (docs/security.md).
 [ -z "${HOSTS_FULL:-}" ] || {
 	short_work="threads $short_work"
-	short_attacks='foreign-frame altstack-move alarm-spin left-behind'
+	short_attacks='munmap-stub foreign-frame altstack-move alarm-spin left-behind'
 }
 
 # set_of HOST NUMBER: sets $work and $attacks, what a guest does there, and $divisor, of how much work each does a part
