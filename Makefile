@@ -56,6 +56,8 @@ LIBS := $(addprefix $(BUILD)/lib/,$(SO) libstubguard.so.$(SOVERSION) libstubguar
 #:   make fuzz                    fuzzes the code that takes a guest's bytes, for SECONDS=60 each
 #:   make mutants                 breaks lines that the guard needs, one by one; a test must notice
 #:   make sanitize                the C harness with UBSan
+#:   make check-protocol          all orders of events between monitor, stub and host, within larger bounds than rust-test's
+#:   make check-code              what the stub's code page does from each of its bytes; check-...-mutants: the proofs' own tests
 #:   make miri, tsan, asan        cargo's tests under Miri and sanitizers (need a nightly toolchain)
 #: Measurements
 #:   make bench                   what the guard costs: many operations, in each mode

@@ -64,7 +64,14 @@ check-code:
 check-filter-mutants:
 	@checks/proofs.sh mutants
 
-.PHONY: code-page check-code check-filter-mutants
+# All orders of events, within larger bounds than those of `cargo test`.
+check-protocol:
+	@STUBGUARD_MORE=1 $(CARGO) test --locked --quiet --test protocol -- --nocapture
+
+check-protocol-mutants:
+	@python3 -B checks/protocol_mutants.py
+
+.PHONY: code-page check-code check-filter-mutants check-protocol check-protocol-mutants
 code-page:
 	@BLESS=1 checks/proofs.sh code
 

@@ -128,8 +128,9 @@ def caught():
     return None
 
 
-def main():
-    chosen = [m for m in MUTANTS if not sys.argv[1:] or m[0].startswith(tuple(sys.argv[1:]))]
+def main(mutants, caught):
+    """Tries those of `mutants` that the command line names, or all. `caught()`: as above."""
+    chosen = [m for m in mutants if not sys.argv[1:] or m[0].startswith(tuple(sys.argv[1:]))]
     survivors = 0
     for name, file, old, new in chosen:
         copy()
@@ -147,4 +148,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(MUTANTS, caught))
