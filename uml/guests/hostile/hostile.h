@@ -21,6 +21,7 @@
  *	ends.c		a thread that ends in a call
  *	copies.c	attacks on the kernel's copies, without the stub
  *	log.c		attacks on the kernel's log
+ *	chaos.c		random acts
  */
 #ifndef HOSTILE_H
 #define HOSTILE_H
@@ -314,6 +315,7 @@ void altstack_move(void);
 void forged_park(void);
 void corrupt_data(void);
 void run_beside(void);
+void exit_beside(void);
 void storm(void);
 void left_behind(void);
 /* kernel.c */
@@ -353,5 +355,7 @@ void poison_panic(void);
 void fault_signal(void);
 /* log.c */
 void log_flood(void);
+/* chaos.c */
+void chaos(void);
 
 #endif

@@ -196,6 +196,8 @@ static const struct attack {
 	  fd_window, start_victim, judge_claim, 240, false },
 	{ "run-beside", "run while the kernel works on the process's call",
 	  run_beside, NULL, NULL, 60, false },
+	{ "exit-beside", "write to pages while the kernel frees them at the process's end",
+	  exit_beside, NULL, NULL, 60, false },
 	{ "block-signal", "block the timer tick, by every instruction that calls",
 	  block_signal, NULL, NULL, 60, false },
 	{ "alarm-spin", "block the timer tick and spin",
@@ -262,6 +264,8 @@ static const struct attack {
 	  poison_panic, NULL, NULL, 60, false },
 	{ "fault-signal", "wait for a page that nobody brings, and for a signal",
 	  fault_signal, NULL, NULL, 60, false },
+	{ "chaos", "do whatever comes next to stubs, memory, kernel and each other",
+	  chaos, NULL, NULL, 90, false },
 };
 
 static bool reap(pid_t pid, int *status, int seconds)

@@ -415,33 +415,39 @@ static void count(void)
 		shared->counter++;
 }
 
-/* Makes the kernel read from the pipe for it, and counts meanwhile. */
-static void try_beside(void *arg)
+/* Makes the kernel make a call for it, and runs fn meanwhile. */
+static void call_beside(const struct way *way, int32_t nr, const long arg[3], void (*fn)(void))
 {
-	const struct way *way = arg;
-	static volatile char byte;
 	greg_t *regs = way->report ? report.frame->gregs : park.frame->uc_mcontext.gregs;
-	int32_t nr = SYS_read;
 
-	shared->counter++;	/* touches the page: a fault later would report */
-	byte = 0;
 	if (way->report) {
 		block_ticks();	/* a tick would stop it */
 		prepare_forgery();
 		memcpy((char *)report.frame + FRAME_SIGINFO + SIGINFO_SYSCALL, &nr, sizeof(nr));
 	} else {
-		make_park_frame((uintptr_t)count);
+		make_park_frame((uintptr_t)fn);
 		set_park_syscall(nr);
 	}
-	regs[REG_RDI] = held[0];
-	regs[REG_RSI] = (greg_t)&byte;
-	regs[REG_RDX] = 1;
+	regs[REG_RDI] = arg[0];
+	regs[REG_RSI] = arg[1];
+	regs[REG_RDX] = arg[2];
 	if (way->report)
 		forge_report(SIGSYS);
 	else
 		forge_park_at(way->entry, 0x202, SIGSYS, (uint64_t)park_siginfo(),
 			      (uint64_t)park.frame);
-	count();
+	fn();
+}
+
+/* Makes the kernel read from the pipe for it, and counts meanwhile. */
+static void try_beside(void *arg)
+{
+	static volatile char byte;
+	const long read_byte[3] = { held[0], (long)&byte, 1 };
+
+	shared->counter++;	/* touches the page: a fault later would report */
+	byte = 0;
+	call_beside(arg, SYS_read, read_byte, count);
 }
 
 /* The task's state in the guest kernel; 0 if it is dead. */
@@ -520,6 +526,87 @@ void run_beside(void)
 		conclude(INCONCLUSIVE, "the kernel took none of %u calls", tried);
 	conclude(BLOCKED, "%u entries, through %u the kernel took the call: the counter stood still",
 		 tried, held_in);
+}
+
+/* ---- exit-beside: goes on writing to its pages while the kernel ends the process and frees them */
+
+#define BESIDE_ROUNDS	60
+#define FIRST_PAGES	64	/* are freed first, */
+#define LATER_PAGES	2048	/* and these take their time */
+#define FIRST_AT	0x20000000UL
+#define TAG		0xbe51de0fbe51de0fUL
+
+static void write_on(void)
+{
+	volatile uint64_t *first = (volatile uint64_t *)FIRST_AT;
+	size_t i;
+
+	for (;;)
+		for (i = 0; i < FIRST_PAGES; i++)
+			first[i * PAGE / 8 + 7] = TAG;
+}
+
+static void exit_and_write_on(void *arg)
+{
+	static const long none[3];
+	size_t i;
+
+	if (mmap((void *)FIRST_AT, FIRST_PAGES * PAGE, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != (void *)FIRST_AT)
+		_exit(1);
+	for (i = 0; i < FIRST_PAGES; i++)
+		*(volatile char *)(FIRST_AT + i * PAGE) = 1;
+	memset((void *)reserve(LATER_PAGES * PAGE), 1, LATER_PAGES * PAGE);
+	shared->at = 1;
+	call_beside(arg, SYS_exit_group, none, write_on);
+}
+
+/* Takes pages as they become free, and looks whether somebody still writes to them. */
+static bool finds_tags(void)
+{
+	volatile uint64_t *page = (uint64_t *)reserve(FIRST_PAGES * PAGE);
+	bool found = false;
+	size_t i, looks;
+
+	for (i = 0; i < FIRST_PAGES; i++)
+		page[i * PAGE / 8] = 1;
+	for (looks = 0; looks < 20; looks++)
+		for (i = 0; i < FIRST_PAGES; i++)
+			found |= page[i * PAGE / 8 + 7] == TAG;
+	munmap((void *)page, FIRST_PAGES * PAGE);
+	return found;
+}
+
+void exit_beside(void)
+{
+	struct way way = { .report = find_report(), .entry = 0 };
+	unsigned int round, ended = 0;
+	int status;
+	pid_t pid;
+
+	if (way.report)
+		(void)(site_for(SYS_futex) && find_sigreturn());
+	else if (!find_park())
+		conclude(INCONCLUSIVE, "neither a report nor a park was found");
+	way.entry = park.site;
+	for (round = 0; round < BESIDE_ROUNDS; round++) {
+		step("writing on while the kernel frees the pages, round %u", round);
+		shared->at = 0;
+		pid = fork();
+		if (pid == 0)
+			exit_and_write_on(&way);
+		if (pid < 0)
+			conclude(INCONCLUSIVE, "fork: %s", strerror(errno));
+		do {
+			if (shared->at && finds_tags())
+				conclude(BREACHED, "a process wrote to pages that were another's already, as it ended");
+		} while (waitpid(pid, &status, WNOHANG) == 0);
+		ended += WIFEXITED(status);
+	}
+	if (!ended)
+		conclude(INCONCLUSIVE, "the kernel took none of %u calls", round);
+	conclude(BLOCKED, "%u of %u processes ended by a call that the kernel made for them: no page was written afterwards",
+		 ended, round);
 }
 
 /* ---- storm */
