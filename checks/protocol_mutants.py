@@ -15,7 +15,6 @@ SHARED = (
     "ip: a saved address inside the window",
     "ENOENT: a withdrawn call is a death, window",
     "ENOENT: a park that comes again is taken for another",
-    "ENOENT: any park comes again",
     "pidfd: signalled though it may be another",
     "limit: not put back before the guest runs",
     "pool: not washed",
@@ -24,7 +23,6 @@ SHARED = (
 )
 
 MUTANTS = [m for m in mutants.MUTANTS if m[0] in SHARED] + [
-    ("ticket: each is right", "src/window/park.rs", "if ticket != self.stub.ticket {", "if false {"),
     ("ticket: it stays", "src/window/run.rs", "self.stub.ticket = self.stub.ticket.wrapping_add(1);", ""),
     ("ticket: a withdrawn answer is an error", "src/window/run.rs", "            Err(Errno::ENOENT) => {\n", "            Err(Errno::ENOENT) if false => {\n"),
     ("ticket: a park that comes again is not answered", "src/window/park.rs", "            self.answer()?;\n            return Ok(None);",
@@ -33,7 +31,6 @@ MUTANTS = [m for m in mutants.MUTANTS if m[0] in SHARED] + [
     ("state: any signal on the way is a stop", "src/window/park.rs", "            event.again = 1;\n            return Ok(event);", "            event.again = 1;"),
     ("fetch: without a frame", "src/window/run.rs", "if event.signal == 0 || event.again != 0 || event.notified != 0 {", "if false {"),
     ("fetch: of all registers", "src/window/guest.rs", "if !(target.rest && captured) {", "if true {"),
-    ("limit: it holds before the stub has set it", "src/window/run.rs", "self.stub.limit = Limit::Returning;", "self.stub.limit = Limit::Holds;"),
     ("limit: not lifted", "src/window/run.rs", "Limit::Holds => rlimit::lift(self.stub.pid)?,", "Limit::Holds => {}"),
     ("wash: no FS base", "src/window/wash.rs", "                    | code::SET_FS\n", ""),
     ("wash: nothing is unmapped", "src/window/wash.rs", "length: self.monitor.config.stub_start", "length: 4096"),

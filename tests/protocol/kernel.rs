@@ -303,7 +303,11 @@ impl Kernel {
     fn wait(&mut self) {
         let state = self.tasks[self.current].state();
         let target = Target { state, siginfo: None, rest: false };
+        let runs = self.stub.state == State::Running;
         let result = self.run(|parked| parked.wait(CPU, Some(&target)));
+        if runs && matches!(result, Ok(event) if event.signal == 0 && event.error == 0) {
+            host::with(|host| host.violated("a guest has stopped for no reason"));
+        }
         if let Some(event) = self.check("wait", result) {
             self.happened(&event);
         }

@@ -293,6 +293,9 @@ impl Host {
         } else if maps == 0 {
             // mprotect: nothing here depends on it.
         } else if !self.stubs[number].lifted || self.disturbed() {
+            if !self.stubs[number].lifted && !self.expected.hostile {
+                self.violated("the batch of an honest guest cannot map");
+            }
             result = -libc::ENOMEM as u64;
         } else {
             if pages & !granted != 0 || offset != addr {
