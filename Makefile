@@ -158,7 +158,7 @@ SHARE := $(PREFIX)/share/stubguard/uml
 install-tree:
 	$(INSTALL) -d $(DESTDIR)$(SHARE) $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
 	cp -R uml/series uml/glue $(DESTDIR)$(SHARE)/
-	$(INSTALL) -m 644 uml/stubguard.patch uml/versions uml/common.sh $(DESTDIR)$(SHARE)/
+	$(INSTALL) -m 644 uml/versions uml/common.sh $(DESTDIR)$(SHARE)/
 	$(INSTALL) -m 755 uml/guard-tree.sh $(DESTDIR)$(SHARE)/stubguard-guard-tree
 	echo $(VERSION) > $(DESTDIR)$(SHARE)/release
 	ln -sf ../share/stubguard/uml/stubguard-guard-tree $(DESTDIR)$(PREFIX)/bin/stubguard-guard-tree

@@ -5,7 +5,7 @@
 # VARIANTS	what `make uml` builds: unguarded, mended or guarded, with fragments of uml/config (build.sh)
 # COSTS=0	without the patches of uml/series that make arch/um faster (0050 to 0069)
 # BASE		`make run`, `make attacks`, `make bench`: what the guarded kernel is compared with: unguarded (Linux as it comes), or
-#		mended (with the same series)
+#		mended (with the same patches before 0100 of uml/series)
 # KDIR, KBUILD, FORM	`make uml`: a tree of your own, its objects, and the library's form (shared, static)
 # LINUX		`make attacks`, `make audit`: that kernel instead of our own ones
 # KERNEL	`make soak`: that kernel instead of our own one
