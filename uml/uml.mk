@@ -25,7 +25,7 @@ BASE ?= unguarded
 kernel = $(UML_CACHE)/obj/$(KVER)$(if $(filter 0,$(COSTS)),$(if $(filter-out unguarded%,$(1)),-nocosts))-$(1)/linux
 
 export COSTS
-.PHONY: uml uml-deps uml-lib uml-both uml-guarded where run attacks disturb hosts debug-guests audit audit-mutants ipis soak suite uml-clean
+.PHONY: uml uml-deps uml-lib uml-both uml-guarded where run attacks series disturb hosts debug-guests audit audit-mutants ipis soak suite uml-clean
 
 uml-deps:
 	@$(UML)/deps.sh
@@ -61,6 +61,9 @@ else
 attacks: uml-both
 	@WORKLOADS= $(UML)/run.sh unguarded=$(call kernel,$(BASE)) $(PEERS) guarded=$(call kernel,guarded)
 endif
+
+series: uml-lib
+	@$(UML)/tests/series.sh $(KVER)
 
 disturb: uml-guarded
 	@for cpus in 1 2; do for mode in window window,pool=0 notify; do \
