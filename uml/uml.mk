@@ -8,6 +8,7 @@
 #		mended (with the same patches before 0100 of uml/series)
 # KDIR, KBUILD, FORM	`make uml`: a tree of your own, its objects, and the library's form (shared, static)
 # LINUX		`make attacks`, `make audit`: that kernel instead of our own ones
+# FROM, TO	`make series`: the first and the last patch
 # KERNEL	`make soak`: that kernel instead of our own one
 # PEERS		`make attacks`: more kernels besides
 # FLAVOURS	`make debug-guests`: fragments of uml/config

@@ -78,13 +78,13 @@ configure() {
 	! has_guard || grep -qx CONFIG_UML_STUBGUARD=y "$obj/.config"
 }
 
-# compiles KIND: arch/um alone with W=1, in objects of its own. $dir/KIND.warnings has what the compiler has said.
+# compiles KIND: arch/um alone with W=1, in objects of its own
 compiles() {
 	local obj=$cache_dir/obj/$name-$1-warn
-	configure "$1" "$obj" || return
-	kmake "$src" "$obj" -s -k -j"$jobs" W=1 arch/um/ arch/x86/um/ || return
+	configure "$1" "$obj" >"$dir/config" 2>&1 || { cat "$dir/config"; return 1; }
+	kmake "$src" "$obj" -s -k -j"$jobs" W=1 arch/um/ arch/x86/um/
 }
-# Without line numbers, since a patch moves lines
+# What the compiler has warned of, without line numbers, as a patch moves lines
 warnings() {
 	sed -nE '/[Ww]arning:/ { s/^.*[^a-z_/]((arch|include|kernel|mm)\/)/\1/; s/:[0-9]+//g; p }' "$dir/log" | sort -u
 }

@@ -63,8 +63,7 @@ patch_by_patch() {
 		[ "$number" != 0100 ] || ! grep -rqs 'config UML_STUBGUARD' "$dir/tree/arch/um" || return
 	done < <(numbers)
 	[ "$last" != 0099 ] && same guarded || return
-	cp -a "$dir/tree" "$dir/edited"
-	! "$guard" --upto 100 "$dir/tree" && ! "$guard" --upto "$dir/tree" && same edited || return
+	! "$guard" --upto 100 "$dir/tree" && ! "$guard" --upto "$dir/tree" && same guarded || return
 	"$guard" --upto 0099 "$dir/tree" && same mended
 }
 
