@@ -170,22 +170,21 @@ try() {
 	esac >"$dir/log" 2>&1
 }
 
-# later NUMBER WHAT: does a later patch that is applied name the same? Then both are needed.
+# later NUMBER WHAT: does a later patch name the same? Then both are needed.
 later() {
 	local n
-	for n in $todo; do
-		[ "$n" -le "$1" ] || ! shown_by "$n" | grep -qxF -- "$2" || return 0
+	for n in $(numbers); do
+		[ "$((10#$n))" -le "$((10#$1))" ] || ! shown_by "$n" | grep -qxF -- "$2" || return 0
 	done
 	return 1
 }
 
 # show NUMBER BEFORE AFTER: for each attack or test of the row
 show() {
-	local what cpus status tries=0
+	local what cpus status tries
 	cpus=$(needed_cpus "$1")
 	while read -r what; do
-		status=0
-		: >"$dir/log"
+		status=0 tries=0
 		while [ "$tries" -lt "${TRIES:-5}" ]; do
 			tries=$((tries + 1)) status=0
 			try "$what" "$2" "$cpus" || status=$?
