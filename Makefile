@@ -48,6 +48,7 @@ LIBS := $(addprefix $(BUILD)/lib/,$(SO) libstubguard.so.$(SOVERSION) libstubguar
 #:   make disturb                 a guest works while the host stops, freezes, traces, signals, kills its processes
 #:   make audit                   does each stub have what its page table grants? LINUX=linux: on that kernel
 #:   make audit-mutants           breaks the kernel and the library; make audit must notice
+#:   make series                  patch by patch: builds, boots, and has what the patch mends fail before and pass after; FROM=0100 TO=0103
 #:   make ipis                    makes the moments longer in which an IPI could be lost; breaks the patch, which must be noticed
 #:   make debug-guests            guests on kernels that check themselves: lockdep, KASAN, failing allocations
 #:   make soak                    stress-ng, honest work and attacks at once in a guest, for MINUTES=10
@@ -160,7 +161,7 @@ SHARE := $(PREFIX)/share/stubguard/uml
 install-tree:
 	$(INSTALL) -d $(DESTDIR)$(SHARE) $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
 	cp -R uml/series uml/glue $(DESTDIR)$(SHARE)/
-	$(INSTALL) -m 644 uml/stubguard.patch uml/versions uml/common.sh $(DESTDIR)$(SHARE)/
+	$(INSTALL) -m 644 uml/versions uml/common.sh $(DESTDIR)$(SHARE)/
 	$(INSTALL) -m 755 uml/guard-tree.sh $(DESTDIR)$(SHARE)/stubguard-guard-tree
 	echo $(VERSION) > $(DESTDIR)$(SHARE)/release
 	ln -sf ../share/stubguard/uml/stubguard-guard-tree $(DESTDIR)$(PREFIX)/bin/stubguard-guard-tree

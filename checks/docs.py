@@ -112,12 +112,14 @@ def glue():
         names += [(where, name) for name in re.findall(r'\*name = "(\w+)"', text) if not name.endswith("_")]
         names += [(where, name) for name in re.findall(r'\{ "(\w+)", STUB_LOST_\w+ \}', text)]
         lines += [(where, line) for line in map(c_line, re.findall(rf"{STRING}(?:\s*{STRING})*", text)) if line]
-    patch = "\n".join(
-        line[1:] for line in (TOP / "uml/stubguard.patch").read_text().splitlines() if line.startswith("+")
-    )
-    for match in re.finditer(r"\b(?:_?printk\w*|pr_\w+|panic|os_warn|os_info)\s*(?=\()", patch):
-        inner = between(patch, match.end())[0]
-        lines += [("uml/stubguard.patch", line) for line in map(c_line, re.findall(rf"{STRING}(?:\s*{STRING})*", inner)) if line]
+    for path in sorted((TOP / "uml/series").glob("*.patch")):
+        if path.name < "0100":
+            continue
+        where = str(path.relative_to(TOP))
+        patch = "\n".join(line[1:] for line in path.read_text().splitlines() if line.startswith("+"))
+        for match in re.finditer(r"\b(?:_?printk\w*|pr_\w+|panic|os_warn|os_info)\s*(?=\()", patch):
+            inner = between(patch, match.end())[0]
+            lines += [(where, line) for line in map(c_line, re.findall(rf"{STRING}(?:\s*{STRING})*", inner)) if line]
     return lines, names
 
 

@@ -29,7 +29,7 @@ mkdir "$dir/upper" "$dir/work" "$dir/root" "$dir/tree"
 # Of the kernel's tree, what the patches change
 (
 	cd "$cache_dir/src/linux-$kver"
-	sed -n 's/^\(---\|+++\) [^/]*\/\([^\t]*\).*/\2/p' "$uml_dir"/series/*.patch "$uml_dir"/stubguard.patch | sort -u |
+	sed -n 's/^\(---\|+++\) [^/]*\/\([^\t]*\).*/\2/p' "$uml_dir"/series/*.patch | sort -u |
 		while IFS= read -r file; do [ ! -f "$file" ] || cp --parents "$file" "$dir/tree"; done
 	cp --parents Makefile arch/um/kernel/skas/stub.c "$dir/tree"
 )

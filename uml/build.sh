@@ -5,9 +5,9 @@
 # build.sh --kdir DIR [--kbuild DIR] [--form shared|static]
 #                                    guards and builds somebody's own kernel, with his configuration
 #
-# VERSION is one of uml/versions. VARIANT is unguarded (Linux as it comes), mended (with uml/series), guarded or
-# guarded-static (with the guard, too). It may be followed by fragments of uml/config: unguarded-up, guarded-debug,
-# guarded-static-up. All variants begin with base.config.
+# VERSION is one of uml/versions. VARIANT is unguarded (Linux as it comes), mended (with the patches of uml/series before
+# 0100), guarded or guarded-static (with all patches). It may be followed by fragments of uml/config: unguarded-up,
+# guarded-debug, guarded-static-up. All variants begin with base.config.
 #
 # JOBS: how many compilers at a time (all CPUs). KMAKE: more arguments for the kernel's make, e.g. LLVM=1.
 # COSTS=0: without the patches of uml/series that make arch/um faster (guard-tree.sh). Mended and guarded kernels of our own
@@ -83,7 +83,7 @@ parse_variant() {
 }
 
 # fragments VERSION: the configuration of a variant. NAME-VERSION.config is for that version only, NAME-guarded.config for
-# what the series and the guard add. Of two lines for one option the later one counts.
+# what the series adds. Of two lines for one option the later one counts.
 fragments() {
 	local name f more=guarded
 	[ "$kind" != unguarded ] || more=unguarded

@@ -1,11 +1,15 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# guard-tree.sh [--mend | --revert] TREE: puts stubguard's kernel part into a Linux source tree, or takes it out.
+# guard-tree.sh [--mend | --upto NUMBER | --revert] TREE: puts stubguard's kernel part into a Linux source tree, or takes it out.
 #
-# The patches of uml/series fix arch/um itself and need no library. They are applied first, in the order of their names. Then
-# come the files below uml/glue, at the same places in the tree, and uml/stubguard.patch. --mend stops after the series.
-# A patch NAME.VERSION.patch replaces NAME.patch on Linux VERSION.
+# The patches of uml/series are applied in the order of their names. Those before 0100 mend arch/um itself and need no
+# library: --mend stops after them. The others are the guard. The files below uml/glue, at the same places in the tree,
+# belong to it: a line "Brings: FILE" of a patch's message names each file that comes with the patch. A patch
+# NAME.VERSION.patch replaces NAME.patch on Linux VERSION.
+#
+# --upto NUMBER stops after the patch of that number, and leaves out files that later patches bring. It is for tests and
+# reviews of the series, and for those who export it (uml/tests/series.sh).
 #
 # COSTS=0 leaves out the patches that make arch/um faster, 0050 to 0069 of the series.
 #
@@ -16,12 +20,18 @@ set -euo pipefail
 # shellcheck source=uml/common.sh
 . "$(dirname "$(readlink -f "$0")")/common.sh"
 
-what=guard
-usage="usage: ${0##*/} [--mend | --revert] TREE"
+what=guard last=9999
+usage="usage: ${0##*/} [--mend | --upto NUMBER | --revert] TREE"
 case ${1:-} in
 --mend | --revert)
 	what=${1#--}
+	[ "$what" = revert ] || last=0099
 	shift
+	;;
+--upto)
+	what=upto last=${2:-}
+	[[ $last =~ ^[0-9]{4}$ ]] || die "$usage: NUMBER is one of uml/series, as 0100"
+	shift 2
 	;;
 --help)
 	printf '%s\n' "$usage" "Puts stubguard's kernel part into the Linux source tree TREE, or takes it out." \
@@ -38,7 +48,6 @@ esac
 tree=$(cd -P "$1" && pwd)
 nocosts=$(nocosts)
 glue=$uml_dir/glue
-guard=$uml_dir/stubguard.patch
 state=$tree/.stubguard next=$tree/.stubguard.next
 
 version=$(tree_version "$tree")
@@ -47,7 +56,7 @@ if [ -z "$version" ] || [ ! -f "$tree/arch/um/kernel/skas/stub.c" ]; then
 fi
 [ "$what" = revert ] || made_for "$version" "$tree is Linux $version"
 command -v patch >/dev/null || die "patch is missing: run uml/deps.sh"
-[ -f "$guard" ] || die "$guard is missing: is this clone of the repository complete?"
+compgen -G "$uml_dir/series/01??-*.patch" >/dev/null || die "$uml_dir/series has no guard: is this clone of the repository complete?"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -58,10 +67,12 @@ patched_files() {
 	sed -n '/^\(---\|+++\) \/dev\/null/d; s/^\(---\|+++\) [^/\t]*\/\([^\t]*\).*/\2/p' "$1" | sort -u
 }
 
-# The series for this version, one path a line.
+# The series for this version up to the patch $last, one path a line.
 series() {
-	local p
+	local p number
 	for p in "$uml_dir"/series/*.patch; do
+		number=${p##*/}
+		(( 10#${number%%-*} <= 10#$last )) || continue
 		case $p in
 		*.[0-9]*.[0-9]*.patch) continue ;;
 		*/00[56][0-9]-*) [ -z "$nocosts" ] || continue ;;
@@ -111,8 +122,9 @@ original() {
 : >"$work/glue"
 [ "$what" = revert ] || series >"$work/patches"
 if [ "$what" = guard ]; then
-	echo "$guard" >>"$work/patches"
 	(cd "$glue" && find . -type f ! -name '*~' ! -name '*.orig' ! -name '*.rej' ! -name '.*' -printf '%P\n' | sort) >"$work/glue"
+elif [ "$what" = upto ]; then
+	while read -r p; do sed -n '/^---$/q; s/^Brings: //p' "$p"; done <"$work/patches" | sort >"$work/glue"
 fi
 {
 	cat "$work/old" "$work/glue"
@@ -182,8 +194,11 @@ if [ "$what" = revert ]; then
 	exit 0
 fi
 rm -rf "$state/prev"
-word=guarded
-[ "$what" = guard ] || word=mended
+case $what in
+guard) word=guarded ;;
+mend) word=mended ;;
+upto) word="up to $last" ;;
+esac
 if [ "$changed" = 0 ]; then
 	say "$(short "$tree"): $word, nothing to change"
 else

@@ -5,9 +5,10 @@
 # VARIANTS	what `make uml` builds: unguarded, mended or guarded, with fragments of uml/config (build.sh)
 # COSTS=0	without the patches of uml/series that make arch/um faster (0050 to 0069)
 # BASE		`make run`, `make attacks`, `make bench`: what the guarded kernel is compared with: unguarded (Linux as it comes), or
-#		mended (with the same series)
+#		mended (with the same patches before 0100 of uml/series)
 # KDIR, KBUILD, FORM	`make uml`: a tree of your own, its objects, and the library's form (shared, static)
 # LINUX		`make attacks`, `make audit`: that kernel instead of our own ones
+# FROM, TO	`make series`: the first and the last patch
 # KERNEL	`make soak`: that kernel instead of our own one
 # PEERS		`make attacks`: more kernels besides
 # FLAVOURS	`make debug-guests`: fragments of uml/config
@@ -25,7 +26,7 @@ BASE ?= unguarded
 kernel = $(UML_CACHE)/obj/$(KVER)$(if $(filter 0,$(COSTS)),$(if $(filter-out unguarded%,$(1)),-nocosts))-$(1)/linux
 
 export COSTS
-.PHONY: uml uml-deps uml-lib uml-both uml-guarded where run attacks disturb hosts debug-guests audit audit-mutants ipis soak suite uml-clean
+.PHONY: uml uml-deps uml-lib uml-both uml-guarded where run attacks series disturb hosts debug-guests audit audit-mutants ipis soak suite uml-clean
 
 uml-deps:
 	@$(UML)/deps.sh
@@ -61,6 +62,9 @@ else
 attacks: uml-both
 	@WORKLOADS= $(UML)/run.sh unguarded=$(call kernel,$(BASE)) $(PEERS) guarded=$(call kernel,guarded)
 endif
+
+series: uml-lib
+	@$(UML)/tests/series.sh $(KVER)
 
 disturb: uml-guarded
 	@for cpus in 1 2; do for mode in window window,pool=0 notify; do \

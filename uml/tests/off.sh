@@ -3,8 +3,8 @@
 #
 # off.sh [VERSION]
 #
-# Without CONFIG_UML_STUBGUARD the guard's patch does not change the kernel. Compiles all objects of arch/um and
-# arch/x86/um without the option, from a guarded tree and from one that has uml/series only, and compares them byte for
+# Without CONFIG_UML_STUBGUARD the guard's patches do not change the kernel. Compiles all objects of arch/um and
+# arch/x86/um without the option, from a guarded tree and from one that is only mended, and compares them byte for
 # byte. Not compared: config.o, whose text names the option, and local symbols, as an initcall's has its line number.
 set -euo pipefail
 
@@ -48,4 +48,4 @@ while read -r object; do
 done < <(cd "$dir/without" && find arch/um arch/x86/um -name '*.o' | sort)
 [ "$compared" -gt 30 ] || die "only $compared objects were compared"
 [ "$different" -eq 0 ] || die "$different of $compared objects differ with the option off"
-echo "$compared objects are the same, byte for byte, with the option off and without the patch"
+echo "$compared objects are the same, byte for byte, with the option off and without the guard's patches"

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# style.sh [VERSION]: the kernel's own checkpatch.pl over the series, the patch and the glue.
+# style.sh [VERSION]: the kernel's own checkpatch.pl over the series and the glue. Each file of the glue must be brought by one
+# patch of the series.
 set -euo pipefail
 
 # shellcheck source=uml/common.sh
@@ -16,7 +17,8 @@ ignore=ENOSYS,PRINTK_WITHOUT_KERN_LEVEL,PREFER_KERNEL_TYPES,PARENTHESIS_ALIGNMEN
 for patch in "$uml_dir"/series/*.patch; do
 	perl "$checkpatch" --no-tree --strict --no-signoff --quiet --no-summary --ignore FILE_PATH_CHANGES,ENOSYS - <"$patch"
 done
-perl "$checkpatch" --no-tree --no-signoff --quiet --no-summary --ignore "$ignore" - <"$uml_dir/stubguard.patch"
 find "$uml_dir/glue" -name '*.[ch]' -print0 |
 	xargs -0 -n 1 perl "$checkpatch" --no-tree --file --strict --quiet --no-summary --ignore "$ignore"
-echo "ok, checkpatch finds nothing in the series, the patch and the glue"
+diff <(cd "$uml_dir/glue" && find . -type f -printf '%P\n' | sort) <(sed -n 's/^Brings: //p' "$uml_dir"/series/*.patch | sort) ||
+	die "the lines \"Brings:\" of the series do not name each file of the glue once"
+echo "ok, checkpatch finds nothing in the series and the glue"

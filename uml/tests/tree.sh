@@ -4,7 +4,7 @@
 # tree.sh [VERSION...]
 #
 # guard-tree.sh with small trees that have all of arch/um: it takes out what it has put in, it refuses trees that it does
-# not know, and a run that was killed between any two changes of the tree can be repeated. TAP.
+# not know, it stops after any patch, and a run that was killed between any two changes of the tree can be repeated. TAP.
 set -euo pipefail
 
 # shellcheck source=uml/common.sh
@@ -42,6 +42,29 @@ without_costs() {
 	fresh
 	COSTS=0 "$guard" "$dir/tree" && ! same guarded >/dev/null && "$guard" "$dir/tree" && same guarded || return
 	! COSTS=no "$guard" "$dir/tree" && same guarded
+}
+
+# The numbers of all patches, once each: variants have their patch's number.
+numbers() { find "$uml_dir/series" -name '*.patch' -printf '%f\n' | cut -d - -f 1 | sort -u; }
+
+# After each patch: the tree has what the patches name, and no file of a later one. 0099 is the mended tree, the last one
+# the guarded tree.
+patch_by_patch() {
+	local number last=0099
+	fresh
+	"$guard" --upto 0099 "$dir/tree" && same mended || return
+	while read -r number; do
+		[ "$number" -ge 100 ] || continue
+		"$guard" --upto "$number" "$dir/tree" || return
+		last=$number
+		while read -r file; do
+			[ -f "$dir/tree/$file" ] || return
+		done < <(sed -n 's/^Brings: //p' "$uml_dir/series/$number"-*.patch)
+		[ "$number" != 0100 ] || ! grep -rqs 'config UML_STUBGUARD' "$dir/tree/arch/um" || return
+	done < <(numbers)
+	[ "$last" != 0099 ] && same guarded || return
+	! "$guard" --upto 100 "$dir/tree" && ! "$guard" --upto "$dir/tree" && same guarded || return
+	"$guard" --upto 0099 "$dir/tree" && same mended
 }
 
 touches_nothing() {
@@ -112,7 +135,7 @@ done
 
 # Another clone, whose glue has a file in place of each of our folders.
 mkdir -p "$dir/clone/uml"
-cp -a "$uml_dir"/{common.sh,guard-tree.sh,stubguard.patch,versions,series,glue} "$dir/clone/uml/"
+cp -a "$uml_dir"/{common.sh,guard-tree.sh,versions,series,glue} "$dir/clone/uml/"
 while read -r folder; do
 	rm -r "$folder"
 	echo "/* $folder */" >"$folder.c"
@@ -134,6 +157,7 @@ for version; do
 	"$dir/clone/uml/guard-tree.sh" "$dir/older" >/dev/null
 
 	ok "$version: in and out again" there_and_back
+	ok "$version: patch by patch" patch_by_patch
 	ok "$version: the patches for speed out and in again" without_costs
 	ok "$version: a second run touches nothing" touches_nothing
 	ok "$version: a file that was edited is left alone" refuses_edits
