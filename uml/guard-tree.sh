@@ -174,10 +174,12 @@ changed=0
 while read -r f; do
 	rm -f "$tree/$f.stubguard-new" 2>/dev/null || true
 	if [ ! -e "$work/new/$f" ]; then
-		[ -e "$tree/$f" ] || continue
+		there=0
+		[ ! -e "$tree/$f" ] || there=1
 		rm -f "$tree/$f" 2>/dev/null || die "cannot remove $tree/$f: make the tree writable for you, or work on a copy"
-		# Our folders are empty then; the kernel's are not.
+		# Our folders are empty then, also one that a killed run has just made; the kernel's are not.
 		rmdir -p --ignore-fail-on-non-empty "$(dirname "$tree/$f")" 2>/dev/null || true
+		[ "$there" = 1 ] || continue
 	elif ! cmp -s "$work/new/$f" "$tree/$f"; then
 		{ mkdir -p "$(dirname "$tree/$f")" && cp "$work/new/$f" "$tree/$f.stubguard-new" &&
 			mv "$tree/$f.stubguard-new" "$tree/$f"; } 2>/dev/null ||

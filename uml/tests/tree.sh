@@ -3,7 +3,7 @@
 #
 # tree.sh [VERSION...]
 #
-# guard-tree.sh with small trees that have all of arch/um: it takes out what it has put in, it refuses trees that it does
+# guard-tree.sh with small trees that have all of arch/um and hostfs: it takes out what it has put in, it refuses trees that it does
 # not know, it stops after any patch, and a run that was killed between any two changes of the tree can be repeated. TAP.
 set -euo pipefail
 
@@ -145,10 +145,11 @@ for version; do
 	src=$cache_dir/src/linux-$version
 	[ -f "$src/Makefile" ] || die "$(short "$src") is not there: make uml KVER=$version"
 	rm -rf "$dir/pristine" "$dir/guarded" "$dir/mended" "$dir/edited" "$dir/older"
-	mkdir -p "$dir/pristine/arch/x86"
+	mkdir -p "$dir/pristine/arch/x86" "$dir/pristine/fs"
 	cp -a "$src/Makefile" "$dir/pristine/"
 	cp -a "$src/arch/um" "$dir/pristine/arch/"
 	cp -a "$src/arch/x86/um" "$dir/pristine/arch/x86/"
+	cp -a "$src/fs/hostfs" "$dir/pristine/fs/"
 	cp -a "$dir/pristine" "$dir/guarded"
 	cp -a "$dir/pristine" "$dir/mended"
 	cp -a "$dir/pristine" "$dir/older"
