@@ -86,7 +86,7 @@ compiles() {
 }
 # What the compiler has warned of, without line numbers, as a patch moves lines
 warnings() {
-	sed -nE '/[Ww]arning:/ { s/^.*[^a-z_/]((arch|include|kernel|mm)\/)/\1/; s/:[0-9]+//g; p }' "$dir/log" | sort -u
+	sed -nE '/[Ww]arning:/ { s/:[0-9]+//g; p }' "$dir/log" | sort -u
 }
 
 builds() {
