@@ -34,7 +34,11 @@ need_busybox
 programs=$top_dir/build/guests
 ncpus=${NCPUS:-1}
 jobs=${JOBS:-$(nproc)}
-[ -n "${kernel[unguarded]:-}" ] && [ -n "${kernel[guarded]:-}" ] || WORKLOADS=
+if [ -z "${kernel[unguarded]:-}" ] || [ -z "${kernel[guarded]:-}" ]; then
+	# Without somebody to compare with
+	[ -z "${WORKLOADS:-}" ] || die "workloads are compared, so they need kernels called unguarded and guarded"
+	WORKLOADS=
+fi
 workloads=${WORKLOADS-pipelines files compile forks maps signals threads floats vectors steps handlers bases calls everycall fdcount}
 
 # An unguarded guest hangs in some attacks. A guarded one gets more time: the watchdog may need 5 s of the attacker's CPU
@@ -366,6 +370,7 @@ trap 'kill_guests "$run_dir"/*.pid; rm -rf "$run_dir"' EXIT
 mkdir -p "$programs"
 step "guest programs" make -s -C "$uml_dir/guests" OUT="$programs"
 attacks=${ATTACKS-$("$programs/hostile" --list | cut -d' ' -f1)}
+[ -n "$attacks$workloads" ] || die "there is nothing to run: neither ATTACKS nor WORKLOADS"
 
 if [ -n "$workloads" ]; then
 	run_baseline
@@ -384,5 +389,7 @@ if [ "${#failures[@]}" -gt 0 ]; then
 fi
 skips=''
 [ "$skipped" -eq 0 ] || skips=" ($skipped skipped)"
-[ -z "${kernel[guarded]:-}" ] ||
-	say "mode $mode: every attack was blocked${open:+ but ${#open[@]} known ones}$skips, every workload has the same result"
+seen=''
+[ -z "$attacks" ] || seen="every attack was blocked${open:+ but ${#open[@]} known ones}$skips"
+[ -z "$workloads" ] || seen+=${seen:+, }"every workload has the same result"
+[ -z "${kernel[guarded]:-}" ] || say "mode $mode: $seen"
