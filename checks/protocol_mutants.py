@@ -34,8 +34,6 @@ MUTANTS = [m for m in mutants.MUTANTS if m[0] in SHARED] + [
     ("limit: not lifted", "src/window/run.rs", "Limit::Holds => rlimit::lift(self.stub.pid)?,", "Limit::Holds => {}"),
     ("wash: no FS base", "src/window/wash.rs", "                    | code::SET_FS\n", ""),
     ("wash: nothing is unmapped", "src/window/wash.rs", "length: self.monitor.config.stub_start", "length: 4096"),
-    ("wash: a timer will do", "src/window/wash.rs", "(libc::SIGALRM, ..) => {}", "(libc::SIGALRM, ..) => return Ok(()),"),
-    ("wash: any fault will do", "src/window/wash.rs", "(libc::SIGSEGV, 0, 0) if", "(libc::SIGSEGV, ..) if"),
     ("death: not seen", "src/window/run.rs", "Err(if self.is_dead(pending) { Errno::ESRCH } else { Errno::EINTR })", "Err(Errno::EINTR)"),
     ("death: nobody looks before a stub is used again", "src/window/stub.rs",
      "Ok(!seccomp::is_gone(listener)? && (told || !pidfd::has_ended(self.pid)))", "Ok(true)"),

@@ -220,7 +220,16 @@ impl Kernel {
         shared.zero(0, STUBGUARD_DATA_SIZE as u32).expect("inside");
         // SAFETY: the simulated host keeps it.
         let listener = unsafe { BorrowedFd::borrow_raw(self.stub.listener) };
+        host::with(|host| {
+            if host.disturbed() {
+                host.tell(|| format!("stub {number} has died meanwhile"));
+                host.stubs[number].pc = Pc::Dead;
+            }
+        });
         match self.stub.lives(listener, self.features) {
+            Ok(true) if host::with(|host| host.stubs[number].pc == Pc::Dead) => {
+                host::with(|host| host.violated("a stub that is dead is used again"));
+            }
             Ok(true) => {}
             Ok(false) => self.stub.state = State::Broken,
             Err(error) => host::with(|host| host.violated(format!("lives: {error}"))),
