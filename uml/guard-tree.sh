@@ -73,9 +73,10 @@ series() {
 	for p in "$uml_dir"/series/*.patch; do
 		number=${p##*/}
 		(( 10#${number%%-*} <= 10#$last )) || continue
-		case $p in
+		# A variant for one version, NAME.VERSION.patch, is taken in its patch's place
+		case ${p##*/} in
 		*.[0-9]*.[0-9]*.patch) continue ;;
-		*/00[56][0-9]-*) [ -z "$nocosts" ] || continue ;;
+		00[56][0-9]-*) [ -z "$nocosts" ] || continue ;;
 		esac
 		if [ -f "${p%.patch}.$version.patch" ]; then p=${p%.patch}.$version.patch; fi
 		[ ! -f "$p" ] || echo "$p"

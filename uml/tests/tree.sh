@@ -84,6 +84,8 @@ refuses_edits() {
 # A tree that another clone has guarded, with other files in its glue: guarding or reverting it removes these files.
 replaces_older() {
 	local how
+	# All patches were applied, wherever that clone is
+	grep -q 'config UML_STUBGUARD' "$dir/older/arch/um/Kconfig" || return
 	for how in guard mend revert; do
 		rm -rf "$dir/tree"
 		cp -a "$dir/older" "$dir/tree"
@@ -133,13 +135,13 @@ for program in mv rm cp mkdir; do
 	chmod +x "$dir/bin/$program"
 done
 
-# Another clone, whose glue has a file in place of each of our folders.
-mkdir -p "$dir/clone/uml"
-cp -a "$uml_dir"/{common.sh,guard-tree.sh,versions,series,glue} "$dir/clone/uml/"
+# Another clone, whose glue has a file in place of each of our folders. It is where a release's tarball would be unpacked.
+mkdir -p "$dir/clone-0.1.0/uml"
+cp -a "$uml_dir"/{common.sh,guard-tree.sh,versions,series,glue} "$dir/clone-0.1.0/uml/"
 while read -r folder; do
 	rm -r "$folder"
 	echo "/* $folder */" >"$folder.c"
-done < <(find "$dir/clone/uml/glue" -type d -name stubguard)
+done < <(find "$dir/clone-0.1.0/uml/glue" -type d -name stubguard)
 
 for version; do
 	src=$cache_dir/src/linux-$version
@@ -155,7 +157,7 @@ for version; do
 	cp -a "$dir/pristine" "$dir/older"
 	"$guard" "$dir/guarded" >/dev/null
 	"$guard" --mend "$dir/mended" >/dev/null
-	"$dir/clone/uml/guard-tree.sh" "$dir/older" >/dev/null
+	"$dir/clone-0.1.0/uml/guard-tree.sh" "$dir/older" >/dev/null
 
 	ok "$version: in and out again" there_and_back
 	ok "$version: patch by patch" patch_by_patch
