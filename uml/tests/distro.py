@@ -43,6 +43,8 @@ FIGURES = {"stubs": 36, "fds": 72, "kernel_kib": 8192, "guest_kib": 98304}
 
 # Messages of the guarded kernel alone.
 OWN_LINES = re.compile(r"stubguard|^Checking ")
+# systemd writes there, too, until its journal runs.
+OTHERS = re.compile(r"^(systemd|udevd|systemd-\w+)\[")
 # Other lines that differ from boot to boot: figures, and the order of what runs at the same time.
 NOISE = re.compile(r"^(Linux version|Kernel command line|Command line|Unknown kernel command line|.*BogoMIPS|Core dump limits|.*random: )")
 
@@ -58,7 +60,7 @@ def messages(path):
     """The kernel's messages at boot, without times and figures."""
     text = re.sub(r"^\[ *[\d.]+\] ", "", path.read_text(errors="replace"), flags=re.M)
     lines = (re.sub(r"\b(0x)?[0-9a-f]*\d[0-9a-f]*(\.\d+)?", "N", line) for line in text.splitlines() if not NOISE.match(line))
-    return Counter(line for line in lines if not OWN_LINES.search(line))
+    return Counter(line for line in lines if not OWN_LINES.search(line) and not OTHERS.match(line))
 
 
 class Distribution(Place):
@@ -140,6 +142,9 @@ class Distribution(Place):
             if "after" not in idle or idle["after"][name] > idle["before"][name] + most:
                 wrong.append(f"{name}: {idle.get('before', {}).get(name)} before, {idle.get('after', {}).get(name)} after")
         results = {name: self.cases(folder / name) for name in ["boot", *chosen]}
+        wrong += [f"boot: {case}: {text}" for case, text in results["boot"].items() if not text.startswith("ok")]
+        if "is-system-running" not in results["boot"]:
+            wrong.append("its tests have not begun")
         (folder / "times").write_text("".join(f"{name} {seconds:.1f}\n" for name, seconds in took.items()))
         say(f"{mode.name}, {cpus} CPU: {len(chosen)} programs, {sum(map(len, results.values()))} cases, {time.monotonic() - start:.0f} s")
         return results, wrong, idle

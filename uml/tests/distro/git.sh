@@ -28,7 +28,7 @@ check "a history" history
 check "fsck" git -C a fsck --full --strict --no-progress
 check "gc" git -C a gc --quiet --aggressive --prune=now
 check "fsck, packed" git -C a fsck --full --strict --no-progress
-check "packs" sh -c 'git -C a count-objects -v | grep -E "^(count|packs|garbage|in-pack)"; git -C a verify-pack a/.git/objects/pack/*.idx'
+check "packs" sh -c 'git -C a count-objects -v | grep -E "^(count|packs|garbage|in-pack)"; cd a && git verify-pack .git/objects/pack/*.idx'
 check "log, blame, diff" sh -c 'git -C a log --stat | cksum; git -C a blame -s d1/f1 | cksum; git -C a diff HEAD~20 | cksum; git -C a log -S 777 --oneline | cksum'
 check "clone" sh -c 'git clone -q --no-local a b && git -C b rev-parse HEAD && git -C b fsck --no-progress'
 daemon() {

@@ -42,10 +42,10 @@ dmesg >"$here/results/dmesg"
 systemctl list-units --failed --plain --no-legend >"$here/results/boot/failed.log"
 systemctl list-units --state=active --plain --no-legend | awk '{ print $1, $3, $4 }' | sort >"$here/results/boot/units.log"
 {
-	printf 'is-system-running\t%s\n' "$state"
-	printf 'failed units\t%s\n' "$(awk '{ print $1 }' "$here/results/boot/failed.log" | paste -s -d ' ')"
-	printf 'active units\t%s\n' "$(grep -v '\.device' "$here/results/boot/units.log" | cksum)"
-	printf 'CPUs\t%s\n' "$(nproc)"
+	printf 'is-system-running\t%s\n' "$([ "$state" = running ] && echo ok || echo "$state")"
+	printf 'failed units\t%s\n' "$([ -s "$here/results/boot/failed.log" ] && awk '{ print $1 }' "$here/results/boot/failed.log" | paste -s -d ' ' || echo ok)"
+	printf 'active units\tok, %s\n' "$(grep -v '\.device' "$here/results/boot/units.log" | cksum)"
+	printf 'CPUs\tok, %s\n' "$(nproc)"
 } >"$here/results/boot/cases"
 
 idle before
