@@ -6,7 +6,8 @@
 
 export DEBIAN_FRONTEND=noninteractive
 normal+=('s/\(.*database \.\.\..*//' '/^(Get|Fetched|Hit|Ign|Reading|Building)/d')
-check "verify" dpkg --verify
+# image.sh leaves out manuals and translations.
+check "verify" sh -c 'dpkg --verify | grep -vE "/usr/share/(man|locale)(/|$)"; true'
 check "audit" dpkg --audit
 check "list" dpkg-query -W
 check "apt-get check" apt-get -q check
@@ -30,5 +31,5 @@ passes "update" "${apt[@]}" update
 check "install" "${apt[@]}" install p5
 check "installed" sh -c 'dpkg -l "p[1-5]" | tail -n 5; sha256sum /opt/p/*; dpkg --verify p5'
 check "remove" "${apt[@]}" purge p1
-check "removed" sh -c 'ls /opt/p'
+check "removed" sh -c '[ ! -e /opt/p ] && echo gone'
 check "reinstall a package of Debian" sh -c 'dpkg-deb --version | head -1; dpkg-reconfigure -f noninteractive debconf; dpkg --triggers-only -a'

@@ -11,7 +11,6 @@ for procs in 1 2 8; do
 	check "run, $procs threads" env GOMAXPROCS="$procs" ./main
 done
 check "run, a collection each time" env GOGC=1 ./main
-check "run, signals in cgo's way" env GODEBUG=asyncpreemptoff=1 ./main
 packages="os/signal sync"
 ! long || packages+=" sync/atomic context time os os/exec net syscall bufio sort strconv math container/heap encoding/json compress/flate crypto/sha256 net/http/httptest"
 ! full || packages+=" runtime net/http crypto/tls runtime/debug runtime/pprof database/sql"
