@@ -19,40 +19,60 @@ net() {
 	ip -n a -4 -o addr | wc -l
 }
 check "namespaces and a router" net
-in() { ip netns exec "$@"; }
-check "ping" in a ping -c 20 -i 0.01 -q 10.2.0.2
+at() { ip netns exec "$@"; }
+check "ping" at a ping -c 20 -i 0.01 -q 10.2.0.2
 check "ping -6" ping -6 -c 5 -i 0.01 -q ::1
 rules() {
-	in r nft -f - <<-'NFT'
+	at r nft -f - <<-'NFT'
 		table inet f {
-			set bad { type ipv4_addr; flags interval; elements = { 10.9.0.0/16, 10.2.0.99 } }
-			map m { type inet_service : verdict; elements = { 80 : accept, 81 : drop, 82 : jump more } }
-			chain more { counter reject }
-			chain forward { type filter hook forward priority 0; policy drop; ct state established,related accept; ip daddr @bad drop; icmp type echo-request limit rate 1000/second counter accept; tcp dport vmap @m }
+			chain more {
+				counter reject
+			}
+			set bad {
+				type ipv4_addr; flags interval
+				elements = { 10.9.0.0/16, 10.2.0.99 }
+			}
+			map m {
+				type inet_service : verdict
+				elements = { 80 : accept, 81 : drop, 82 : jump more }
+			}
+			chain forward {
+				type filter hook forward priority 0; policy drop
+				ct state established,related accept
+				ip daddr @bad drop
+				icmp type echo-request limit rate 1000/second counter accept
+				tcp dport vmap @m
+			}
 		}
 		table ip n {
-			chain pre { type nat hook prerouting priority -100; tcp dport 8080 dnat to 10.2.0.2:80 }
-			chain post { type nat hook postrouting priority 100; oifname "rb" masquerade }
+			chain pre {
+				type nat hook prerouting priority -100
+				tcp dport 8080 dnat to 10.2.0.2:80
+			}
+			chain post {
+				type nat hook postrouting priority 100
+				oifname "rb" masquerade
+			}
 		}
 	NFT
-	in r nft -s list ruleset
+	at r nft -s list ruleset
 }
 check "nft" rules
 served() {
 	local port
-	for port in 80 81 82; do in b ncat -k -l -c 'echo "served $NCAT_REMOTE_ADDR"' "10.2.0.2" "$port" & done
+	for port in 80 81 82; do at b ncat -k -l -c 'echo "served $NCAT_REMOTE_ADDR"' "10.2.0.2" "$port" & done
 	sleep 2
-	in a ping -c 3 -i 0.01 -q 10.2.0.2
-	for port in 80 81 82 8080; do echo "$port: $(in a ncat -w 2 --recv-only "$([ "$port" = 8080 ] && echo 10.1.0.1 || echo 10.2.0.2)" "$port" 2>&1)"; done
+	at a ping -c 3 -i 0.01 -q 10.2.0.2
+	for port in 80 81 82 8080; do echo "$port: $(at a ncat -w 2 --recv-only "$([ "$port" = 8080 ] && echo 10.1.0.1 || echo 10.2.0.2)" "$port" 2>&1)"; done
 	kill %1 %2 %3
-	in r nft -s list table inet f | grep -c counter
+	at r nft -s list table inet f | grep -c counter
 }
 check "nft: what passes" served
 check "nft: a thousand elements" sh -c 'ip netns exec r nft add table x; (echo "add set x s { type ipv4_addr; }"; for i in $(seq 0 999); do echo "add element x s { 10.$((i / 250)).$((i % 250)).1 }"; done) | ip netns exec r nft -f - && ip netns exec r nft list set x s | grep -o "10\." | wc -l'
 check "nft: errors" sh -c 'echo "add rule no no accept" | nft -f -; nft add table t; nft add chain t c "{ type filter hook nowhere priority 0; }"; nft delete table t'
 for iptables in iptables-nft iptables-legacy ip6tables-nft; do
 	tables() { "$iptables" -N own && "$iptables" -A own -p tcp -m multiport --dports 80,443 -m comment --comment x -j RETURN && "$iptables" -A own -m conntrack --ctstate INVALID -j DROP && "$iptables" -A INPUT -s "$1" -j own && "$iptables-save" 2>/dev/null; "$iptables" -F; "$iptables" -X; "$iptables" -S; }
-	check "$iptables" in a bash -c "iptables=$iptables; $(declare -f tables); tables $([ "$iptables" = ip6tables-nft ] && echo fd00::/8 || echo 10.0.0.0/8)"
+	check "$iptables" at a bash -c "iptables=$iptables; $(declare -f tables); tables $([ "$iptables" = ip6tables-nft ] && echo fd00::/8 || echo 10.0.0.0/8)"
 done
 bridge() {
 	ip -n r link add br0 type bridge && ip -n r link add link rb name rb.7 type vlan id 7 && ip -n r link set rb.7 master br0 && ip -n r -o link show master br0 | wc -l
