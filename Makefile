@@ -53,6 +53,7 @@ LIBS := $(addprefix $(BUILD)/lib/,$(SO) libstubguard.so.$(SOVERSION) libstubguar
 #:   make debug-guests            guests on kernels that check themselves: lockdep, KASAN, failing allocations
 #:   make soak                    stress-ng, honest work and attacks at once in a guest, for MINUTES=10
 #:   make suite                   test suites of others in guests, with and without the guard, case by case
+#:   make distro                  Debian with systemd in guests, with and without the guard: its programs, case by case; SIZE=short, PROGRAMS="go git"
 #:   make hosts                   Debian's kernels from 5.10 on as hosts, in QEMU; HOSTS="5.10 newest", MODES="1 10"
 #:   make fuzz                    fuzzes the code that takes a guest's bytes, for SECONDS=60 each
 #:   make mutants                 breaks lines that the guard needs, one by one; a test must notice

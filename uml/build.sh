@@ -7,7 +7,8 @@
 #
 # VERSION is one of uml/versions. VARIANT is unguarded (Linux as it comes), mended (with the patches of uml/series before
 # 0100), guarded or guarded-static (with all patches). It may be followed by fragments of uml/config: unguarded-up,
-# guarded-debug, guarded-static-up. All variants begin with base.config.
+# guarded-debug, guarded-static-up. All variants begin with base.config; with the
+# fragment distro arch/um's defconfig is beneath it.
 #
 # JOBS: how many compilers at a time (all CPUs). KMAKE: more arguments for the kernel's make, e.g. LLVM=1.
 # COSTS=0: without the patches of uml/series that make arch/um faster (guard-tree.sh). Mended and guarded kernels of our own
@@ -96,6 +97,11 @@ fragments() {
 	[ "$form" != static ] || echo CONFIG_UML_STUBGUARD_STATIC=y
 }
 
+# beneath SOURCE: the configuration that the fragments change. Nothing: the smallest one
+beneath() {
+	[[ " ${flavours[*]-} " != *" distro "* ]] || cat "$1/arch/um/configs/x86_64_defconfig"
+}
+
 # lost OBJECTS: options of the fragments that .config lacks. Kconfig itself does not report them.
 lost() {
 	awk '
@@ -120,7 +126,7 @@ config_key() {
 # build_variant VERSION VARIANT SOURCE
 build_variant() {
 	local version=$1 variant=$2 src=$3 obj=$cache_dir/obj/$1-$2 other tmp
-	local kind form flavours missing
+	local kind form flavours missing start=allnoconfig targets=(linux)
 	parse_variant "$variant"
 	[ -z "$form" ] || lib_present "$form"
 
@@ -144,7 +150,10 @@ build_variant() {
 	# one only if it differs, since a new .config restarts the build.
 	fragments "${version%-nocosts}" >"$obj/.stubguard-fragment"
 	if [ "$(cat "$obj/.stubguard-config" 2>/dev/null)" != "$(config_key "$src" "$obj")" ]; then
-		kmake "$src" "$obj" KCONFIG_ALLCONFIG="$obj/.stubguard-fragment" KCONFIG_CONFIG=.config.stubguard -s allnoconfig \
+		beneath "$src" >"$obj/.stubguard-all"
+		[ ! -s "$obj/.stubguard-all" ] || start=alldefconfig
+		cat "$obj/.stubguard-fragment" >>"$obj/.stubguard-all"
+		kmake "$src" "$obj" KCONFIG_ALLCONFIG="$obj/.stubguard-all" KCONFIG_CONFIG=.config.stubguard -s "$start" \
 			>"$log_dir/config-$version-$variant.log" 2>&1 ||
 			die "cannot make the configuration of $version-$variant (log: $(short "$log_dir")/config-$version-$variant.log)"
 		cmp -s "$obj/.config.stubguard" "$obj/.config" || mv "$obj/.config.stubguard" "$obj/.config"
@@ -154,12 +163,13 @@ build_variant() {
 	[ -z "$missing" ] ||
 		die "$version-$variant has lost options, see what they depend on in $(short "$src"): $missing"
 
+	! has "$obj" CONFIG_MODULES=y || targets+=(modules)
 	lib_now=
 	[ -z "$form" ] || relink_if_changed "$obj" "$form"
 	# The binary does not depend on user, time and host.
 	step "build $version-$variant" kmake "$src" "$obj" -j"$jobs" \
 		KBUILD_BUILD_TIMESTAMP="$(date -u -R -r "$src/Makefile")" KBUILD_BUILD_VERSION=1 \
-		KBUILD_BUILD_USER=uml KBUILD_BUILD_HOST=stubguard linux
+		KBUILD_BUILD_USER=uml KBUILD_BUILD_HOST=stubguard "${targets[@]}"
 	[ -z "$lib_now" ] || printf '%s\n' "$lib_now" >"$obj/.stubguard-lib"
 	report "$obj"
 }

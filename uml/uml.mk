@@ -26,7 +26,7 @@ BASE ?= unguarded
 kernel = $(UML_CACHE)/obj/$(KVER)$(if $(filter 0,$(COSTS)),$(if $(filter-out unguarded%,$(1)),-nocosts))-$(1)/linux
 
 export COSTS
-.PHONY: uml uml-deps uml-lib uml-both uml-guarded where run attacks series disturb hosts debug-guests audit audit-mutants ipis soak suite uml-clean
+.PHONY: uml uml-deps uml-lib uml-both uml-guarded where run attacks series disturb hosts debug-guests audit audit-mutants ipis soak suite distro uml-clean
 
 uml-deps:
 	@$(UML)/deps.sh
@@ -105,6 +105,11 @@ soak: $(if $(KERNEL),,uml-guarded)
 suite: uml-both
 	@$(UML)/deps.sh --suite
 	@KVER=$(KVER) python3 -B $(UML)/tests/suite.py $(call kernel,unguarded) $(call kernel,guarded)
+
+distro: uml-lib
+	@$(UML)/deps.sh --distro
+	@$(UML)/build.sh $(KVER) $(BASE)-distro guarded-distro
+	@python3 -B $(UML)/tests/distro.py $(call kernel,$(BASE)-distro) $(call kernel,guarded-distro)
 
 uml-clean:
 	rm -rf $(UML_CACHE)/obj $(UML_CACHE)/src $(UML_CACHE)/log

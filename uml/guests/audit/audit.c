@@ -2,14 +2,15 @@
 /*
  * audit - stops all other tasks of the guest, takes a snapshot of the page tables, and waits for the host's verdict
  *
- *	audit [-f] DIR
+ *	audit [-f | -s] DIR
  *
  * The snapshot goes to DIR, a folder of the host. uml/audit.py answers by a file `verdict`, which this program prints.
  * Needs root, /proc and a writable $TMPDIR. The first line is "audit: ok ...", "audit: FAILED ..." or
  * "audit: skipped ...". Returns 0, 1 if there is a violation, 2 if there was no verdict.
  *
  * The cgroup freezer stops the tasks if there is one. Otherwise SIGSTOP does, which parents and tracers may notice:
- * with -f the look is skipped then. Tasks that were stopped before stay stopped.
+ * with -f the look is skipped then. With -s SIGSTOP does always: where systemd runs, no task may leave its control group.
+ * Tasks that were stopped before stay stopped.
  *
  * Kernel threads still run, and may cause a violation for a moment. Only violations in several looks count.
  */
@@ -298,6 +299,7 @@ int main(int argc, char **argv)
 {
 	const char *tmp = getenv("TMPDIR"), *text = NULL;
 	bool only_freezer = argc == 3 && strcmp(argv[1], "-f") == 0;
+	bool only_signals = argc == 3 && strcmp(argv[1], "-s") == 0;
 	const char *dir = argv[argc - 1];
 	long long start = seconds();
 	static char verdict[65536];
@@ -305,7 +307,7 @@ int main(int argc, char **argv)
 	int i = 0;
 
 	setvbuf(stdout, NULL, _IOFBF, 0);
-	if (argc != (only_freezer ? 3 : 2) || dir[0] != '/' || !tmp)
+	if (argc != (only_freezer || only_signals ? 3 : 2) || dir[0] != '/' || !tmp)
 		return 2;
 	if (access(TABLES, R_OK) != 0) {
 		printf("audit: skipped, this kernel has no %s\n", TABLES);
@@ -327,7 +329,8 @@ int main(int argc, char **argv)
 		printf("audit: FAILED, cannot mount %s: %s\n", dir, strerror(errno));
 		return 2;
 	}
-	prepare_freezer();
+	if (!only_signals)
+		prepare_freezer();
 	if (only_freezer && !frozen) {
 		printf("audit: skipped, this kernel has no freezer\n");
 		ok = true;
