@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What the guard costs: times the same operations in guests of several kernels and modes, side by side.
 
-bench.py UNGUARDED GUARDED   two UML kernels; `make bench` builds them
+bench.py UNGUARDED GUARDED [MENDED]   UML kernels; `make bench` builds them
 
 ROUNDS     boots of each mode (7); the guests of a round take turns, row by row
-MODES      unguarded ptrace notify window (all)
+MODES      native (the host itself) unguarded mended ptrace notify window (all)
 PEERS      more kernels: "NAME=/path/to/linux[,BOOT-ARGUMENT=VALUE...] ..."
 ROWS       the rows of guest.c to measure (all)
-BENCH_CPUS "1": everything on one host CPU; "all": where the host puts it (both)
+BENCH_CPUS "1": everything on one host CPU; "all": where the host puts it; "smp": guests have as many CPUs as the host (all three)
 BENCH_OUT  folder for bench.json and bench.svg (build/bench)
 
 Fails if a row could not be measured, except in modes that a kernel lacks.
@@ -28,7 +28,9 @@ import calls
 import svg
 from guests import Bench, modes, number, origin, present, say, table, words, write_json
 
-CPUS = {"1": "one host CPU (pinned)", "all": "all host CPUs (not pinned)"}
+CPUS = {"1": "one host CPU (pinned)", "all": "all host CPUs (not pinned)", "smp": "all host CPUs, guests with as many"}
+# The means that are shown: of which rows, in ratio to which mode.
+MEANS = [("operation", "unguarded"), ("program", "unguarded"), ("operation", "mended"), ("program", "mended"), ("program", "native")]
 
 # Seconds; guest.c itself ends a row after 100.
 STUCK = 150
@@ -49,8 +51,8 @@ def pin(cpus, allowed):
 class Round:
     """A guest of each mode, all at once. They take turns, row by row, as the host's speed changes from second to second."""
 
-    def __init__(self, places, chosen, rows):
-        self.places, self.chosen, self.rows = places, chosen, rows
+    def __init__(self, places, chosen, rows, cpus):
+        self.places, self.chosen, self.rows, self.cpus = places, chosen, rows, cpus
         self.lines = SimpleQueue()
         # The last line of each mode's guest; None after its end.
         self.last = {mode.name: "" for mode in chosen}
@@ -64,7 +66,7 @@ class Round:
         (place.dir / "go").mkdir()
         try:
             limit = 100 + 30 * len(self.rows) * len(self.chosen)
-            return place.boot(mode, f"--time {place.dir}/go {' '.join(self.rows)}", limit=limit,
+            return place.boot(mode, f"--time {place.dir}/go {' '.join(self.rows)}", limit=limit, cpus=self.cpus,
                               watch=lambda line: self.lines.put((mode.name, line)))[1]
         finally:
             self.lines.put((mode.name, None))
@@ -116,13 +118,13 @@ class Round:
         return self.times, self.failures
 
 
-def measure(places, chosen, rows, rounds, what):
-    """Returns samples, one of each round, and failures, by row and mode."""
+def measure(places, chosen, rows, rounds, what, cpus):
+    """Returns samples, one of each round, and failures, by row and mode. cpus: of each guest."""
     samples = {row: {mode.name: [] for mode in chosen} for row in rows}
     failures = {row: {} for row in rows}
     for n in range(rounds):
         start = time.monotonic()
-        times, failed = Round(places, chosen, rows).run(n)
+        times, failed = Round(places, chosen, rows, cpus).run(n)
         for row in rows:
             failures[row] |= failed[row]
             for name, one in times[row].items():
@@ -161,18 +163,19 @@ def figures(samples, base):
 
 
 def geometric_means(rows, names, base):
-    """Geometric means of a mode's ratios: of all rounds, and of each round."""
+    """Geometric means of a mode's ratios to the base: of all rounds, and of each round."""
     means = {}
     for name in names:
-        both = [(row[name], row[base]) for row in rows.values() if "ratio" in row.get(name, {})]
-        if both:
-            rounds = zip(*([a / b for a, b in zip(one["samples_ns"], other["samples_ns"])] for one, other in both))
-            by_round = [statistics.geometric_mean(ratios) for ratios in rounds]
+        # By row, the ratio of each round
+        ratios = [[a / b for a, b in zip(row[name]["samples_ns"], row[base]["samples_ns"])]
+                  for row in rows if name != base and name in row and base in row]
+        if ratios:
+            by_round = [statistics.geometric_mean(one) for one in zip(*ratios)]
             means[name] = {
-                "ratio": statistics.geometric_mean([one["ratio"] for one, _ in both]),
+                "ratio": statistics.geometric_mean([statistics.median(one) for one in ratios]),
                 "by_round": by_round,
                 "sure": len(by_round) >= SAMPLES_LEAST and (min(by_round) > 1 or max(by_round) < 1),
-                "rows": len(both),
+                "rows": len(ratios),
             }
     return means
 
@@ -202,6 +205,18 @@ def show_spread(values):
     return ", ".join(f"{len(part)}x {show_time(statistics.median(part))}" for part in parts)
 
 
+def show_means(means, names):
+    """Each mean of MEANS that there is: the ratio, and the least and the most of the rounds' means."""
+    lines = []
+    for mean in means:
+        cells = []
+        for name in names:
+            one = mean["modes"].get(name)
+            cells.append(f"{show_ratio(one)} {min(one['by_round']):.2f} .. {max(one['by_round']):.2f}" if one else "")
+        lines.append([f"{max(one['rows'] for one in mean['modes'].values())} {mean['of']}s, to {mean['to']}", *cells])
+    table(["geometric mean of", *names], lines)
+
+
 def show_tables(what, rows, failures, means, names, base, rounds):
     def cell(row, name):
         one = rows[row].get(name)
@@ -212,18 +227,11 @@ def show_tables(what, rows, failures, means, names, base, rounds):
         return f"{show_ratio(one)} {show_time(one['median_ns']):>7}"
 
     print(f"\n{what}: ratio to {base}, and time; medians of {rounds} rounds")
-    lines = [[row, *(cell(row, name) for name in names)] for row in rows]
-    total = ["geometric mean"], ["  by round"]
-    for name in names:
-        mean = means.get(name)
-        if not mean:
-            total[0].append("")
-            total[1].append("")
-            continue
-        total[0].append(show_ratio(mean) + (f" {mean['rows']} rows" if mean["rows"] < len(rows) else " " * 8))
-        total[1].append(f"{min(mean['by_round']):.2f} .. {max(mean['by_round']):.2f}")
-    table(["", *names], [*lines, *(total if means else [])])
-    print("~ not sure: the middle half of the rounds' ratios is on both sides of 1 (of the mean: all of them);")
+    table(["", *names], [[row, *(cell(row, name) for name in names)] for row in rows])
+    if means:
+        print(f"\n{what}: means, with the least and the most of a round")
+        show_means(means, names)
+    print("~ not sure: the middle half of the rounds' ratios is on both sides of 1 (of a mean: all of them);")
     print(f"  or there are fewer than {SAMPLES_LEAST} rounds")
 
     print(f"\n{what}: least .. most; or, if a factor of {GAP} or more lies between, how many are below and above, and their medians")
@@ -237,12 +245,12 @@ def show_tables(what, rows, failures, means, names, base, rounds):
 def main():
     rounds = number("ROUNDS", 7)
     cpu_settings = words("BENCH_CPUS", list(CPUS))
-    chosen = modes(["unguarded", "ptrace", "notify", "window"])
+    chosen = modes(["native", "unguarded", "mended", "ptrace", "notify", "window"])
     allowed = os.sched_getaffinity(0)
     with ExitStack() as stack:
         place = stack.enter_context(Bench())
-        operations = place.operations()
-        rows = words("ROWS", list(operations))
+        known = {name: (kind, what) for name, kind, what in place.operations()}
+        rows = words("ROWS", list(known))
         chosen, missing = present(place, chosen)
         if not chosen:
             return "no mode can be measured"
@@ -251,7 +259,7 @@ def main():
         base = "unguarded" if "unguarded" in names else names[0]
         result = origin() | {
             "rounds": rounds,
-            "operations": {row: operations[row] for row in rows},
+            "operations": {row: known[row][1] for row in rows},
             "modes": {mode.name: {"kernel": mode.version, "arguments": mode.args} for mode in chosen},
             "missing": missing,
             "base": base,
@@ -261,14 +269,18 @@ def main():
         bad = False
         for cpus in cpu_settings:
             pin(cpus, allowed)
-            samples, failures = measure(places, chosen, rows, rounds, CPUS[cpus])
+            samples, failures = measure(places, chosen, rows, rounds, CPUS[cpus], len(allowed) if cpus == "smp" else 1)
             # A row that failed in one round is shown as failed.
             for row, why in failures.items():
                 for name in why:
                     del samples[row][name]
             found = {row: figures(samples[row], base) for row in rows}
-            means = geometric_means(found, names, base)
-            result["cpus"][cpus] = {"what": CPUS[cpus], "rows": found, "failures": failures, "geometric_means": means}
+            means = []
+            for kind, to in MEANS:
+                by_mode = geometric_means([found[row] for row in rows if known[row][0] == kind], names, to)
+                if by_mode:
+                    means.append({"of": kind, "to": to, "modes": by_mode})
+            result["cpus"][cpus] = {"what": CPUS[cpus], "rows": found, "failures": failures, "means": means}
             shown.append((CPUS[cpus], found, failures, means))
             bad = bad or any(not why.startswith("skipped") for row in failures.values() for why in row.values())
         pin("1", allowed)

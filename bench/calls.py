@@ -53,8 +53,8 @@ def count(place, chosen, rows):
             continue
         counted[row] = {}
         for mode in chosen:
-            # strace cannot trace what UML traces.
-            if mode.runs_as == "ptrace":
+            # strace cannot trace what UML traces, and the host itself makes no calls.
+            if mode.runs_as == "ptrace" or not mode.linux:
                 continue
             # -DD: the kernel stays boot.sh's child, and strace is not killed with it.
             strace = f"strace -DD -f -qq -s 0 -o '{trace}'"

@@ -3,7 +3,8 @@
  * guest - the measured operations, run in the guest
  *
  *	gcc -O2 -static -pthread -Wall -Wextra -Werror -o guest guest.c
- *	guest --list		names of the rows, each with a description of one operation
+ *	guest --list		names of the rows, each with `operation` or `program`, and what is
+ *				done once
  *	guest --time GO ROW...	for each: `ready ROW`, waits for a file GO/ROW, then
  *				`time ROW OPERATIONS NANOSECONDS`
  *	guest --count ROW N	N operations between two marks, for a tracer
@@ -378,6 +379,15 @@ static void thread_pingpong(unsigned long n)
 	pthread_join(thread, NULL);
 }
 
+/* run_script - a shell's commands as a program of its own */
+static void run_script(unsigned long n, char *script)
+{
+	char *argv[] = { "sh", "-c", script, NULL };
+
+	while (n--)
+		run_program(argv);
+}
+
 static void shell_script(unsigned long n)
 {
 	char script[] = "n=500; while [ $n -gt 0 ]; do $STATIC; n=$((n - 1)); done";
@@ -388,15 +398,10 @@ static void shell_script(unsigned long n)
 		run_program(argv);
 }
 
-static const char *no_compiler(void)
-{
-	return system("command -v gcc >/dev/null") ? "no gcc on the host" : NULL;
-}
-
-static void compile(unsigned long n)
+static void run_compiler(unsigned long n, char *level)
 {
 	char object[256], nothing[256];
-	char *argv[] = { "gcc", "-O2", "-c", "-o", object, environment("SOURCE"), NULL };
+	char *argv[] = { "gcc", level, "-c", "-o", object, environment("SOURCE"), NULL };
 	char *idle[] = { "gcc", "-pipe", "-c", "-o", nothing, "-x", "c", "-", NULL };
 
 	/* With the compiler proper and the assembler. */
@@ -407,27 +412,98 @@ static void compile(unsigned long n)
 		run_program(argv);
 }
 
+static void compile(unsigned long n)
+{
+	run_compiler(n, "-O2");
+}
+
+static void gcc(unsigned long n)
+{
+	run_compiler(n, "-O1");
+}
+
+static void run_true(unsigned long n)
+{
+	char *argv[] = { "/bin/true", NULL };
+
+	keep_running_nothing(environment("DYNAMIC"));
+	while (n--)
+		run_program(argv);
+}
+
+static void perl(unsigned long n)
+{
+	char *argv[] = { "perl", "-e", "my %h = map { $_ => $_ * 2 } 1 .. 20000; my $s = 0; $s += $h{$_} for keys %h;"
+			 "$_ = join ' ', sort keys %h; s/1+/x/g; exit($s != 400020000)", NULL };
+	char *idle[] = { "perl", NULL };
+
+	keep_running(idle);
+	while (n--)
+		run_program(argv);
+}
+
+static void python(unsigned long n)
+{
+	char *argv[] = { "python3", "-c", "import json, re\n"
+			 "d = {str(i): [i, i * 2] for i in range(5000)}\n"
+			 "assert json.loads(json.dumps(d)) == d and len(re.findall('1+', json.dumps(d)))", NULL };
+	char *idle[] = { "python3", "-", NULL };
+
+	keep_running(idle);
+	while (n--)
+		run_program(argv);
+}
+
+static void shell(unsigned long n)
+{
+	char *idle[] = { "sh", NULL };
+
+	keep_running(idle);
+	run_script(n, "n=0; while [ $n -lt 2000 ]; do n=$((n + 1)); case $n in *7) s=$s$n;; esac; done;"
+		      "for f in 1 2 3 4 5 6 7 8; do echo $s | tr 7 8 | wc -c; (cd /; pwd); done >/dev/null");
+}
+
+static void build(unsigned long n)
+{
+	char *idle[] = { "gcc", "-pipe", "-c", "-o", "/dev/null", "-x", "c", "-", NULL };
+
+	keep_running(idle);
+	run_script(n, "d=$TMPDIR/build; rm -rf $d; mkdir $d; cp $SOURCE $d/a.c; cp $SOURCE $d/b.c; cp $SOURCE $d/c.c; cp $SOURCE $d/d.c;"
+		      "echo 'all: a.o b.o c.o d.o' >$d/Makefile; make -s -C $d -j4 CFLAGS=-O1");
+}
+
+enum kind { OPERATION, PROGRAM };	/* a program is what users run, an operation a step of it */
+
+static const char *const kinds[] = { "operation", "program" };
+
 static const struct row {
+	enum kind kind;
 	const char *name;
 	void (*run)(unsigned long n);
-	const char *operation;
-	const char *(*missing)(void);	/* why it cannot be measured, or NULL */
+	const char *what;	/* is done once */
+	const char *needs;	/* programs of the host, or NULL */
 } rows[] = {
-	{ "syscall", null_call, "getppid()", NULL },
-	{ "fault-read", fault_read, "a page of anonymous memory, read", NULL },
-	{ "fault-write", fault_write, "a page of anonymous memory, written", NULL },
-	{ "fault-cow", fault_cow, "a page of a private mapping, read before, written", NULL },
-	{ "churn1", churn_1, "mmap, 1 page written, munmap", NULL },
-	{ "churn16", churn_16, "mmap, 16 pages written, munmap", NULL },
-	{ "churn256", churn_256, "mmap, 256 pages written, munmap", NULL },
-	{ "mprotect", protect, "mprotect of 16 pages", NULL },
-	{ "fork", fork_wait, "fork, exit, wait", NULL },
-	{ "exec-static", exec_static, "fork, exec of a static program, wait", NULL },
-	{ "exec-dynamic", exec_dynamic, "fork, exec of a dynamic program, wait", NULL },
-	{ "pipe", pipe_pingpong, "a byte to another process and back", NULL },
-	{ "thread", thread_pingpong, "a futex hand-over to another thread and back", NULL },
-	{ "script", shell_script, "a shell script of 500 commands", NULL },
-	{ "compile", compile, "gcc -O2 -c of a file of some hundred lines", no_compiler },
+	{ OPERATION, "syscall", null_call, "getppid()", NULL },
+	{ OPERATION, "fault-read", fault_read, "a page of anonymous memory, read", NULL },
+	{ OPERATION, "fault-write", fault_write, "a page of anonymous memory, written", NULL },
+	{ OPERATION, "fault-cow", fault_cow, "a page of a private mapping, read before, written", NULL },
+	{ OPERATION, "churn1", churn_1, "mmap, 1 page written, munmap", NULL },
+	{ OPERATION, "churn16", churn_16, "mmap, 16 pages written, munmap", NULL },
+	{ OPERATION, "churn256", churn_256, "mmap, 256 pages written, munmap", NULL },
+	{ OPERATION, "mprotect", protect, "mprotect of 16 pages", NULL },
+	{ OPERATION, "fork", fork_wait, "fork, exit, wait", NULL },
+	{ OPERATION, "exec-static", exec_static, "fork, exec of a static program, wait", NULL },
+	{ OPERATION, "exec-dynamic", exec_dynamic, "fork, exec of a dynamic program, wait", NULL },
+	{ OPERATION, "pipe", pipe_pingpong, "a byte to another process and back", NULL },
+	{ OPERATION, "thread", thread_pingpong, "a futex hand-over to another thread and back", NULL },
+	{ OPERATION, "script", shell_script, "a shell script of 500 commands", NULL },
+	{ OPERATION, "compile", compile, "gcc -O2 -c of a file of some hundred lines", "gcc" },
+	{ PROGRAM, "true", run_true, "/bin/true", NULL },
+	{ PROGRAM, "gcc", gcc, "gcc -O1 -c of the same file", "gcc" },
+	{ PROGRAM, "perl", perl, "perl: a hash of 20,000, sorted", "perl" },
+	{ PROGRAM, "sh", shell, "a shell script of 24 processes", NULL },
+	{ PROGRAM, "python", python, "python3: JSON of 5,000 lists", "python3" },
+	{ PROGRAM, "build", build, "make -j4 of four files", "gcc make" },
 };
 
 static const struct row *find_row(const char *name)
@@ -456,13 +532,17 @@ static uint64_t run_row(const struct row *row, unsigned long n)
 /* Finds the number of operations of a sample, which also warms files and code, and times it. */
 static void time_row(const struct row *row)
 {
-	const char *why = row->missing ? row->missing() : NULL;
 	unsigned long n = 1, more;
+	char command[128];
 	uint64_t ns;
 
-	if (why) {
-		printf("skip %s %s\n", row->name, why);
-		return;
+	if (row->needs) {
+		snprintf(command, sizeof(command), "for p in %s; do command -v $p >/dev/null || exit 1; done",
+			 row->needs);
+		if (system(command)) {
+			printf("skip %s the host lacks one of: %s\n", row->name, row->needs);
+			return;
+		}
 	}
 	run_row(row, 1);
 	for (;;) {
@@ -552,7 +632,7 @@ int main(int argc, char **argv)
 	setlinebuf(stdout);
 	if (argc == 2 && strcmp(argv[1], "--list") == 0) {
 		for (i = 0; i < ARRAY_SIZE(rows); i++)
-			printf("%s %s\n", rows[i].name, rows[i].operation);
+			printf("%s %s %s\n", rows[i].name, kinds[rows[i].kind], rows[i].what);
 	} else if (argc >= 4 && strcmp(argv[1], "--time") == 0) {
 		for (i = 3; i < (size_t)argc; i++) {
 			printf("ready %s\n", argv[i]);

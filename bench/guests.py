@@ -22,9 +22,9 @@ class Bench(Place):
         self.exports = {"STATIC": self.dir / "static", "DYNAMIC": self.dir / "dynamic", "SOURCE": HERE / "guest.c"}
 
     def operations(self):
-        """All rows of the guests' program, each with a description of one operation."""
+        """All rows of the guests' program: name, operation or program, what is done once."""
         out = subprocess.run([self.program, "--list"], check=True, capture_output=True, text=True).stdout
-        return dict(line.split(" ", 1) for line in out.splitlines())
+        return [line.split(" ", 2) for line in out.splitlines()]
 
 
 def present(place, chosen):

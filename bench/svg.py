@@ -15,8 +15,8 @@ def text(x, y, content, anchor="start", size=11, more=""):
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" {more}>{escape(content)}</text>'
 
 
-def bars_of(setting, modes):
-    """By row and mode: the ratio, the ends of its range, whether it is sure. The last row is the geometric mean."""
+def bars_of(setting, modes, base):
+    """By row and mode: the ratio, the ends of its range, whether it is sure. The last rows are the geometric means."""
     rows = {}
     for name, row in setting["rows"].items():
         rows[name] = {}
@@ -24,10 +24,12 @@ def bars_of(setting, modes):
             one = row.get(mode, {})
             if "ratio" in one:
                 rows[name][mode] = one["ratio"], *one["quartiles"], one["sure"]
-    rows["all of them"] = {
-        mode: (one["ratio"], min(one["by_round"]), max(one["by_round"]), one["sure"])
-        for mode, one in setting["geometric_means"].items()
-    }
+    for mean in setting["means"]:
+        if mean["to"] == base:
+            rows[f"{mean['of']}s"] = {
+                mode: (one["ratio"], min(one["by_round"]), max(one["by_round"]), one["sure"])
+                for mode, one in mean["modes"].items()
+            }
     return rows
 
 
@@ -71,8 +73,9 @@ def draw_panel(rows, what, colours, bottom):
 
 def draw(result):
     base = result["base"]
-    colours = dict(zip((mode for mode in result["modes"] if mode != base), cycle(COLOURS)))
-    bottom = TOP + (BAR * len(colours) + GAP) * (len(result["operations"]) + 1)
+    colours = dict(zip((mode for mode in result["modes"] if mode not in (base, "native")), cycle(COLOURS)))
+    panels = [(setting["what"], bars_of(setting, list(colours), base)) for setting in result["cpus"].values()]
+    bottom = TOP + (BAR * len(colours) + GAP) * max(len(rows) for _, rows in panels)
     height, width = bottom + BOTTOM, max(PANEL * len(result["cpus"]) + 16, 500)
     out = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}"',
@@ -82,10 +85,9 @@ def draw(result):
     ]
     for i, (mode, colour) in enumerate(colours.items()):
         out += [f'<rect x="{12 + 90 * i}" y="33" width="10" height="10" fill="{colour}"/>', text(27 + 90 * i, 42, mode)]
-    for i, setting in enumerate(result["cpus"].values()):
-        rows = bars_of(setting, list(colours))
-        out += [f'<g transform="translate({PANEL * i})">', *draw_panel(rows, setting["what"], colours, bottom), "</g>"]
-    legend = "Left is faster. Whiskers: the middle half of the rounds (of all rows: all rounds). Pale, ~: not sure."
+    for i, (what, rows) in enumerate(panels):
+        out += [f'<g transform="translate({PANEL * i})">', *draw_panel(rows, what, colours, bottom), "</g>"]
+    legend = "Left is faster. Whiskers: the middle half of the rounds (of a mean: all rounds). Pale, ~: not sure."
     where = "{date}, Linux {host[kernel]}, {host[cpu]}, {host[cpus]} CPUs; medians of {rounds} rounds.".format(**result)
     out += [text(12, height - 22, legend, size=9), text(12, height - 10, where, size=9), "</svg>"]
     return "\n".join(out) + "\n"

@@ -43,21 +43,26 @@ def words(name, default):
 
 
 class Mode:
-    """A kernel and how it is booted. runs_as: the mode that the guest must report; None: any."""
+    """A kernel and how it is booted; without a kernel: the host itself. runs_as: the mode that the guest must report; None: any."""
 
     def __init__(self, name, linux, args=(), runs_as=None):
         self.name, self.linux, self.args, self.runs_as = name, linux, list(args), runs_as
-        if not os.access(linux, os.X_OK):
+        self.version = None
+        if linux and not os.access(linux, os.X_OK):
             die(f"{linux} is not a UML kernel that can be run: make uml builds them")
 
 
 def modes(default):
-    """The default modes that MODES names, and those of PEERS."""
-    if len(sys.argv) != 3:
-        die("two arguments: an unguarded and a guarded kernel")
-    unguarded, guarded = sys.argv[1:]
+    """The default modes that MODES names, and those of PEERS. Without a mended kernel there is no such mode."""
+    if len(sys.argv) not in (3, 4):
+        die("two arguments: an unguarded and a guarded kernel; a third one can be a mended kernel")
+    unguarded, guarded, *mended = sys.argv[1:]
+    if not mended:
+        default = [name for name in default if name != "mended"]
     known = {
+        "native": (None, [], None),
         "unguarded": (unguarded, [], "seccomp"),
+        "mended": (*mended, [], "seccomp"),
         "ptrace": (unguarded, ["seccomp=off"], "ptrace"),
         "notify": (guarded, ["stubguard=notify"], "notify"),
         "window": (guarded, ["stubguard=window"], "window"),
@@ -149,11 +154,31 @@ $BUSYBOX poweroff -f
         script.chmod(0o755)
         return script
 
+    def run_here(self, arguments, limit, watch):
+        """Runs the command on the host itself, as boot() does in a guest."""
+        lines = []
+        environment = os.environ | self.exports | {"BUSYBOX": self.busybox, "TMPDIR": f"{self.dir}/tmp"}
+        script = self.script = subprocess.Popen(
+            ["timeout", str(limit), "sh", "-c", f"exec {self.command} {arguments}"], env=environment, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace")
+        try:
+            for line in script.stdout:
+                lines.append(line.rstrip("\n"))
+                if watch:
+                    watch(lines[-1])
+        finally:
+            if script.poll() is None:
+                script.terminate()
+            script.wait()
+        return lines, script.returncode and f"exit status {script.returncode}" or None
+
     def boot(self, mode, arguments, limit=60, mem=512, cpus=1, wrapper=None, watch=None):
         """Runs the command with these arguments in a guest. Returns its lines, and what went wrong or None.
 
         limit: seconds. mem: MiB. wrapper: a command that starts the kernel. watch: called with each line as it comes.
         """
+        if not mode.linux:
+            return self.run_here(arguments, limit, watch)
         linux = Path(mode.linux).resolve()
         if wrapper:
             linux = self.write_wrapper(wrapper, linux)
