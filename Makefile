@@ -59,12 +59,14 @@ LIBS := $(addprefix $(BUILD)/lib/,$(SO) libstubguard.so.$(SOVERSION) libstubguar
 #:   make mutants                 breaks lines that the guard needs, one by one; a test must notice
 #:   make sanitize                the C harness with UBSan
 #:   make check-protocol          all orders of events between monitor, stub and host, within larger bounds than rust-test's
+#:   make traces                  compares what real guests do with the model of check-protocol
 #:   make check-code              what the stub's code page does from each of its bytes; check-...-mutants: the proofs' own tests
 #:   make miri, tsan, asan        cargo's tests under Miri and sanitizers (need a nightly toolchain)
 #: Measurements
 #:   make bench                   what the guard costs: many operations, in each mode
 #:   make bench-scale             host descriptors, memory and time with many processes
 #:   make bench-build             a real build in a guest
+#:   make bench-pauses            how long an honest program is held up beside two of each attack
 #: Maintenance
 #:   make header                  include/stubguard.h, from the sources
 #:   make abi                     include/stubguard.abi, after a change of the ABI that is meant

@@ -1,11 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# deps.sh [--quick | --test | --soak | --suite | --distro | --hosts]: looks for tools. Run by root on Debian and its like, it installs
+# deps.sh [--quick | --test | --soak | --suite | --distro | --hosts | --traces]: looks for tools. Run by root on Debian and its like, it installs
 # what is missing; otherwise it says what to install.
 #
-# Without an option: what the library and the kernels are built with. --test, --soak, --suite, --distro, --hosts: also what the tests
-# and checks, `make soak`, `make suite`, `make distro` or `make hosts` need. --quick: what `make check c-test rust-test` needs.
+# Without an option: what the library and the kernels are built with. --test: also what the tests and checks need. --soak, --suite,
+# --distro, --hosts, --traces: also what `make soak` and so on need. --quick: what `make check c-test rust-test` needs.
 set -euo pipefail
 
 # shellcheck source=uml/common.sh
@@ -66,7 +66,11 @@ fakeroot fakeroot
 --hosts) needs="$library$kernel
 qemu-system-x86_64 qemu-system-x86
 " ;;
-*) die "usage: deps.sh [--quick | --test | --soak | --suite | --distro | --hosts]" ;;
+--traces) needs="$library$kernel
+strace strace
+python3 python3
+" ;;
+*) die "usage: deps.sh [--quick | --test | --soak | --suite | --distro | --hosts | --traces]" ;;
 esac
 
 missing() {

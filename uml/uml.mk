@@ -26,7 +26,7 @@ BASE ?= unguarded
 kernel = $(UML_CACHE)/obj/$(KVER)$(if $(filter 0,$(COSTS)),$(if $(filter-out unguarded%,$(1)),-nocosts))-$(1)/linux
 
 export COSTS
-.PHONY: uml uml-deps uml-lib uml-both uml-guarded where run attacks series disturb hosts debug-guests audit audit-mutants ipis soak suite distro uml-clean
+.PHONY: uml uml-deps uml-lib uml-both uml-guarded where run attacks series disturb hosts debug-guests audit audit-mutants ipis traces soak suite distro uml-clean
 
 uml-deps:
 	@$(UML)/deps.sh
@@ -65,6 +65,13 @@ endif
 
 series: uml-lib
 	@$(UML)/tests/series.sh $(KVER)
+
+# tests/protocol writes graphs of its model
+traces: uml-guarded
+	@$(UML)/deps.sh --traces
+	@mkdir -p $(BUILD)/graphs
+	@STUBGUARD_GRAPHS='$(abspath $(BUILD)/graphs)' $(CARGO) test --release --locked --quiet --test protocol graphs
+	@python3 -B $(UML)/tests/traces.py $(call kernel,guarded) $(BUILD)/graphs
 
 disturb: uml-guarded
 	@for cpus in 1 2; do for mode in window window,pool=0 notify; do \

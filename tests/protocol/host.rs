@@ -2,6 +2,7 @@
 //! A host that is simulated: processes, their notifications, signals, limits. The library reaches it by the C
 //! functions at the end.
 
+use super::graph::{Letters, park};
 use super::stub::{Held, Pc, Stub};
 use super::trail::Trail;
 use core::ffi::{c_int, c_long, c_ulong, c_void};
@@ -59,10 +60,14 @@ pub struct Host {
     pub disturbances: u8,
     /// How many hostile acts of guests are still to come.
     pub acts: u8,
+    /// Stubs run while the monitor runs, too. Otherwise they run only while it waits.
+    pub beside: bool,
     /// How often the monitor has received in this act.
     pub receives: u32,
     pub violation: Option<String>,
     pub story: Option<Vec<String>>,
+    /// What the stub and the monitor for it have called in this act.
+    pub letters: Letters,
     pidfds: Vec<usize>,
     next_id: u64,
 }
@@ -98,7 +103,9 @@ impl Host {
             threads: [Thread::default(); 2],
             expected: Expected::default(),
             receives: 0,
+            beside: false,
             violation: None,
+            letters: Letters::default(),
             pidfds: Vec::new(),
             next_id: 1,
         }
@@ -127,6 +134,11 @@ impl Host {
         }
         self.disturbances -= 1;
         true
+    }
+
+    /// Whether the stub makes a step before the host answers the monitor at once.
+    pub fn runs_beside(&mut self) -> bool {
+        self.beside && self.choose(2) == 1
     }
 
     /// A new notification's id.
@@ -204,10 +216,27 @@ impl Host {
             return Err(EINTR);
         }
         loop {
-            match self.stubs[number].pc {
+            let Stub { pc, withdrawn, .. } = self.stubs[number];
+            match pc {
                 Pc::Held(id, false, held) => {
+                    if self.disturbed() {
+                        let woken = self.choose(2) == 1;
+                        self.tell(|| format!("stub {number} gets a timer, the monitor is woken: {woken}"));
+                        self.stubs[number].alarm = true;
+                        self.interrupt(number);
+                        if woken {
+                            self.stubs[number].withdrawn -= 1;
+                            self.letters.add("receive-gone");
+                            return Err(ENOENT);
+                        }
+                        continue;
+                    }
                     self.stubs[number].pc = Pc::Held(id, true, held);
                     self.tell(|| format!("received from stub {number}: {held:x?}"));
+                    self.letters.add(match held {
+                        Held::Park(args, _) => park(args[0]),
+                        Held::Call(..) => "receive-call",
+                    });
                     // SAFETY: integers.
                     let mut notif: libc::seccomp_notif = unsafe { core::mem::zeroed() };
                     notif.id = id;
@@ -218,7 +247,15 @@ impl Host {
                     self.violated("the monitor waits for a stub that waits for it");
                     self.stubs[number].pc = Pc::Dead;
                 }
-                Pc::Dead => return Err(ENOENT),
+                Pc::Dead => {
+                    self.letters.add("receive-gone");
+                    return Err(ENOENT);
+                }
+                _ if withdrawn > 0 && !self.runs_beside() => {
+                    self.stubs[number].withdrawn -= 1;
+                    self.letters.add("receive-gone");
+                    return Err(ENOENT);
+                }
                 _ if self.violation.is_some() => self.stubs[number].pc = Pc::Dead,
                 _ => self.step(number),
             }
@@ -227,11 +264,15 @@ impl Host {
 
     fn send(&mut self, number: usize, id: u64, value: i64) -> Result<(), c_int> {
         self.meanwhile(number);
-        let Pc::Held(held_id, true, held) = self.stubs[number].pc else { return Err(ENOENT) };
-        if held_id != id {
-            return Err(ENOENT);
-        }
+        let held = match self.stubs[number].pc {
+            Pc::Held(held_id, true, held) if held_id == id => held,
+            _ => {
+                self.letters.add("send-gone");
+                return Err(ENOENT);
+            }
+        };
         self.tell(|| format!("stub {number} is answered {value}"));
+        self.letters.add("send");
         if !self.kind.killable && self.disturbed() {
             // The host takes the answer, and the stub was interrupted before it looked.
             self.tell(|| "the answer is lost".into());
@@ -262,10 +303,9 @@ impl Host {
                 self.meanwhile(number);
                 // SAFETY: the library's number.
                 let id = unsafe { argument.cast::<u64>().read() };
-                match self.stubs[number].pc {
-                    Pc::Held(held, true, _) if held == id => Ok(()),
-                    _ => Err(ENOENT),
-                }
+                let valid = matches!(self.stubs[number].pc, Pc::Held(held, true, _) if held == id);
+                self.letters.add(if valid { "valid" } else { "not-valid" });
+                if valid { Ok(()) } else { Err(ENOENT) }
             }
             _ => Ok(()),
         }
@@ -273,13 +313,24 @@ impl Host {
 
     fn poll(&mut self, number: usize, timeout: c_int) -> i16 {
         self.meanwhile(number);
+        let events = self.polled(number, timeout);
+        self.letters.add(match events {
+            0 => "poll-nothing",
+            libc::POLLIN => "poll-in",
+            _ => "poll-gone",
+        });
+        events
+    }
+
+    fn polled(&mut self, number: usize, timeout: c_int) -> i16 {
         loop {
-            match self.stubs[number].pc {
+            let pc = self.stubs[number].pc;
+            match pc {
                 Pc::Held(_, false, _) => return libc::POLLIN,
                 Pc::Held(_, true, _) => return 0,
                 Pc::Dead if self.kind.tells || self.stubs[number].reaped => return libc::POLLHUP,
                 Pc::Dead => return 0,
-                _ if timeout == 0 => return 0,
+                _ if timeout == 0 && !self.runs_beside() => return 0,
                 _ => self.step(number),
             }
         }
@@ -297,6 +348,11 @@ impl Host {
         let number = self.pidfds[(fd - PIDFD) as usize];
         self.meanwhile(number);
         self.tell(|| format!("signal {signal} to stub {number}"));
+        match signal {
+            0 => {}
+            libc::SIGKILL => self.letters.add("kill"),
+            _ => self.letters.add("signal"),
+        }
         let stub = &mut self.stubs[number];
         if stub.reaped {
             return Err(ESRCH);
@@ -316,6 +372,7 @@ impl Host {
         self.meanwhile(number);
         let number = self.by_pid(pid).ok_or(ESRCH)?;
         self.tell(|| format!("stub {number} may map"));
+        self.letters.add("lift");
         self.stubs[number].lifted = true;
         Ok(())
     }
@@ -431,8 +488,9 @@ unsafe extern "C" fn syscall(
     }
 }
 
+/// fstatfs, by the name by which nix calls it.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn fstatfs(fd: c_int, to: *mut libc::statfs) -> c_int {
+unsafe extern "C" fn fstatfs64(fd: c_int, to: *mut libc::statfs64) -> c_int {
     if is_pidfd(fd) {
         // SAFETY: the caller's.
         unsafe { (*to).f_type = PIDFS_MAGIC };

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The guest kernel: does with a stub what the library allows, in each order, and believes what it is told.
 
-use super::Bounds;
+use super::graph::Letters;
 use super::host::{self, Expected, Host, Kind, LISTENER, PID, Thread};
 use super::stub::{
     AFTER, CALL, CALLS, EFLAGS, FIRST_PAGE, Pc, RBX, RDI, RESULT, RIP, RSI, RSP, Registers, STUB, data,
 };
+use super::{Bounds, FOREVER};
 use core::ffi::c_int;
 use core::sync::atomic::AtomicUsize;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -13,7 +14,7 @@ use std::os::fd::BorrowedFd;
 use stubguard::Errno;
 use stubguard::abi::{
     BatchCall, Event, STUBGUARD_CALL_MMAP, STUBGUARD_CALL_MUNMAP, STUBGUARD_DATA_SIZE, STUBGUARD_F_FSGSBASE,
-    STUBGUARD_F_RECEIVE_ENDS, STUBGUARD_F_WAIT_KILLABLE,
+    STUBGUARD_F_RECEIVE_ENDS, STUBGUARD_F_WAIT_KILLABLE, STUBGUARD_SELECTOR,
 };
 use stubguard::config::Config;
 use stubguard::memory::StubData;
@@ -134,6 +135,7 @@ impl Kernel {
         let way = ways[host::with(|host| host.choose(ways.len()))];
         host::with(|host| {
             host.receives = 0;
+            host.letters = Letters::default();
             host.tell(|| format!("kernel: {way}"));
         });
         match way {
@@ -175,7 +177,7 @@ impl Kernel {
     }
 
     fn new_space(&mut self) {
-        self.bounds.spaces -= 1;
+        self.bounds.spaces -= u8::from(self.bounds.spaces != FOREVER);
         self.hostile = self.bounds.hostile_spaces > 0;
         self.bounds.hostile_spaces = self.bounds.hostile_spaces.saturating_sub(1);
         (self.pages, self.synced, self.current) = (0, None, 0);
@@ -197,6 +199,7 @@ impl Kernel {
 
     fn start(&mut self) {
         self.new_space();
+        host::with(|host| host.letters.add("start"));
         let (number, shared) = host::with(|host| {
             let number = host.stubs.len();
             let stub = super::stub::Stub::new(PID + number as c_int, number as u64 + 1);
@@ -220,19 +223,25 @@ impl Kernel {
         shared.zero(0, STUBGUARD_DATA_SIZE as u32).expect("inside");
         // SAFETY: the simulated host keeps it.
         let listener = unsafe { BorrowedFd::borrow_raw(self.stub.listener) };
-        host::with(|host| {
-            if host.disturbed() {
-                host.tell(|| format!("stub {number} has died meanwhile"));
-                host.stubs[number].pc = Pc::Dead;
+        // When it is taken, and when UML waits for its deaths again.
+        for _ in 0..2 {
+            host::with(|host| {
+                if host.disturbed() {
+                    host.tell(|| format!("stub {number} has died meanwhile"));
+                    host.stubs[number].pc = Pc::Dead;
+                }
+            });
+            match self.stub.lives(listener, self.features) {
+                Ok(true) if host::with(|host| host.stubs[number].pc == Pc::Dead) => {
+                    host::with(|host| host.violated("a stub that is dead is used again"));
+                }
+                Ok(true) => {}
+                Ok(false) => {
+                    self.stub.state = State::Broken;
+                    return;
+                }
+                Err(error) => host::with(|host| host.violated(format!("lives: {error}"))),
             }
-        });
-        match self.stub.lives(listener, self.features) {
-            Ok(true) if host::with(|host| host.stubs[number].pc == Pc::Dead) => {
-                host::with(|host| host.violated("a stub that is dead is used again"));
-            }
-            Ok(true) => {}
-            Ok(false) => self.stub.state = State::Broken,
-            Err(error) => host::with(|host| host.violated(format!("lives: {error}"))),
         }
         if host::with(|host| host.stubs[number].open) {
             host::with(|host| host.violated("a kept stub has signals open"));
@@ -241,9 +250,10 @@ impl Kernel {
 
     /// The page table may change. Returns the batch that follows.
     fn batch(&mut self) -> Vec<BatchCall> {
+        let forever = self.bounds.changes == FOREVER;
         if self.bounds.changes > 0 {
-            let changed = [0, 1, 3][host::with(|host| host.choose(3))];
-            self.bounds.changes -= u8::from(changed != 0);
+            let changed = [0, 1, 3, 2][host::with(|host| host.choose(if forever { 4 } else { 3 }))];
+            self.bounds.changes -= u8::from(changed != 0 && !forever);
             self.pages ^= changed;
         }
         let mut batch = Vec::new();
@@ -267,6 +277,10 @@ impl Kernel {
             } else if synced & !self.pages & bit != 0 {
                 batch.push(munmap(addr, PAGE));
             }
+        }
+        // Of a page that it has not got: so any number of batches may be without a mapping.
+        if forever && batch.is_empty() && host::with(|host| host.choose(2)) == 1 {
+            batch.push(munmap(FIRST_PAGE + 2 * PAGE, PAGE));
         }
         self.syncing = self.pages;
         batch
@@ -366,17 +380,23 @@ impl Kernel {
 
     fn end(&mut self) {
         let number = self.number();
-        let _ = self.stub.kill();
+        let killed = self.stub.kill();
+        host::with(|host| {
+            if !matches!(killed, Ok(()) | Err(Errno::ESRCH)) {
+                host.violated(format!("kill: {killed:?}"));
+            }
+            if host.stubs[number].pc != Pc::Dead {
+                host.violated("a stub that was killed lives");
+            }
+        });
         self.stub.end();
         host::with(|host| host.reap(number));
     }
 
-    /// All that what follows depends on, as a number.
-    pub fn fingerprint(&mut self, host: &mut Host) -> u64 {
+    pub fn fingerprint(&mut self, host: &mut Host) -> super::State {
         let mut hasher = DefaultHasher::new();
         let own = self.stub.listener - LISTENER;
         let Bounds { spaces, hostile_spaces, changes, .. } = self.bounds;
-        (host.disturbances, host.acts, spaces, hostile_spaces, changes).hash(&mut hasher);
         (self.hostile, self.pages, self.synced, self.syncing, self.pooled, self.current).hash(&mut hasher);
         let expected = host.expected;
         (expected.granted, expected.pages, expected.fs, expected.hostile).hash(&mut hasher);
@@ -397,7 +417,17 @@ impl Kernel {
             if stub.reaped && !own {
                 continue;
             }
-            (own, stub.reaped, stub.stranger, stub.open, stub.alarm, stub.lifted, stub.pages, stub.fs)
+            (
+                own,
+                stub.reaped,
+                stub.stranger,
+                stub.open,
+                stub.alarm,
+                stub.lifted,
+                stub.pages,
+                stub.fs,
+                stub.withdrawn,
+            )
                 .hash(&mut hasher);
             if stub.stranger || stub.pc == Pc::Dead {
                 continue;
@@ -408,6 +438,28 @@ impl Kernel {
             stub.pc.relative(base, id).hash(&mut hasher);
             head.ticket.wrapping_sub(base).hash(&mut hasher);
             stub.remembers(expected.hostile).hash(&mut hasher);
+        }
+        (host.disturbances, host.acts, spaces, hostile_spaces, changes).hash(&mut hasher);
+        let control = self.control(host);
+        super::State { all: hasher.finish(), control, disturbances: host.disturbances }
+    }
+
+    /// What decides which host calls can follow: no contents of registers and memory, and nothing that only counts.
+    fn control(&self, host: &mut Host) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let s = self.stub;
+        (self.pages, self.synced, self.syncing, self.pooled).hash(&mut hasher);
+        (s.state as u8, s.limit as u8, s.calls, s.asked, s.suspect, s.trapped, s.trap, s.caller.is_some())
+            .hash(&mut hasher);
+        let stub = usize::try_from(s.listener - LISTENER).ok().and_then(|own| host.stubs.get_mut(own));
+        if let Some(stub) = stub {
+            (stub.open, stub.alarm, stub.lifted, stub.pages, stub.withdrawn, stub.reaped).hash(&mut hasher);
+            stub.pc.control().hash(&mut hasher);
+            if stub.pc != Pc::Dead {
+                let head = stub.head();
+                let dispatch: u64 = stub.data().load(STUBGUARD_SELECTOR as u32).expect("inside");
+                (head.calls, head.flags, dispatch).hash(&mut hasher);
+            }
         }
         hasher.finish()
     }

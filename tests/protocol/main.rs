@@ -29,16 +29,20 @@
     clippy::panic
 )]
 
+mod graph;
 mod host;
 mod kernel;
 mod stub;
 mod trail;
 
+use graph::{Graph, Letters};
 use host::{Host, Kind};
 use kernel::Kernel;
 use std::collections::{HashSet, VecDeque};
 use stubguard::abi::{Config, Layout, STUBGUARD_WINDOW};
 use trail::{Choice, Trail};
+
+const FOREVER: u8 = u8::MAX;
 
 /// What is tried.
 #[derive(Clone, Copy, Debug)]
@@ -48,13 +52,15 @@ struct Bounds {
     disturbances: u8,
     /// What hostile guests do.
     acts: u8,
-    /// Address spaces, one after the other. The first ones are hostile.
+    /// Address spaces, one after the other. FOREVER: any number of them. The first ones are hostile.
     spaces: u8,
     hostile_spaces: u8,
-    /// Changes of the page table.
+    /// Changes of the page table. FOREVER: any number of them.
     changes: u8,
     /// Of the guest: 1 or 2, which take turns in the stub.
     threads: u8,
+    /// Stubs run beside the monitor.
+    beside: bool,
 }
 
 fn config(killable: bool) -> Config {
@@ -86,18 +92,31 @@ enum End {
     /// There is nothing more to do.
     Over,
     /// After an act, in this state.
-    State(u64),
+    State(State),
+}
+
+/// As numbers: all that what follows depends on; what decides which host calls can follow.
+#[derive(Clone, Copy, Default)]
+struct State {
+    all: u64,
+    control: u64,
+    disturbances: u8,
+}
+
+struct Run {
+    end: End,
+    trail: Trail,
+    story: Vec<String>,
+    /// Of the last act.
+    letters: Letters,
 }
 
 /// Does so many acts with these choices, and one act more.
-fn run(
-    bounds: &Bounds,
-    acts_before: usize,
-    prefix: &[Choice],
-    story: bool,
-) -> (End, Trail, Option<Vec<String>>) {
+fn run(bounds: &Bounds, acts_before: usize, prefix: &[Choice], story: bool) -> Run {
     let Bounds { kind, disturbances, acts, .. } = *bounds;
-    host::enter(Host::new(kind, Trail::starting_with(prefix), disturbances, acts, story));
+    let mut host = Host::new(kind, Trail::starting_with(prefix), disturbances, acts, story);
+    host.beside = bounds.beside;
+    host::enter(host);
     let config = config(kind.killable);
     let mut kernel = Kernel::new(&config, bounds);
     let mut done = 0;
@@ -110,7 +129,7 @@ fn run(
             break End::Over;
         }
         if done == acts_before {
-            break End::State(0);
+            break End::State(State::default());
         }
         done += 1;
     };
@@ -119,26 +138,32 @@ fn run(
         End::State(_) => End::State(kernel.fingerprint(&mut host)),
         end => end,
     };
-    (end, host.trail, host.story)
+    Run { end, trail: host.trail, story: host.story.unwrap_or_default(), letters: host.letters }
 }
 
-/// Tries all. Returns how many states and how many acts there are.
-fn explore(bounds: &Bounds) -> (usize, usize) {
+/// Tries all. Returns how many states and how many acts there are. Adds to the graph, if that is asked for.
+fn explore(bounds: &Bounds, mut graph: Option<&mut Graph>) -> (usize, usize) {
     let mut seen = HashSet::new();
+    // For the graph one state of each kind is enough.
+    let coarse = graph.is_some();
+    let key = |state: State| if coarse { (state.control, state.disturbances) } else { (state.all, 0) };
     let mut acts = 0;
-    let mut queue = VecDeque::from([(0, Vec::new())]);
-    while let Some((before, prefix)) = queue.pop_front() {
+    let mut queue = VecDeque::from([(0, Vec::new(), State::default())]);
+    while let Some((before, prefix, from)) = queue.pop_front() {
         let mut next = Some(prefix.clone());
         while let Some(choices) = next {
-            let (end, trail, _) = run(bounds, before, &choices, false);
+            let Run { end, trail, letters, .. } = run(bounds, before, &choices, false);
             acts += 1;
+            if let (Some(graph), End::State(to)) = (&mut graph, &end) {
+                graph.add(from.control, to.control, &letters);
+            }
             match end {
                 End::Violation(what) => {
-                    let (_, _, story) = run(bounds, before, trail.choices(), true);
-                    panic!("{what}\n{bounds:?}\n{}", story.unwrap_or_default().join("\n"));
+                    let Run { story, .. } = run(bounds, before, trail.choices(), true);
+                    panic!("{what}\n{bounds:?}\n{}", story.join("\n"));
                 }
-                End::State(state) if seen.insert(state) => {
-                    queue.push_back((before + 1, trail.choices().to_vec()))
+                End::State(state) if seen.insert(key(state)) => {
+                    queue.push_back((before + 1, trail.choices().to_vec(), state))
                 }
                 End::State(_) | End::Over => {}
             }
@@ -165,6 +190,7 @@ fn bounds(kind: Kind, more: bool) -> Vec<Bounds> {
         hostile_spaces: 0,
         changes: 1,
         threads: 2,
+        beside: false,
     };
     let reused = Bounds { spaces: 2, changes: 2, threads: 1, ..honest };
     let hostile = Bounds { disturbances: 0, acts: 2 + more, hostile_spaces: 1, changes: 1, ..reused };
@@ -173,14 +199,46 @@ fn bounds(kind: Kind, more: bool) -> Vec<Bounds> {
     all.into_iter().take(if kind.killable || more > 0 { 4 } else { 3 }).collect()
 }
 
+/// The library is installed, and only this test uses it: it has one pool, and one watchdog.
+fn alone() -> std::sync::MutexGuard<'static, bool> {
+    static INSTALLED: std::sync::Mutex<bool> = std::sync::Mutex::new(false);
+    let mut installed = INSTALLED.lock().expect("the other test is well");
+    if !*installed {
+        assert!(stubguard::config::install(config(true), |_| Ok(())).is_ok());
+        *installed = true;
+    }
+    installed
+}
+
 #[test]
 fn all_that_can_happen() {
-    assert!(stubguard::config::install(config(true), |_| Ok(())).is_ok());
+    let _alone = alone();
     let more = std::env::var_os("STUBGUARD_MORE").is_some();
     for bounds in KINDS.into_iter().flat_map(|kind| bounds(kind, more)) {
-        let (states, acts) = explore(&bounds);
+        let (states, acts) = explore(&bounds, None);
         println!("  explored: {states} states, {acts} acts: {bounds:?}");
         // A simulation in which nothing happens proves nothing.
         assert!(states > 1000, "{states}");
+    }
+}
+
+/// Writes the graphs of an honest guest into the folder STUBGUARD_GRAPHS, if that is set: a file for each kind of host, named as
+/// UML's boot line names what the host offers (uml/tests/traces.py).
+#[test]
+fn graphs_of_an_honest_guest() {
+    let Some(folder) = std::env::var_os("STUBGUARD_GRAPHS") else { return };
+    let folder = std::path::Path::new(&folder);
+    let _alone = alone();
+    for (kind, file) in KINDS.into_iter().zip(["wait-killable receive-ends", "receive-ends", "neither"]) {
+        let [honest, reused, ..] = bounds(kind, false)[..] else { unreachable!() };
+        let mut graph = Graph::default();
+        for bounds in [
+            Bounds { changes: FOREVER, beside: true, ..honest },
+            Bounds { changes: FOREVER, spaces: FOREVER, beside: true, ..reused },
+        ] {
+            let (states, acts) = explore(&bounds, Some(&mut graph));
+            println!("  explored: {states} states, {acts} acts: {bounds:?}");
+        }
+        std::fs::write(folder.join(file), graph.lines()).expect("a file to write");
     }
 }

@@ -91,6 +91,9 @@ pub struct Stub {
     pub lifted: bool,
     pub pages: u8,
     pub fs: u64,
+    /// Notifications that were withdrawn before the monitor received them. The host counts them still: for each a later
+    /// receive does not wait, and finds nothing.
+    pub withdrawn: u8,
     pub registers: Registers,
     memory: Vec<u128>,
 }
@@ -131,6 +134,7 @@ impl Stub {
             lifted: false,
             pages: 0,
             fs: 0,
+            withdrawn: 0,
             registers: [0; 18],
             memory: Vec::new(),
         }
@@ -199,8 +203,12 @@ impl Stub {
 impl Host {
     /// The wait for the answer ends by a signal, a freezer, or a debugger.
     pub fn interrupt(&mut self, number: usize) {
+        let Pc::Held(_, received, held) = self.stubs[number].pc else { return };
+        if !received {
+            // Where a guest goes on for ever, one may be left from before.
+            self.stubs[number].withdrawn += 1 + u8::from(self.runs_beside());
+        }
         let stub = &mut self.stubs[number];
-        let Pc::Held(_, _, held) = stub.pc else { return };
         let delivered = stub.alarm && stub.open;
         match held {
             Held::Park(args, ticket) if !delivered => stub.pc = Pc::Parking(args, ticket),
@@ -240,7 +248,9 @@ impl Host {
             Pc::EndOfWindow(left, result) => {
                 if stub.head().flags & code::LIMIT != 0 {
                     stub.lifted = false;
+                    self.letters.add("limit");
                 }
+                let stub = &mut self.stubs[number];
                 stub.pc = Pc::WindowClosed(left, result);
             }
             Pc::WindowClosed(left, result) => {
@@ -262,6 +272,7 @@ impl Host {
             Pc::Unblock => {
                 stub.open = true;
                 stub.pc = Pc::OnTheWay;
+                self.letters.add("unblock");
             }
             Pc::OnTheWay => self.enter_guest(number),
             Pc::Guest => self.guest(number),
@@ -302,6 +313,11 @@ impl Host {
                 self.violated("a stub maps what the page table does not grant");
             }
             self.stubs[number].pages |= pages;
+        }
+        match result {
+            0 if index == 0 => self.letters.add("batch"),
+            0 => {}
+            _ => self.letters.add("batch-failed"),
         }
         let left = left.saturating_sub(1);
         self.stubs[number].pc = match (result, left) {
@@ -395,10 +411,12 @@ impl Host {
         stub.registers[RIP] = AFTER;
         self.threads[thread].calling = true;
         let traps = stub.data().load::<u64>(STUBGUARD_SELECTOR as u32) != Some(0);
-        if traps || !killable {
+        // Some calls always trap. A hostile guest has ways enough to make a frame.
+        if traps || !killable || (!self.expected.hostile && self.choose(2) == 1) {
+            let stub = &mut self.stubs[number];
             stub.signalled(SIGSYS, 0, CALL_NR as i32);
         } else {
-            let r = stub.registers;
+            let r = self.stubs[number].registers;
             let id = self.id();
             let held = Held::Call(CALL_NR as i32, AFTER, [r[RDI], r[RSI], r[12], r[2], r[0], r[1]]);
             self.stubs[number].pc = Pc::Held(id, false, held);
@@ -491,6 +509,19 @@ fn pages(addr: u64, length: u64) -> u8 {
 }
 
 impl Pc {
+    /// Without what is in registers, and without ids.
+    pub fn control(self) -> String {
+        match self {
+            Self::Handler([what, ..]) => format!("handler {what}"),
+            Self::Parking([what, ..], _) => format!("parking {what}"),
+            Self::Held(_, received, Held::Park([what, ..], _)) => format!("held {received} {what}"),
+            Self::Held(_, received, Held::Call(..)) => format!("held {received} in a call"),
+            Self::EndOfWindow(left, _) => format!("end of window {left}"),
+            Self::WindowClosed(left, _) => format!("window closed {left}"),
+            other => format!("{other:?}"),
+        }
+    }
+
     /// With tickets and ids as differences.
     pub fn relative(self, ticket: u64, id: u64) -> String {
         let held = |held| match held {
