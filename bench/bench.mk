@@ -4,7 +4,7 @@
 
 # FRAGMENT: `make bench` with a fragment of uml/config, such as up (without SMP)
 
-.PHONY: bench bench-scale bench-build
+.PHONY: bench bench-scale bench-build bench-pauses
 
 with_fragment = $(1)$(addprefix -,$(FRAGMENT))
 bench_kernel = $(call kernel,$(call with_fragment,$(1)))
@@ -20,3 +20,6 @@ bench-scale: uml-both
 
 bench-build: uml-both
 	@python3 -B bench/build.py $(call kernel,$(BASE)) $(call kernel,guarded) $(UML_CACHE)/src/linux-$(KVER)
+
+bench-pauses: uml-both
+	@python3 -B bench/pauses.py $(call kernel,$(BASE)) $(call kernel,guarded)
