@@ -121,7 +121,7 @@ pub extern "C" fn stubguard_features() -> u32 {
     probe::features()
 }
 
-/// Returns the library's version, as in "0.1.0".
+/// Returns the library's version, as in "0.2.0".
 ///
 /// The text is a constant; do not free it. Any thread, at any time.
 #[unsafe(no_mangle)]
