@@ -220,9 +220,12 @@ impl Host {
             match pc {
                 Pc::Held(id, false, held) => {
                     if self.disturbed() {
-                        let woken = self.choose(2) == 1;
-                        self.tell(|| format!("stub {number} gets a timer, the monitor is woken: {woken}"));
-                        self.stubs[number].alarm = true;
+                        let way = self.choose(4);
+                        let (timer, woken) = (way & 1 != 0, way & 2 != 0);
+                        self.tell(|| {
+                            format!("stub {number} is interrupted, timer: {timer}, monitor woken: {woken}")
+                        });
+                        self.stubs[number].alarm |= timer;
                         self.interrupt(number);
                         if woken {
                             self.stubs[number].withdrawn -= 1;
