@@ -64,7 +64,7 @@ LIBS := $(addprefix $(BUILD)/lib/,$(SO) libstubguard.so.$(SOVERSION) libstubguar
 #:   make miri, tsan, asan        cargo's tests under Miri and sanitizers (need a nightly toolchain)
 #: Measurements
 #:   make bench                   what the guard costs: many operations, in each mode
-#:   make bench-scale             host descriptors, memory and time with many processes
+#:   make bench-scale             fds of the host, memory and time with many processes
 #:   make bench-build             a real build in a guest
 #:   make bench-pauses            how long an honest program is held up beside two of each attack
 #: Maintenance

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# Measurements, included by the Makefile at the top. bench.py, scale.py and build.py describe their variables (ROUNDS, MODES,
-# PEERS, ROWS, BENCH_CPUS, BENCH_OUT, N, MEM) at their tops. KVER, COSTS and BASE: see uml/uml.mk.
-
+# Measurements, included by the Makefile at the top. bench.py, scale.py, build.py and pauses.py describe their variables
+# (ROUNDS, MODES, PEERS, ROWS, ATTACKS, SECONDS, BENCH_CPUS, BENCH_OUT, N, MEM) at their tops. KVER, COSTS and BASE: see uml/uml.mk.
+#
 # FRAGMENT: `make bench` with a fragment of uml/config, such as up (without SMP)
 
 .PHONY: bench bench-scale bench-build bench-pauses

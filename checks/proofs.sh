@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# proofs.sh filters: the stub's filters do what the tables at the heads of their modules say, for every call
-#                    (src/filter/tests/proof.rs)
+# proofs.sh filters: the stub's filters do what the tables of src/window/filter.md and src/notify/filter.md say, for every
+#                    call (src/filter/tests/proof.rs)
 # proofs.sh mutants: each change of an instruction of these filters is refuted, or makes no difference; minutes
 # proofs.sh code:    what the stub's code page can do, from each of its bytes and behind each park. docs/code-page.md
 #                    says it; BLESS=1 writes that page anew (src/window/code/tests/proof.rs).

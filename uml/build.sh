@@ -3,7 +3,7 @@
 #
 # build.sh VERSION VARIANT...        builds UML kernels of our own under .cache/obj/VERSION-VARIANT
 # build.sh --kdir DIR [--kbuild DIR] [--form shared|static]
-#                                    guards and builds somebody's own kernel, with his configuration
+#                                    guards and builds a user's own kernel, with the user's configuration
 #
 # VERSION is one of uml/versions. VARIANT is unguarded (Linux as it comes), mended (with the patches of uml/series before
 # 0100), guarded or guarded-static (with all patches). It may be followed by fragments of uml/config: unguarded-up,

@@ -8,7 +8,7 @@
 #
 # Fails if a workload fails or has another result on the guarded kernel, or if an attack there is neither BLOCKED nor known
 # to be OPEN in its mode. Without a kernel called "guarded", attacks are judged on all. An attack is SKIPPED, which is no
-# failure, if the kernel was built without what it needs (io_uring).
+# failure, if the kernel was built without what the attack needs (io_uring).
 #
 # ATTACKS, WORKLOADS: names to run instead of all. ATTACKED: kernels to attack (all). NCPUS: CPUs of a guest (1). JOBS: attacks
 # at a time (all CPUs). MEM: the guest's memory in MiB (128). GUARDED_ARGS: more boot parameters for the guarded kernel, as

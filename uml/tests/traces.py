@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Compares what real guests do with the protocol's model (docs/protocol.md).
 
-traces.py KERNEL GRAPHS   a guarded UML kernel, and the folder of graphs that tests/protocol has written; `make check-traces`
+traces.py KERNEL GRAPHS   a guarded UML kernel, and the folder of graphs that tests/protocol has written; `make traces`
 
 Boots guests with honest programs under strace, in window mode. The host calls of a stub's code page and of its monitor
 are letters. The letters of each stub, from its start to the end of the trace, must be a way through the model's graph.
