@@ -7,16 +7,7 @@
 //! guest does, what disturbs them. All choices are tried, breadth first; a state that was met before is not
 //! followed again. So within the bounds (Bounds) nothing is left out.
 //!
-//! | always holds | where |
-//! |---|---|
-//! | no guest instruction runs while its stub can map | `Host::guest`, `enter_guest` |
-//! | a stub maps only what the page table grants | `Host::batch` |
-//! | an honest guest has its own registers, FS base and pages | `enter_guest` |
-//! | each call of an honest guest happens once, and returns its own result | `Kernel::happened`, `Host::returned` |
-//! | an honest guest loses its stub only if that has died | `Kernel::check` |
-//! | a kept stub has nothing of its last guest | `Kernel::put`, `take` |
-//! | no process but a stub gets a signal | `Host::signal` |
-//! | the monitor waits for no stub that waits for it | `Host::receive` |
+//! docs/protocol.md says what always holds, and where that is checked.
 
 #![cfg(not(loom))]
 #![allow(unsafe_code)]

@@ -5,7 +5,7 @@
 traces.py KERNEL GRAPHS   a guarded UML kernel, and the folder of graphs that tests/protocol has written; `make traces`
 
 Boots guests with honest programs under strace, in window mode. The host calls of a stub's code page and of its monitor
-are letters. The letters of each stub, from its start to the end of the trace, must be a way through the model's graph.
+are letters. The letters of each stub, from its start to its end, must be a way through the model's graph.
 
 The model has one disturbance at a time: a timer, or a withdrawn call. A stub that two of them meet soon one after the other may do what the model
 does not know. That the monitor finds nothing ("receive-gone") is such a case, too: it is left from a call that was withdrawn before, maybe by strace.
