@@ -25,9 +25,15 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
     }
 
     /// Whether it is a park from before the last resume.
+    ///
+    /// In a fetch there is none: the stub was in its guest's call, and no signal withdraws that. A guest can forge one
+    /// there, as the handler reads the ticket that the guest has left in the control page. If that were answered, the guest
+    /// would run while the kernel takes it for held.
     pub(super) fn repeats(&self, notification: &Notification) -> bool {
         let ticket = argument(notification, 3);
-        self.stub.state != State::Starting && ticket == self.stub.ticket.wrapping_sub(1)
+        self.stub.state != State::Starting
+            && !self.stub.fetching
+            && ticket == self.stub.ticket.wrapping_sub(1)
     }
 
     /// Whether it is a guest's own call, which the filter lets notify.
@@ -62,8 +68,8 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
         }
         if self.repeats(notification) {
             // A repeated park: the host withdrew it or lost our answer. It was handled already, so only
-            // answer again. A guest that forges this gains nothing: the limit is in force, and it runs on
-            // with a control page of its own.
+            // answer again. A guest can forge this only while it is to run, and gains nothing: the limit is in
+            // force, and it runs on with a control page of its own.
             counters::RESYNCHRONISED.bump();
             self.answer()?;
             return Ok(None);

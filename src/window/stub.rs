@@ -91,6 +91,8 @@ pub struct Stub {
     pub trapped: bool,
     /// Whether the guest's next call must trap.
     pub trap: bool,
+    /// Whether the monitor waits for the registers of a guest that is in a call.
+    pub fetching: bool,
 }
 
 /// Whether the host maps anything for a stub: its `RLIMIT_AS`.
@@ -158,6 +160,7 @@ impl Stub {
             caller: None,
             trapped: false,
             trap: false,
+            fetching: false,
         }
     }
 

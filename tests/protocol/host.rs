@@ -60,6 +60,8 @@ pub struct Host {
     pub disturbances: u8,
     /// How many hostile acts of guests are still to come.
     pub acts: u8,
+    /// The kernel takes the guest for running: it may execute instructions.
+    pub runs: bool,
     /// Stubs run while the monitor runs, too. Otherwise they run only while it waits.
     pub beside: bool,
     /// How often the monitor has received in this act.
@@ -103,6 +105,7 @@ impl Host {
             threads: [Thread::default(); 2],
             expected: Expected::default(),
             receives: 0,
+            runs: false,
             beside: false,
             violation: None,
             letters: Letters::default(),

@@ -136,6 +136,7 @@ impl Kernel {
         host::with(|host| {
             host.receives = 0;
             host.letters = Letters::default();
+            host.runs = false;
             host.tell(|| format!("kernel: {way}"));
         });
         match way {
@@ -327,6 +328,7 @@ impl Kernel {
         let state = self.tasks[self.current].state();
         let target = Target { state, siginfo: None, rest: false };
         let runs = self.stub.state == State::Running;
+        host::with(|host| host.runs = runs);
         let result = self.run(|parked| parked.wait(CPU, Some(&target)));
         if runs && matches!(result, Ok(event) if event.signal == 0 && event.error == 0) {
             host::with(|host| host.violated("a guest has stopped for no reason"));

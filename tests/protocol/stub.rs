@@ -344,6 +344,9 @@ impl Host {
         if lifted {
             self.violated("a guest runs while its stub can map");
         }
+        if rip != 0 && !self.runs {
+            self.violated("a guest runs while the kernel takes it for held");
+        }
         if rip == 0 || self.expected.hostile {
             return;
         }
@@ -365,6 +368,9 @@ impl Host {
 
     /// What a guest does next.
     fn guest(&mut self, number: usize) {
+        if !self.runs {
+            self.violated("a guest runs while the kernel takes it for held");
+        }
         if self.stubs[number].lifted {
             self.violated("a guest runs while its stub can map");
         }

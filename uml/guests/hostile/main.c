@@ -210,7 +210,7 @@ static const struct attack {
 	  alarm_stop, NULL, NULL, 1, true },
 	{ "park-again", "park without end as if it were answered already",
 	  park_again, NULL, NULL, 60, false },
-	{ "fetch-again", "park without end while the kernel asks for registers",
+	{ "fetch-again", "run while the kernel asks for registers",
 	  fetch_again, NULL, NULL, 60, false },
 	{ "altstack-move", "have the host put its signal frames elsewhere",
 	  altstack_move, NULL, NULL, 60, false },
