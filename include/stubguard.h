@@ -166,7 +166,7 @@ struct sock_filter; /* <linux/filter.h> */
 #define STUBGUARD_DENIALS 12
 
 /**
- * How many instructions the longest filter has, or more: the size of a caller's array.
+ * No filter has more instructions than this: the size of a caller's array.
  */
 #define STUBGUARD_FILTER_MAX 192
 
@@ -671,7 +671,7 @@ int stubguard_init(const struct stubguard_config *config);
 uint32_t stubguard_features(void);
 
 /**
- * Returns the library's version, as in "0.1.0".
+ * Returns the library's version, as in "0.2.0".
  *
  * The text is a constant; do not free it. Any thread, at any time.
  */
@@ -1074,7 +1074,9 @@ int stubguard_stub_take(struct stubguard_stub *stub);
  * Says whether a stub lives. The answer is right whether the stub was reaped or not.
  *
  * The listener tells. Before Linux 6.11 it tells only of a stub that was reaped, so the library asks
- * waitid(2) as well. No other thread may use `stub` meanwhile; does not block.
+ * waitid(2) as well.
+ *
+ * `stub`: a record that has a stub. Any thread; no other thread may use `stub` meanwhile. Does not block.
  *
  * Returns
  * - 1: it lives;
@@ -1089,9 +1091,9 @@ int stubguard_stub_lives(struct stubguard_stub *stub);
  * Ends a stub that is no longer needed: kills it, and closes its listener. This is no breach, so
  * `stubguard_stats.kills` does not count it.
  *
- * `stub`: the record is the caller's memory again; stubguard_stub_info() still tells of it. The caller frees
- * its data pages and reaps its process. No other thread may use it meanwhile; does not wait for the
- * process's end. See pidfd_send_signal(2).
+ * `stub`: a record that has a stub, in any state. Afterwards it is the caller's memory again, and
+ * stubguard_stub_info() still tells of it. The caller frees its data pages and reaps its process. Any thread; no
+ * other thread may use `stub` meanwhile. Does not wait for the process's end. See pidfd_send_signal(2).
  *
  * Returns
  * - 0;
@@ -1135,9 +1137,8 @@ int stubguard_stub_end(struct stubguard_stub *stub);
  * - -E2BIG: the request has members that this library does not know. Nothing has changed;
  * - -EOPNOTSUPP in notify mode; -ENODEV before stubguard_init();
  * - -EPERM: the batch has a call that the policy denies; -ETIMEDOUT: the watchdog has killed the stub;
- *   -ESRCH: it is dead; -EPROTO: it has broken
- *   the protocol (a log line has said how); others as prlimit(2) and pidfd_open(2). After any of these kill
- *   the stub.
+ *   -ESRCH: it is dead; -EPROTO: it has broken the protocol (a log line has said how); others as prlimit(2)
+ *   and pidfd_open(2). After any of these kill the stub.
  *
  * Series: patches 2, 3, 5.
  */
@@ -1208,8 +1209,8 @@ int stubguard_stub_wait(struct stubguard_stub *stub,
  * - 0;
  * - -EINVAL: bad arguments. Nothing has changed;
  * - -EOPNOTSUPP in notify mode; -ENODEV before stubguard_init();
- * - -ETIMEDOUT: the watchdog has killed the stub; -ESRCH: it is dead; -EPROTO: it has not parked as it must (a log line has said so); others as
- *   pidfd_open(2). After any of these kill the stub.
+ * - -ETIMEDOUT: the watchdog has killed the stub; -ESRCH: it is dead; -EPROTO: it has not parked as it must
+ *   (a log line has said so); others as pidfd_open(2). After any of these kill the stub.
  */
 int stubguard_stub_fetch(struct stubguard_stub *stub,
                          struct mm_id *mm_id,

@@ -155,7 +155,7 @@ static void take_config(const char *data, size_t length)
 	send_number(WIRE_TAKEN, 0, length);
 }
 
-/* Tells the host that so much was taken, or lost as nobody reads it. */
+/* Tells the host that the command has taken so much input, or that it was thrown away as nobody reads it. */
 static void took(size_t length)
 {
 	input_start += length;
@@ -458,7 +458,7 @@ static void mount_devices(void)
 		trouble("the guest cannot fill /dev");
 }
 
-/* What even root should not write to, if it is not to be all of root. */
+/* Makes a path read-only that a root without all capabilities must not write to. */
 static void read_only(const char *path)
 {
 	if (!mount(path, path, NULL, MS_BIND, NULL))

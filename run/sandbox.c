@@ -163,7 +163,7 @@ static void hide(const char *path, int must_be_there)
 	close(target);
 }
 
-/* The new root is put anywhere, and is then the root. */
+/* Mounts the new root at a folder that every host has, then makes it the root. */
 static void change_root(void)
 {
 	static const char *const places[] = { "/tmp", "/proc", "/dev", "/usr" };
@@ -344,7 +344,7 @@ static int write_of(pid_t pid, const char *name, const char *text)
 	return n == (ssize_t)strlen(text) ? 0 : -1;
 }
 
-/* The host lets a process outside do that. */
+/* Maps the identities of a new namespace. The host asks for that from a process outside of it. */
 static int map_ids(pid_t pid)
 {
 	char uids[1024], gids[1024];

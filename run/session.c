@@ -36,7 +36,7 @@ struct output {
 
 static struct output outputs[WIRE_STREAMS];	/* 0 is not used */
 
-/* What waits for the wire. It has room for all that may be on its way. */
+/* What is still to be written to the wire. The buffer grows as needed. */
 static char *sending;
 static size_t sending_length, sending_room;
 static size_t on_the_way;	/* payload that the guest has not taken */
@@ -68,7 +68,7 @@ static uint64_t now(void)
 
 static char line[1024];
 static size_t line_length;
-static char last_line[1024];	/* of all */
+static char last_line[1024];	/* the kernel's last one that is not the guard's */
 static char reason[1024];	/* the guard's own last one, which is why it refuses to start */
 static char panic[1024];	/* the kernel's */
 static char loss[1024];		/* the first stub that was lost */

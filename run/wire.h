@@ -34,16 +34,16 @@ enum wire_type {
 	/* To the guest */
 	WIRE_CONFIG = 1,	/* a part of the configuration: records */
 	WIRE_START,		/* the configuration is complete */
-	WIRE_SIGNAL,		/* uint32_t: for the command's process group */
+	WIRE_SIGNAL,		/* uint32_t: a signal for the command's process group */
 	WIRE_WINDOW_SIZE,	/* 2 * uint16_t: rows, columns */
-	WIRE_CREDIT_FOR,	/* uint32_t: so much of the stream was passed on */
+	WIRE_CREDIT_FOR,	/* uint32_t: so many bytes of the stream were passed on */
 	WIRE_SLOT_FULL,		/* uint32_t: so many bytes of input are in the next slot */
 	WIRE_EOF,		/* the input has ended */
 	/* Both ways */
 	WIRE_DATA,		/* of a stream; to the guest, what was typed */
 	/* To the host */
 	WIRE_READY,		/* the guest has booted */
-	WIRE_TAKEN,		/* uint32_t: so much payload was taken */
+	WIRE_TAKEN,		/* uint32_t: so many bytes of payload were taken */
 	WIRE_SLOT_TAKEN,	/* the oldest slot is free */
 	WIRE_STATS,		/* a part of /proc/stubguard */
 	WIRE_TROUBLE,		/* text: the command cannot be started */

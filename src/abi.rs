@@ -194,7 +194,7 @@ pub struct Stats {
 
 // ---- a stub's start
 
-/// How many instructions the longest filter has, or more: the size of a caller's array.
+/// No filter has more instructions than this: the size of a caller's array.
 pub const STUBGUARD_FILTER_MAX: usize = 192;
 /// Notify mode: the fd by which a stub has its own listener. The stub has closed all fds but fd 0 before, and
 /// the host gives the lowest free number.

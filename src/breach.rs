@@ -20,7 +20,7 @@ pub enum Breach {
     FpState,
     /// A notification that no parked stub makes.
     Call,
-    /// A hand-over that the monitor cannot have caused: in the middle of a batch, a result of none.
+    /// A park that cannot follow the last resume, as the result of a batch that it did not have.
     Park,
 }
 
@@ -104,7 +104,7 @@ impl Offence {
 ///
 /// cbindgen:ignore
 pub const MAX_ERRNO: i64 = 4095;
-/// What the stub has handlers for.
+/// The signals for which a stub has a handler.
 ///
 /// cbindgen:ignore
 pub const SIGNALS: [c_int; 7] =

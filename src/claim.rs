@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Two cells: one belongs to whoever has claimed it, the other is readable for all once it is filled.
+//! Two cells for one value. A [`ClaimCell`] belongs to the one call that has claimed it. A [`OnceCell`] is filled
+//! once, and all may read it from then on.
 //!
 //! | state | who may touch the value                                       |
 //! |-------|---------------------------------------------------------------|

@@ -11,7 +11,7 @@
 //! | RECV | EINTR             | a signal, or the watchdog's kick      | to the caller              |
 //! | RECV | ENOENT            | withdrawn, or the stub is dead        | counted; poll again: POLLHUP tells |
 //! | RECV | EINVAL and others | a bug, or not a listener              | to the caller              |
-//! | SEND | ENOENT            | withdrawn; it comes again, or has not | to the caller              |
+//! | SEND | ENOENT            | withdrawn, or the stub is dead        | to the caller              |
 //! | SEND | EINTR             | not answered yet                      | again, a few times; EIO    |
 //! | SEND | EINPROGRESS       | it has its answer: a bug              | to the caller              |
 

@@ -18,6 +18,8 @@ pub struct StubData {
 }
 
 impl StubData {
+    /// Makes a view of the `size` bytes at `base`.
+    ///
     /// # Safety
     /// `base` must point to `size` bytes that may be read and written as long as this lives, by
     /// this thread and, if they are shared, by the stub.
@@ -127,9 +129,8 @@ impl StubData {
     }
 }
 
-/// Copies by `rep movsb`, as a statically linked library gets the kernel's memcpy, and UML's is for
-/// processors of twenty years ago. The compiler cannot see into the assembler, so it cannot read from the source again
-/// what is read from the copy.
+/// Copies by `rep movsb`. A statically linked library would get UML's memcpy, which is slow on today's processors.
+/// The compiler cannot see into the assembler, so it never reads the source again in place of the copy.
 ///
 /// # Safety
 /// As `copy_nonoverlapping`; the bytes may change meanwhile.

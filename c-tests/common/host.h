@@ -72,8 +72,8 @@ unsigned int host_count(enum host_call call);
 void host_wait(enum host_call call, unsigned int target);
 
 /*
- * Whenever this thread sleeps, from its next call of that kind on, another thread runs `act`, until host_no_more().
- * There is no event for that, so the other thread looks again and again.
+ * Another thread runs `act` whenever this thread sleeps: from this thread's next call of that kind on, until
+ * host_no_more(). There is no event for that, so the other thread polls.
  */
 void host_when_it_sleeps(enum host_call call, void (*act)(void));
 void host_no_more(void);

@@ -158,10 +158,16 @@ int mm_end(struct mm_id *mm);
 void mm_forget(struct mm_id *mm);
 int mm_reap(struct mm_id *mm);
 bool mm_is_dead(struct mm_id *mm);
-/* Kills it without reaping it. The second one reaps it, and gives its pid to another process or skips the test. */
+/*
+ * Kills it without reaping it. The second one reaps it, too, and gives its pid to another process. If the
+ * host does not let it choose a pid, it skips the test.
+ */
 void mm_kill(struct mm_id *mm);
 void mm_kill_for_another(struct mm_id *mm, struct mm_id *other);
-/* It lives during so many looks of the watchdog. This sleeps, as a running monitor's stub is not charged. */
+/*
+ * Checks that it lives during so many looks of the watchdog. Sleeps meanwhile: while a monitor runs, its
+ * stub is not charged.
+ */
 void mm_outlives(struct mm_id *mm, unsigned int looks);
 /* Sleeps until the process is dead. */
 void mm_wait_dead(struct mm_id *mm);

@@ -68,7 +68,7 @@ fn monitor<'a>(mm_id: *mut MmId, listener: c_int) -> Result<Monitor<'a, impl FnM
     Ok(Monitor {
         config: config::get()?,
         listener: borrow(listener)?,
-        // SAFETY: `mm_id` is the caller's, for the caller's hook.
+        // SAFETY: the hook is the caller's, and gets the `mm_id` that the caller has given for it.
         granted: move |addr, prot, offset| unsafe { stub_mmap_allowed(mm_id, addr, prot, offset) } != 0,
     })
 }

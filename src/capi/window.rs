@@ -229,7 +229,9 @@ pub unsafe extern "C" fn stubguard_stub_take(stub: *mut StubRecord) -> c_int {
 /// Says whether a stub lives. The answer is right whether the stub was reaped or not.
 ///
 /// The listener tells. Before Linux 6.11 it tells only of a stub that was reaped, so the library asks
-/// waitid(2) as well. No other thread may use `stub` meanwhile; does not block.
+/// waitid(2) as well.
+///
+/// `stub`: a record that has a stub. Any thread; no other thread may use `stub` meanwhile. Does not block.
 ///
 /// Returns
 /// - 1: it lives;
@@ -250,9 +252,9 @@ pub unsafe extern "C" fn stubguard_stub_lives(stub: *mut StubRecord) -> c_int {
 /// Ends a stub that is no longer needed: kills it, and closes its listener. This is no breach, so
 /// `stubguard_stats.kills` does not count it.
 ///
-/// `stub`: the record is the caller's memory again; stubguard_stub_info() still tells of it. The caller frees
-/// its data pages and reaps its process. No other thread may use it meanwhile; does not wait for the
-/// process's end. See pidfd_send_signal(2).
+/// `stub`: a record that has a stub, in any state. Afterwards it is the caller's memory again, and
+/// stubguard_stub_info() still tells of it. The caller frees its data pages and reaps its process. Any thread; no
+/// other thread may use `stub` meanwhile. Does not wait for the process's end. See pidfd_send_signal(2).
 ///
 /// Returns
 /// - 0;
@@ -395,9 +397,8 @@ unsafe fn memory(pointer: *mut c_void, size: u32) -> Result<StubData> {
 /// - -E2BIG: the request has members that this library does not know. Nothing has changed;
 /// - -EOPNOTSUPP in notify mode; -ENODEV before stubguard_init();
 /// - -EPERM: the batch has a call that the policy denies; -ETIMEDOUT: the watchdog has killed the stub;
-///   -ESRCH: it is dead; -EPROTO: it has broken
-///   the protocol (a log line has said how); others as prlimit(2) and pidfd_open(2). After any of these kill
-///   the stub.
+///   -ESRCH: it is dead; -EPROTO: it has broken the protocol (a log line has said how); others as prlimit(2)
+///   and pidfd_open(2). After any of these kill the stub.
 ///
 /// Series: patches 2, 3, 5.
 #[unsafe(no_mangle)]
@@ -523,8 +524,8 @@ pub unsafe extern "C" fn stubguard_stub_wait(
 /// - 0;
 /// - -EINVAL: bad arguments. Nothing has changed;
 /// - -EOPNOTSUPP in notify mode; -ENODEV before stubguard_init();
-/// - -ETIMEDOUT: the watchdog has killed the stub; -ESRCH: it is dead; -EPROTO: it has not parked as it must (a log line has said so); others as
-///   pidfd_open(2). After any of these kill the stub.
+/// - -ETIMEDOUT: the watchdog has killed the stub; -ESRCH: it is dead; -EPROTO: it has not parked as it must
+///   (a log line has said so); others as pidfd_open(2). After any of these kill the stub.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn stubguard_stub_fetch(
     stub: *mut StubRecord,

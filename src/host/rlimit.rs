@@ -25,6 +25,7 @@ fn prlimit(pid: c_int, new: *const Limit, old: *mut Limit) -> Result<()> {
 }
 
 fn get(pid: c_int) -> Result<Limit> {
+    // No host has such a limit. If it is still there, the host has reported success and read nothing.
     const NONE: Limit = Limit { soft: 1, hard: 0 };
     let mut limit = NONE;
     prlimit(pid, core::ptr::null(), &raw mut limit)?;

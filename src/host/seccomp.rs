@@ -89,15 +89,16 @@ pub fn is_gone(listener: BorrowedFd<'_>) -> Result<bool> {
     insist(|| wait(listener, 0)).map(|pending| pending == Pending::Gone)
 }
 
-/// Receives a suspended call. Blocks until there is one: call [`wait`] first.
+/// Receives a suspended call. Blocks until there is one, or until all processes with this filter have ended
+/// (`ENOENT`, since Linux 6.11). On an older host call [`wait`] first.
 ///
 /// # Errors
 /// As `SECCOMP_IOCTL_NOTIF_RECV`: `EINTR`, `ENOENT`, ...
 pub fn receive(listener: BorrowedFd<'_>) -> Result<Notification> {
     // The host returns EINVAL for a buffer that is not zero.
     let mut room = Room([0; NOTIF_ROOM]);
-    // SAFETY: the host writes a `struct seccomp_notif` of its own size, which probe() has found to
-    // fit, and nothing else.
+    // SAFETY: the host writes a `struct seccomp_notif` of its own size, which check_sizes() has found to fit,
+    // and nothing else.
     let ret = unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_RECV, &raw mut room) };
     check(ret.into())?;
     // SAFETY: `Room` is aligned and larger; every bit pattern is a valid structure of integers.

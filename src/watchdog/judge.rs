@@ -11,7 +11,7 @@
 //! | sleeps                                 | the tick: no call that it may make sleeps by right |
 //! | stopped, traced, frozen                | nothing: somebody holds it |
 //! | uninterruptible                        | nothing: the host holds it |
-//! | dying                                  | nothing: that will be told |
+//! | dying                                  | nothing: the listener reports the death |
 //! | any, but the monitor itself cannot run | nothing yet: the report may be there already. If it is not, the stub's CPU time is charged later |
 
 /// What a process or thread does.

@@ -205,8 +205,8 @@ fn watch(config: &Config, slot: &Slot, seen: Option<Seen>) -> Option<Seen> {
     };
     let look = look(wait.stub, wait.tid);
     if config.kick_signal != 0 {
-        // It has waited a tick and more: should it hang in a call for a notification that has been
-        // withdrawn, this gets it out; if not, it looks around and waits on.
+        // The monitor has waited for a tick or longer. If it hangs in a receive whose notification the host has
+        // withdrawn, the kick ends that. Otherwise it handles other events, and waits again.
         thread::kick(wait.tid, config.kick_signal);
     }
     let Ok(look) = look else { return Some(seen) };

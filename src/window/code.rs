@@ -277,7 +277,7 @@ places! {
     Iret = stubguard_at_iret,
     /// After the call that no rule allows.
     Kill = stubguard_at_kill,
-    /// Constant: the limit that prlimit sets, 0 and the host's hard limit.
+    /// Constant: the limit that prlimit sets, which is 0 and the monitor's hard limit.
     Nothing = stubguard_at_nothing,
     /// Constant: the empty signal mask that rt_sigprocmask sets.
     Mask = stubguard_at_mask,

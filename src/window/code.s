@@ -102,12 +102,12 @@ stubguard_blob:
 	jnz	.Lstub_park_failed
 	testl	${guest}, .Lstub_control + {flags}(%rip)
 	jnz	.Lstub_guest
-	# There was a batch only: park again, and say that it is done.
+	# There is no guest to run: park again, and say that the batch is done.
 	movl	${done}, %edi
 	jmp	.Lstub_park
 
 .Lstub_call_failed:
-	# Keep the result over the end of the window.
+	# r13 keeps the result: the call that ends the window changes rax.
 	movq	%rax, %r13
 	jmp	.Lstub_end_of_window
 
@@ -202,7 +202,7 @@ stubguard_at_iret:
 # ---- Constants.
 	.balign	8
 stubguard_at_nothing:
-	# A struct rlimit64. The soft limit is 0; write() puts the host's hard limit into the copy.
+	# A struct rlimit64. The soft limit is 0; write() stores the monitor's hard limit in the copy.
 	.quad	0
 	.quad	0
 .Lstub_eflags:

@@ -14,7 +14,7 @@
 //! | FS and GS base, data selectors           | the washing's |
 //! | signal mask                              | the host has entered the handler: all blocked; none after a resume |
 //! | pending signals                          | a timer's at most: the next resume is done again |
-//! | the memory's fd                          | as ever: it maps nothing while the limit holds, which it does when a guest runs |
+//! | the memory's fd                          | stays: the host maps nothing while the limit is 0, as it is whenever a guest runs |
 //! | dispositions, alternate stack, filters, fds, limits, name, timers, affinity, ... | a guest cannot change them: it makes no host call but at the sites of `window::code` |
 //!
 //! A stub is not kept if it is not parked, has ever done something that honest code does not do, or does
@@ -28,7 +28,7 @@ use crate::config::Config;
 use crate::{Errno, Result, counters};
 use core::ffi::c_int;
 
-/// Room for one stub.
+/// A place in the pool, for one stub.
 type Place = ClaimCell<Stub>;
 
 #[allow(unsafe_code)]

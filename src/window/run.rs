@@ -113,8 +113,8 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
     /// Lifts the address-space limit if the batch maps. Returns the flag by which the stub's code sets it to
     /// 0 again.
     ///
-    /// prlimit(2) takes a pid. If the stub has died this moment, was reaped, and its pid is another process's,
-    /// that one gets our own limit. It is no stub's: those are our children, and have a record.
+    /// prlimit(2) takes a pid. If the stub has died, was reaped, and its pid was reused before this call, the
+    /// new process gets the limit of this process, which a child of ours has from its start.
     pub(super) fn limit(&mut self, maps: bool) -> Result<u32> {
         match self.stub.limit {
             Limit::Holds if !maps => return Ok(0),

@@ -16,7 +16,8 @@ pub const LISTENER: c_int = 1 << 20;
 const PIDFD: c_int = 1 << 21;
 /// Pid of process 0. No real process has it.
 pub const PID: c_int = 1 << 24;
-/// After so many receives in one act the watchdog has its turn. Repeated parks are no reports, so it has waited all the time.
+/// After so many receives in one act the watchdog kills the stub. Repeated parks are no reports, so to the watchdog
+/// they are one wait.
 const PATIENCE: u32 = 32;
 const PIDFS_MAGIC: i64 = 0x5049_4446;
 

@@ -303,7 +303,7 @@ impl Kernel {
         let calls = self.batch();
         let state = self.tasks[task].state();
         let trap = self.bounds.threads > 1 && host::with(|host| host.choose(2)) == 1;
-        // A fetch that the resume makes is of the one before; it runs no guest.
+        // If the resume fetches, it fetches the registers of the task before. An honest guest does not run then.
         self.current = task;
         self.expect();
         let guest = Some(Guest { state, step: false, trap });

@@ -34,7 +34,7 @@ static inline void ptep_set_wrprotect(struct mm_struct *mm, unsigned long addr,
 
 	*ptep = pte_wrprotect(old);
 	if (!pte_needsync(old)) {
-		/* Else the stub cannot write to it anyway */
+		/* The stub has mapped it writable only if all three are set */
 		if (!pte_write(old) || !pte_young(old) || !pte_dirty(old))
 			return;
 		pte_set_bits(*ptep, _PAGE_NEEDSYNC | _PAGE_WRPROT);

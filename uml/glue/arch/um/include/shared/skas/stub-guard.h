@@ -25,28 +25,28 @@ struct stub_data;
  * @stub:	Window mode: the library's record, which has all that is not here
  * @listener:	The fd of the filter's listener, or -1; in window mode only until
  *		the library has it
- * @pid:	The pid that a stub had which is lost
+ * @pid:	The pid of a stub that is lost, for the log
  * @identity:	Notify mode: what tells the stub from a later process with its pid
  * @calls:	Notify mode: how many calls of the batch are published
  * @pending:	Notify mode: how many of these are not answered yet
  * @starting:	Window mode: the stub has not run anything yet
  * @reused:	Window mode: the stub was kept from another address space
  * @runs:	Odd while the guest runs
- * @cpu:	The CPU on which it runs, or ran last
- * @waiters:	A flush may wait until it stops
+ * @cpu:	The CPU on which the guest runs, or ran last
+ * @waiters:	A flush may wait until the guest stops
  * @mapped:	mmap calls since all mappings were dropped
  * @dropped:	All mappings were dropped once: the stub may lack a page whose PTE
  *		is up to date
- * @dropping:	All mappings are being dropped
+ * @dropping:	The batch under way drops all mappings
  * @futile:	How often in a row the host has refused a mapping although the
  *		stub had next to nothing mapped
  * @end:	Who has ended the stub: STUB_LOST_*, or 0
- * @reaped:	The same by the host's word, when SIGCHLD has reaped it
- * @value:	The signal, exit status or error that goes with it
+ * @reaped:	STUB_LOST_* by the status with which SIGCHLD has reaped it, or 0
+ * @value:	The signal, exit status or error that goes with @end or @reaped
  * @error:	Notify mode: why the stub is lost, as a negative error; 0 if not known
  *
- * It is in the private copy of the stub data. In struct mm_id, which is included
- * everywhere, a change of it would cost a rebuild of the whole kernel.
+ * It is in the private copy of the stub data, not in struct mm_id: that is included
+ * everywhere, so each change here would rebuild the whole kernel.
  */
 struct stub_guard {
 	unsigned long shared;
@@ -94,7 +94,7 @@ enum {
  * @len:	How many instructions the filter has; 0 without a guard
  * @filter:	Where the filter begins
  *
- * Where something is, is said from the start of the stub data.
+ * All places are offsets from the start of the stub data, in bytes.
  */
 struct stub_guard_init {
 	unsigned int flags;

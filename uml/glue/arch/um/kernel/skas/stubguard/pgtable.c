@@ -23,7 +23,7 @@
  * @id:		The address space
  * @addr:	The page's address in it
  * @prot:	The rights that are asked for
- * @offset:	What would be mapped, as the stub says it to the host
+ * @offset:	Where the page would be in the memory file, in bytes
  *
  * Called by libstubguard for every page that a stub wants to map. Another CPU
  * may change the page table meanwhile: what is seen here was granted a moment
@@ -48,7 +48,7 @@ int stub_mmap_allowed(struct mm_id *id, unsigned long addr, unsigned long prot,
 	if (!pte_present(pte))
 		return 0;
 
-	/* What the stub has to be given is what phys_mapping() says */
+	/* phys_mapping() says where the frame is in the memory file */
 	if (phys_mapping(pte_val(pte) & PAGE_MASK, &mapped) < 0 || mapped != offset)
 		return 0;
 
@@ -63,7 +63,7 @@ int stub_mmap_allowed(struct mm_id *id, unsigned long addr, unsigned long prot,
 }
 
 /**
- * stub_guard_refault() - Have a page mapped once more at which userspace has faulted
+ * stub_guard_refault() - Map a page once more, after a fault of userspace
  * @addr:	Where it has faulted; the fault is handled
  *
  * A PTE may be up to date although the stub lacks its page, so the generic code

@@ -149,7 +149,7 @@ static int __init rehearse(int (*stub)(struct mm_struct *mm))
 	return err;
 }
 
-/* When stubs can be started, which is from init_stub_exe_fd() on */
+/* Stubs can be started: init_stub_exe_fd() has run */
 static int __init stub_guard_rehearse(void)
 {
 	int err = -ENOMEM;

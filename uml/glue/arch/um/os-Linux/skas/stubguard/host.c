@@ -98,7 +98,7 @@ static struct {
 #undef CALL_WITH
 };
 
-/* How the host answers: 0, unless the error tells nothing of the arguments */
+/* Returns the error by which the host refuses a call whatever its arguments are, or 0 */
 static int __init refusal(long nr, long first, long second)
 {
 	if (syscall(nr, first, second, -1L, -1L, -1L, -1L) >= 0)

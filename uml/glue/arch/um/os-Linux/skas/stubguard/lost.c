@@ -19,7 +19,7 @@
 #include <stub-data.h>
 #include "internal.h"
 
-/* The listener tells of a death while the process still ends: wait so many ms for it */
+/* The listener reports a death before the process has a status: wait so many ms for that */
 #define END_TRIES	100
 
 unsigned long long stub_guard_lost[STUB_LOST_ENDS];

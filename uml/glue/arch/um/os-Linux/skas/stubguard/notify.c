@@ -51,7 +51,7 @@ int stub_guard_publish(struct mm_id *id)
 				 guard->calls);
 }
 
-/* As a system call of the C library fails. If it is not to be tried again, it is noted. */
+/* Fails as a system call of the C library does. Notes the error, unless the caller tries again. */
 static int fail(struct mm_id *id, int error)
 {
 	if (error != EINTR && error != EAGAIN)
@@ -112,7 +112,7 @@ int stub_guard_wait(struct mm_id *id, unsigned int *futex)
 	}
 
 	ret = seccomp_wd_enter(uml_curr_cpu(), id->pid, guard->identity);
-	/* That one is its own kill */
+	/* -ESRCH: the watchdog has killed it */
 	if (ret < 0)
 		return fail(id, ret == -ESRCH ? ETIMEDOUT : -ret);
 
@@ -193,7 +193,7 @@ int stub_guard_collect(struct mm_id *id)
 	/* The stub has restored it. */
 	if (!batch_only)
 		own->arch_data.sync = 0;
-	/* By that userspace() learns that the guest has not run */
+	/* The guest has not run: SIGTRAP tells userspace() */
 	if (!batch_only && own->err)
 		own->signal = SIGTRAP;
 	return 0;

@@ -36,8 +36,8 @@ void stub_guard_leave(struct stub_guard *guard)
  * stub_guard_enter() - Say that the guest is going to run
  * @id:		Its stub, which is synchronised
  *
- * The task is pinned to this CPU until stub_guard_leave(). If a page table has
- * changed meanwhile, the stub is synchronised once more.
+ * The task is pinned to this CPU until stub_guard_leave(). If the page table has
+ * changed since the last synchronisation, the stub is synchronised once more.
  */
 void stub_guard_enter(struct mm_id *id)
 {

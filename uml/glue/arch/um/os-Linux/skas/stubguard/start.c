@@ -264,7 +264,7 @@ static int start_stub(struct mm_id *id, int stub_exe_fd, int cpu)
 	close(starter.pipe[1]);
 	if (id->pid < 0)
 		goto no_stub;
-	/* If so the process has ended; its first resume finds that */
+	/* The new process has ended, which its first resume finds */
 	if (starter.error)
 		print_no_stub(starter.call, starter.error);
 	return 0;

@@ -27,8 +27,8 @@
 #include "internal.h"
 
 /*
- * The batch as the library takes it. The kernel's own copy of the stub data has no
- * signal frame, as it is not the copy that a stub works on: there is room.
+ * Returns the batch in the library's form. In window mode the signal stack of the
+ * kernel's own copy of the stub data is not used, so the calls are stored there.
  */
 static const struct stubguard_call *batch(struct mm_id *id)
 {
@@ -142,7 +142,7 @@ static void delay_call(void)
 		.tv_nsec = stub_settings.call_delay % 1000000 * 1000,
 	};
 
-	/* Until then, or a signal */
+	/* A signal ends it early */
 	if (stub_settings.call_delay)
 		syscall(__NR_nanosleep, &delay, NULL);
 }
