@@ -422,6 +422,14 @@ fn a_park_that_has_been_heard_is_answered_again() {
 }
 
 #[test]
+fn a_fetch_answers_no_park_from_before() {
+    let mut world = World::new(State::Running);
+    (world.stub.ticket, world.stub.fetching) = (7, true);
+    assert_eq!(world.park_with(5, [14, SIGINFO, UCONTEXT], 6), Err(Errno::EPROTO));
+    assert!(world.park_with(5, [14, SIGINFO, UCONTEXT], 7).is_ok_and(|event| event.is_some()));
+}
+
+#[test]
 fn each_resume_has_a_ticket_of_its_own() {
     let mut world = World::new(State::Parked);
     for ticket in [1, 2, 3] {
