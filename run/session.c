@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <sys/wait.h>
 #include <termios.h>
@@ -25,6 +26,7 @@
 
 #define PATIENCE	2000000000ULL	/* nanoseconds from SIGTERM to the guest's end */
 #define ESCAPE		0x1d		/* Ctrl-], three times within a second */
+#define SENDING_MAX	65536		/* an honest guest never leaves so much unread */
 
 /* What the guest has sent of an output, and the user has not taken. */
 struct output {
@@ -137,6 +139,11 @@ static void send_frame(enum wire_type type, unsigned int stream, const void *dat
 {
 	struct wire_head head = { .type = type, .stream = stream, .length = length };
 
+	/* Input has a window. Only a guest that sends without end, and does not read, gets here. */
+	if (sending_length > SENDING_MAX) {
+		bad = 1;
+		return;
+	}
 	append(&sending, &sending_length, &sending_room, &head, sizeof(head));
 	if (length)
 		append(&sending, &sending_length, &sending_room, data, length);
@@ -291,7 +298,7 @@ static void read_input(struct guest *g)
 
 static void write_wire(struct guest *g)
 {
-	ssize_t n = write(g->wire, sending, sending_length);
+	ssize_t n = send(g->wire, sending, sending_length, MSG_DONTWAIT | MSG_NOSIGNAL);
 
 	if (n < 0 && (errno == EINTR || errno == EAGAIN))
 		return;

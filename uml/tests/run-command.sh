@@ -19,7 +19,8 @@ if [ "$(id -u)" = 0 ] && [ -z "${STUBGUARD_RUN_USER:-}" ]; then
 	dir=$(mktemp -d)
 	trap 'rm -rf "$dir"' EXIT
 	chmod 755 "$dir"
-	mkdir "$dir/bin" "$dir/lib" "$dir/uml"
+	mkdir "$dir/bin" "$dir/lib" "$dir/run" "$dir/uml"
+	cp "$top_dir/run/wire.h" "$dir/run/"
 	cp -L "$program" "$dir/bin/stubguard-run"
 	cp -rL "${program%/bin/*}/lib/stubguard" "$dir/lib/stubguard"
 	cp -r "$uml_dir/common.sh" "$uml_dir/versions" "$uml_dir/tests" "$dir/uml/"
@@ -40,6 +41,7 @@ if [ "$(id -u)" = 0 ] && [ -z "${STUBGUARD_RUN_USER:-}" ]; then
 fi
 
 scratch run-command
+cc -O2 -Wall -Wextra -Werror -static -o "$dir/flood" "$uml_dir/tests/run-flood.c"
 mkdir "$dir/home" "$dir/tmp" "$dir/share" "$dir/secret" "$dir/root"
 echo original >"$dir/file"
 echo secret >"$dir/secret/key"
@@ -159,6 +161,8 @@ test_status() {
 	run --kernel "$busybox" true
 	is "a kernel that is none" 125
 	check "what it says is said" has err "kernel has ended: .*applet"
+	LIMIT=60 run --time 10 --kernel "$dir/flood" true
+	check "a guest that sends and does not read is ended" test "$status" -lt 126
 	run --version
 	is "--version" 0
 	run --help
