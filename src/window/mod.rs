@@ -16,7 +16,8 @@
 //! | Running            | parks by a signal between the unblocking and the guest       | Parked, registers as before: resume again |
 //! | Running            | the guest makes a call that notifies                         | Calling, arguments are known |
 //! | Calling            | the monitor answers the call                                 | Running |
-//! | Calling            | the monitor fetches: a signal, by which the stub parks       | Parked, registers are the frame's |
+//! | Calling            | the monitor fetches: it sends a signal, and answers the call | Fetching |
+//! | Fetching           | parks by the signal, with the last ticket                    | Parked, registers are the frame's |
 //! | Running, Syncing   | a call of the batch failed: parks and says which             | Parked  |
 //! | Syncing            | parks with the batch done                                    | Parked  |
 //! | any                | any other park                                               | Broken: kill it |

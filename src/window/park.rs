@@ -31,8 +31,7 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
     /// would run while the kernel takes it for held.
     pub(super) fn repeats(&self, notification: &Notification) -> bool {
         let ticket = argument(notification, 3);
-        self.stub.state != State::Starting
-            && !self.stub.fetching
+        !matches!(self.stub.state, State::Starting | State::Fetching)
             && ticket == self.stub.ticket.wrapping_sub(1)
     }
 

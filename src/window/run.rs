@@ -194,18 +194,17 @@ impl<Hook: FnMut(u64, u64, u64) -> bool> Parked<'_, Hook> {
             Err(Errno::ENOENT) => return Err(Errno::ESRCH),
             other => other?,
         }
-        // The kernel takes this guest for held, so none of its instructions may run until the next resume. Whatever
-        // parks from here on is not answered: see `repeats`.
-        self.stub.fetching = true;
         pidfd::signal(process.as_fd(), libc::SIGALRM)?;
         self.let_go(0)?;
+        // The kernel takes this guest for held, so none of its instructions may run until the next resume. Whatever
+        // parks meanwhile is not answered: see `repeats`.
+        self.stub.state = State::Fetching;
         let event = loop {
             match self.try_wait(cpu, Some(target)) {
                 Err(Errno::EINTR) => {}
                 other => break other?,
             }
         };
-        self.stub.fetching = false;
         // If another signal was delivered first, the registers are the same.
         if event.signal == 0 || event.again != 0 || event.notified != 0 {
             return Err(self.broken(&Breach::Park.number("signal", event.signal.into())));

@@ -91,8 +91,6 @@ pub struct Stub {
     pub trapped: bool,
     /// Whether the guest's next call must trap.
     pub trap: bool,
-    /// Whether the monitor waits for the registers of a guest that is in a call.
-    pub fetching: bool,
 }
 
 /// Whether the host maps anything for a stub: its `RLIMIT_AS`.
@@ -123,6 +121,8 @@ pub enum State {
     Broken,
     /// The host holds it in a call of its guest.
     Calling,
+    /// It was in a call of its guest, and has a signal: it parks before the guest's next instruction.
+    Fetching,
 }
 
 /// A base that no guest can have.
@@ -160,7 +160,6 @@ impl Stub {
             caller: None,
             trapped: false,
             trap: false,
-            fetching: false,
         }
     }
 

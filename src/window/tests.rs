@@ -423,8 +423,8 @@ fn a_park_that_has_been_heard_is_answered_again() {
 
 #[test]
 fn a_fetch_answers_no_park_from_before() {
-    let mut world = World::new(State::Running);
-    (world.stub.ticket, world.stub.fetching) = (7, true);
+    let mut world = World::new(State::Fetching);
+    world.stub.ticket = 7;
     assert_eq!(world.park_with(5, [14, SIGINFO, UCONTEXT], 6), Err(Errno::EPROTO));
     assert!(world.park_with(5, [14, SIGINFO, UCONTEXT], 7).is_ok_and(|event| event.is_some()));
 }

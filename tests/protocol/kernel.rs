@@ -128,6 +128,7 @@ impl Kernel {
             State::Calling => vec!["resume", "resume another", "fetch", "sync", "end"],
             State::Running | State::Syncing => vec!["wait"],
             State::Broken => vec!["end"],
+            State::Fetching => unreachable!("a fetch waits for the park"),
         };
         if self.bounds.threads == 1 {
             ways.retain(|way| *way != "resume another");
