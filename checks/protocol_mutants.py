@@ -30,7 +30,6 @@ MUTANTS = [m for m in mutants.MUTANTS if m[0] in SHARED] + [
     ("state: a batch is done while the guest runs", "src/window/park.rs", "code::PARK_DONE if state == State::Syncing =>", "code::PARK_DONE =>"),
     ("state: any signal on the way is a stop", "src/window/park.rs", "            event.again = 1;\n            return Ok(event);", "            event.again = 1;"),
     ("fetch: a park from before is answered", "src/window/park.rs", " | State::Fetching", ""),
-    ("fetch: without a frame", "src/window/run.rs", "if event.signal == 0 || event.again != 0 || event.notified != 0 {", "if false {"),
     ("fetch: of all registers", "src/window/guest.rs", "if !(target.rest && captured) {", "if true {"),
     ("limit: not lifted", "src/window/run.rs", "Limit::Holds => rlimit::lift(self.stub.pid)?,", "Limit::Holds => {}"),
     ("wash: no FS base", "src/window/wash.rs", "                    | code::SET_FS\n", ""),
