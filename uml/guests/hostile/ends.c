@@ -43,7 +43,7 @@ static int sleep_beside(void *arg)
 }
 
 /* Does a call leave a signal frame with its registers, after the selectors have been cleared? */
-static bool call_traps(void)
+bool call_traps(void)
 {
 	uint64_t mark[7], *word;
 

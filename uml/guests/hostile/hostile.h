@@ -332,6 +332,7 @@ void alarm_fault(void);
 void alarm_stop(void);
 void park_again(void);
 void fetch_again(void);
+bool call_traps(void);
 /* crowd.c */
 void run_on(long cpu);
 void stale_page(void);

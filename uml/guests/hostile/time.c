@@ -219,7 +219,13 @@ void fetch_again(void)
 	const struct itimerval soon = { .it_value = { .tv_usec = 100000 } };
 	const struct timespec long_time = { 3600, 0 };
 
+	unsigned int i;
+
 	ready_to_park();
+	/* A call that traps has left its registers: there is no fetch, and this process may run until it parks. */
+	for (i = 0; call_traps(); i++)
+		if (i == 20)
+			conclude(SKIPPED, "this stub has no calls that leave registers in it");
 	signal(SIGALRM, take_alarm);
 	step("leaving the last but one ticket to a kernel that asks for registers");
 	describe("ran while the kernel took it for stopped, and asked for its registers");
