@@ -154,22 +154,26 @@ $BUSYBOX poweroff -f
         script.chmod(0o755)
         return script
 
-    def run_here(self, arguments, limit, watch):
-        """Runs the command on the host itself, as boot() does in a guest."""
+    def read(self, watch):
+        """Returns the script's lines, at its end; or ends it."""
         lines = []
-        environment = os.environ | self.exports | {"BUSYBOX": self.busybox, "TMPDIR": f"{self.dir}/tmp"}
-        script = self.script = subprocess.Popen(
-            ["timeout", str(limit), "sh", "-c", f"exec {self.command} {arguments}"], env=environment, start_new_session=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace")
         try:
-            for line in script.stdout:
+            for line in self.script.stdout:
                 lines.append(line.rstrip("\n"))
                 if watch:
                     watch(lines[-1])
         finally:
-            if script.poll() is None:
-                script.terminate()
-            script.wait()
+            self.end()
+            self.script.wait()
+        return lines
+
+    def run_here(self, arguments, limit, watch):
+        """Runs the command on the host itself, as boot() does in a guest."""
+        environment = os.environ | self.exports | {"BUSYBOX": self.busybox, "TMPDIR": f"{self.dir}/tmp"}
+        script = self.script = subprocess.Popen(
+            ["timeout", str(limit), "sh", "-c", f"exec {self.command} {arguments}"], env=environment, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace")
+        lines = self.read(watch)
         return lines, script.returncode and f"exit status {script.returncode}" or None
 
     def boot(self, mode, arguments, limit=60, mem=512, cpus=1, wrapper=None, watch=None):
@@ -182,22 +186,13 @@ $BUSYBOX poweroff -f
         linux = Path(mode.linux).resolve()
         if wrapper:
             linux = self.write_wrapper(wrapper, linux)
-        lines = []
         with tempfile.TemporaryFile("w+") as errors:
             # It ends the guest when the time is up, and on SIGTERM.
             script = self.script = subprocess.Popen(
                 [UML / "boot.sh", linux, self.write_init(arguments), f"uml_dir={self.dir}/uml/", *mode.args],
                 env=os.environ | {"TIMEOUT": str(limit), "MEM": str(mem), "NCPUS": str(cpus)}, start_new_session=True,
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True, errors="replace")
-            try:
-                for line in script.stdout:
-                    lines.append(line.rstrip("\n"))
-                    if watch:
-                        watch(lines[-1])
-            finally:
-                if script.poll() is None:
-                    script.terminate()
-                script.wait()
+            lines = self.read(watch)
             errors.seek(0)
             complaint = errors.read().strip().splitlines()
         version = re.search(r"^Linux version (\S+)", "\n".join(lines), re.M)
